@@ -1,0 +1,110 @@
+"""Arrays on disk (.npy) that are written and read in blocks, so that memory stays bounded.
+
+Plain reads are used rather than memory maps, whose touched pages count as the process's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ROWS_PER_BLOCK = 16384
+
+
+class ArrayWriter:
+    """Writes a float32 array of known shape, block by block along its first axis.
+
+    Use it as a context manager; leaving it without having written every row is an error.
+
+    Parameters
+    ----------
+    path : Path
+        The .npy file; its folder is created.
+    shape : tuple of int
+        Shape of the whole array.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.path = path
+        self.shape = shape
+        self._written = 0
+
+    def __enter__(self) -> ArrayWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self.path.open("wb")
+        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+        return self
+
+    def append(self, block: npt.NDArray[np.float32]) -> None:
+        """Write the next rows; `block` has shape [rows, *shape[1:]]."""
+        if block.shape[1:] != self.shape[1:] or self._written + len(block) > self.shape[0]:
+            raise ValueError(f"{self.path}: {block.shape} does not continue {self.shape}")
+        self._stream.write(np.ascontiguousarray(block, dtype="<f4").data)
+        self._written += len(block)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+        if kind is None and self._written != self.shape[0]:
+            raise ValueError(f"{self.path}: {self._written} of {self.shape[0]} rows written")
+
+
+class ArrayFile:
+    """Reads an array from a .npy file, row range by row range.
+
+    Parameters
+    ----------
+    path : Path
+        A .npy file in C order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.shape: tuple[int, ...] = mapped.shape
+        self.dtype: np.dtype[Any] = mapped.dtype
+        self._offset: int = mapped.offset
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read the rows from `start` to `stop`, which may lie beyond the end."""
+        stop = min(stop, len(self))
+        row_items = int(np.prod(self.shape[1:], dtype=np.int64))
+        items = np.fromfile(
+            self.path,
+            dtype=self.dtype,
+            count=max(stop - start, 0) * row_items,
+            offset=self._offset + start * row_items * self.dtype.itemsize,
+        )
+        return items.reshape(-1, *self.shape[1:])
+
+    def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
+        """Read the whole array in order, `rows` rows at a time."""
+        for start in range(0, len(self), rows):
+            yield self.read(start, start + rows)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Gather rows in the given order, in one sequential pass over the file."""
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        gathered = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        first = 0
+        for start in range(0, len(self), ROWS_PER_BLOCK):
+            last = int(np.searchsorted(ascending, start + ROWS_PER_BLOCK))
+            if last > first:
+                block = self.read(start, start + ROWS_PER_BLOCK)
+                gathered[order[first:last]] = block[ascending[first:last] - start]
+            first = last
+        return gathered

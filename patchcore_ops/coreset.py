@@ -1,0 +1,284 @@
+"""Greedy k-center selection without computing most of the distances, and without changing a pick.
+
+The definition (paper, algorithm 1; reference: `ApproximateGreedyCoresetSampler`): every row has an
+anchor distance; as often as asked, the row with the largest one is picked, and every anchor is
+lowered to the row's distance to the pick where that is smaller. Written literally, each pick is a
+pass over all rows.
+
+Anchors only fall, so an outdated one is an upper bound. It is enough to keep a pool of the rows
+with the largest anchors up to date, and to pick inside the pool as long as its largest anchor is
+not below the largest outdated one outside. Inside the pool the same holds once more: the leading
+rows and the distances between them fit into the processor's cache, where a pick costs microseconds.
+What remains are matrix products.
+
+Distances are kept squared, which has the same order, and rows are centred on their mean, which
+keeps the rounding of |a|^2 - 2ab + |b|^2 small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Progress = Callable[[int, int], None]
+
+POOL_SIZE = 8192
+LEADERS = 1024
+# While picks are few, anchors fall fast everywhere and a pool would be outdated at once.
+PICKS_BEFORE_POOLING = 64
+_ROWS_PER_BLOCK = 2048
+_PICKS_PER_BLOCK = 1024
+_PICKED = -1.0
+# Rounding must not let the triangle inequality skip a pick that would have lowered an anchor.
+_TRIANGLE_SAFETY = 1.01
+
+
+def k_center_greedy(
+    points: torch.Tensor | npt.NDArray[np.float32],
+    num_samples: int,
+    start_indices: Sequence[int],
+    on_progress: Progress | None = None,
+) -> npt.NDArray[np.int64]:
+    """Pick rows greedily so that every row is close to a pick.
+
+    A row's anchor distance starts as its mean Euclidean distance to the starting rows. These are
+    not picks themselves. The lowest row number wins a tie, and no row is picked twice.
+
+    Parameters
+    ----------
+    points : float32 Tensor or ndarray, shape [N, d]
+        The rows; a CUDA tensor is worked on where it is.
+    num_samples : int
+        Number of picks, at most N.
+    start_indices : sequence of int
+        Rows that initialise the anchor distances.
+    on_progress : callable, optional
+        Called with (picks so far, `num_samples`) now and then.
+
+    Returns
+    -------
+    ndarray of int64, shape [num_samples]
+        Row numbers in the order in which they were picked.
+    """
+    rows = torch.as_tensor(points)
+    starts = rows[torch.as_tensor(np.asarray(start_indices, dtype=np.int64), device=rows.device)]
+    anchors = torch.cat(
+        [torch.cdist(block, starts).mean(dim=1) for block in torch.split(rows, 1 << 16)]
+    )
+    return greedy_picks(rows, anchors.square(), num_samples, on_progress)
+
+
+def exact_k_center_greedy(
+    points: torch.Tensor | npt.NDArray[np.float32],
+    num_samples: int,
+    on_progress: Progress | None = None,
+) -> npt.NDArray[np.int64]:
+    """Pick rows as the reference's `greedy_coreset` does, without its N x N distance matrix.
+
+    A row's anchor distance starts as the Euclidean norm of its distances to all rows, which has the
+    closed form N |x|^2 - 2 x.S + Q with S the sum of all rows and Q that of their squared norms.
+
+    Parameters and returns as `k_center_greedy`.
+    """
+    rows = torch.as_tensor(points)
+    centred = rows.double() - rows.double().mean(dim=0)
+    squares = centred.square().sum(dim=1)
+    anchors = len(rows) * squares + squares.sum()
+    return greedy_picks(rows, anchors.float(), num_samples, on_progress)
+
+
+def greedy_picks(
+    rows: torch.Tensor,
+    squared_anchors: torch.Tensor,
+    num_samples: int,
+    on_progress: Progress | None = None,
+) -> npt.NDArray[np.int64]:
+    """Pick greedily from given anchor distances.
+
+    Parameters
+    ----------
+    rows : Tensor of float32, shape [N, d]
+    squared_anchors : Tensor of float32, shape [N]
+        Square of each row's initial anchor distance.
+    num_samples : int
+        Number of picks.
+    on_progress : callable, optional
+        Called with (picks so far, `num_samples`) now and then.
+
+    Returns
+    -------
+    ndarray of int64, shape [num_samples]
+    """
+    if not 0 <= num_samples <= len(rows):
+        raise ValueError(f"cannot pick {num_samples} of {len(rows)} rows")
+    if not bool(torch.isfinite(squared_anchors).all()):
+        raise ValueError("cannot pick among rows that are not finite")
+    anchors = _Anchors(rows - rows.mean(dim=0), squared_anchors, num_samples)
+    while (wanted := num_samples - anchors.pick_count) > 0:
+        if anchors.pick_count < PICKS_BEFORE_POOLING:
+            pool, limit = _leading(anchors.squared, len(rows))
+            wanted = min(wanted, PICKS_BEFORE_POOLING)
+        else:
+            pool, limit = _leading(anchors.squared, POOL_SIZE)
+        anchors.refresh(pool)
+        anchors.pick_inside(pool, limit, wanted)
+        if on_progress is not None:
+            on_progress(anchors.pick_count, num_samples)
+    return anchors.picks
+
+
+class _Limit(NamedTuple):
+    """The largest squared anchor outside a group of rows, and the lowest row that has it."""
+
+    squared: float
+    row: int
+
+    def permits(self, squared: float, row: int) -> bool:
+        """Tell whether a row of the group comes before every row outside."""
+        return squared > self.squared or (squared == self.squared and row < self.row)
+
+
+class _Anchors:
+    """The rows, their squared anchor distances, and how many picks each of these has seen."""
+
+    def __init__(self, rows: torch.Tensor, squared: torch.Tensor, capacity: int) -> None:
+        self.rows = rows
+        self.norms = rows.square().sum(dim=1)
+        self.squared = squared.clone()
+        self.pick_count = 0
+        self._initial = squared
+        self._seen = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        self._picks = torch.empty(capacity, dtype=torch.int64, device=rows.device)
+        # Squared anchors of the picks when they were picked; negated, for searchsorted to ascend.
+        self._negative_radii = rows.new_empty(capacity)
+
+    @property
+    def picks(self) -> npt.NDArray[np.int64]:
+        """The picked rows so far, in order."""
+        return self._picks[: self.pick_count].cpu().numpy()
+
+    def refresh(self, pool: torch.Tensor) -> None:
+        """Lower the anchors of the pool's rows by the picks that they have not seen."""
+        first_missed = torch.maximum(self._seen[pool], self._first_relevant(pool))
+        order = first_missed.argsort()
+        order = order[first_missed[order] < self.pick_count]
+        for start in range(0, len(order), _ROWS_PER_BLOCK):
+            block = order[start : start + _ROWS_PER_BLOCK]
+            rows = pool[block]
+            missed = self._picks[int(first_missed[block[0]]) : self.pick_count]
+            self.squared[rows] = torch.minimum(self.squared[rows], self._nearest(rows, missed))
+        self._seen[pool] = self.pick_count
+
+    def pick_inside(self, pool: torch.Tensor, limit: _Limit, wanted: int) -> None:
+        """Pick from an up-to-date pool while its largest anchor comes before the limit outside."""
+        squared = self.squared[pool]
+        stop = self.pick_count + wanted
+        while self.pick_count < stop:
+            leaders, inner = _leading(squared, LEADERS)
+            inner = _Limit(inner.squared, int(pool[inner.row]))
+            rows = pool[leaders]
+            chosen, radii = _pick_among(
+                _squared_distances(self.rows[rows], self.norms[rows]).cpu().numpy(),
+                squared[leaders].cpu().numpy(),
+                rows.cpu().numpy(),
+                max(inner, limit, key=lambda bound: (bound.squared, -bound.row)),
+                stop - self.pick_count,
+            )
+            if not chosen:
+                break
+            picks = rows[torch.as_tensor(chosen, device=rows.device)]
+            self._append(picks, radii)
+            squared = torch.minimum(squared, self._nearest(pool, picks))
+            squared[leaders[torch.as_tensor(chosen, device=rows.device)]] = _PICKED
+        self.squared[pool] = squared
+        self._seen[pool] = self.pick_count
+
+    def _append(self, picks: torch.Tensor, radii: list[float]) -> None:
+        added = slice(self.pick_count, self.pick_count + len(picks))
+        self._picks[added] = picks
+        self._negative_radii[added] = -torch.as_tensor(radii, device=picks.device)
+        self.pick_count = added.stop
+
+    def _first_relevant(self, pool: torch.Tensor) -> torch.Tensor:
+        """Find the first pick that could lower each row's anchor, by the triangle inequality.
+
+        A pick lies at least its radius (its own anchor when it was picked) from every earlier pick.
+        Where that is twice a row's distance to an earlier pick, the new one cannot be nearer.
+        """
+        squared = self.squared[pool]
+        has_nearest_pick = squared < self._initial[pool]
+        first = torch.searchsorted(
+            self._negative_radii[: self.pick_count],
+            -4 * _TRIANGLE_SAFETY * squared,
+            right=True,
+        )
+        return torch.where(has_nearest_pick, first, 0)
+
+    def _nearest(self, rows: torch.Tensor, picks: torch.Tensor) -> torch.Tensor:
+        """Compute the squared distance of each row to the nearest of the picks."""
+        nearest = torch.empty(len(rows), dtype=self.rows.dtype, device=rows.device)
+        for position in range(0, len(rows), _ROWS_PER_BLOCK):
+            block = rows[position : position + _ROWS_PER_BLOCK]
+            points = self.rows[block]
+            lowest = torch.full_like(self.norms[block], torch.inf)
+            for some in torch.split(picks, _PICKS_PER_BLOCK):
+                products = torch.addmm(self.norms[some], points, self.rows[some].T, alpha=-2)
+                lowest = torch.minimum(lowest, products.amin(dim=1))
+            nearest[position : position + len(block)] = lowest.add_(self.norms[block]).clamp_(min=0)
+        return nearest
+
+
+def _leading(squared: torch.Tensor, count: int) -> tuple[torch.Tensor, _Limit]:
+    """Find the `count` rows with the largest anchors, lowest rows first among equals.
+
+    Returns
+    -------
+    leading : Tensor of int64
+        Ascending row numbers.
+    limit : _Limit
+        The best of the other rows.
+    """
+    if count >= len(squared):
+        return torch.arange(len(squared), device=squared.device), _Limit(-np.inf, 0)
+    threshold = torch.topk(squared, count, sorted=False).values.min()
+    above = (squared > threshold).nonzero().squeeze(1)
+    equal = (squared == threshold).nonzero().squeeze(1)
+    leading = torch.cat([above, equal[: count - len(above)]]).sort().values
+    others = squared.clone()
+    others[leading] = -torch.inf
+    row = int(others.argmax())
+    return leading, _Limit(float(others[row]), row)
+
+
+def _pick_among(
+    distances: npt.NDArray[np.float32],
+    squared: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    limit: _Limit,
+    wanted: int,
+) -> tuple[list[int], list[float]]:
+    """Run the literal greedy loop on a few rows, given all squared distances between them.
+
+    Returns the picked positions in order, and the squared anchor of each when it was picked.
+    """
+    squared = squared.copy()
+    chosen: list[int] = []
+    radii: list[float] = []
+    while len(chosen) < wanted:
+        best = int(squared.argmax())
+        if not limit.permits(float(squared[best]), int(rows[best])):
+            break
+        chosen.append(best)
+        radii.append(float(squared[best]))
+        np.minimum(squared, distances[best], out=squared)
+        squared[best] = _PICKED
+    return chosen, radii
+
+
+def _squared_distances(points: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+    """Compute all squared distances between a few points, shape [S, S]."""
+    return torch.addmm(norms, points, points.T, alpha=-2).add_(norms[:, None]).clamp_(min=0)

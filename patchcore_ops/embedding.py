@@ -1,0 +1,102 @@
+"""From images to patch embeddings (paper, section 3.1; reference: `PatchCore._embed`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from patchcore_ops.features import FeatureExtractor
+from patchcore_ops.patch_pooling import PatchPooling, pooling_matrices
+
+
+class PatchEmbedder:
+    """Embeds every patch of an image: locally aware features of several layers, as one vector.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        A frozen network in eval mode, on the device where embedding shall happen.
+    layers : sequence of str
+        Layer names; the first one's resolution is the patch grid.
+    imagesize : int
+        Side of the square input, in pixels.
+    pretrain_embed_dimension : int
+        Dimension to which each layer's patch is pooled.
+    target_embed_dimension : int
+        Dimension of an embedding.
+    patchsize : int
+        Side of the neighbourhood that a patch aggregates, in cells of its layer; odd.
+
+    Raises
+    ------
+    WeightsError
+        If a layer does not exist.
+    """
+
+    def __init__(
+        self,
+        backbone: torch.nn.Module,
+        layers: Sequence[str],
+        imagesize: int,
+        pretrain_embed_dimension: int,
+        target_embed_dimension: int,
+        patchsize: int = 3,
+    ) -> None:
+        self.extractor = FeatureExtractor(backbone, layers)
+        self.target_embed_dimension = target_embed_dimension
+        parameter = next(backbone.parameters())
+        with torch.inference_mode():
+            probe = self.extractor(torch.zeros(1, 3, imagesize, imagesize, device=parameter.device))
+        self.grid = (probe[0].shape[2], probe[0].shape[3])
+        matrices = pooling_matrices(
+            [features.shape[1] for features in probe],
+            patchsize,
+            pretrain_embed_dimension,
+            target_embed_dimension,
+        )
+        self._poolings = [
+            PatchPooling(matrix, patchsize).to(parameter.device) for matrix in matrices
+        ]
+
+    @torch.inference_mode()
+    def embed(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Embed the patches of normalised images.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape [B, 3, imagesize, imagesize]
+
+        Returns
+        -------
+        embeddings : Tensor of float32, shape [B * h * w, target_embed_dimension]
+            Image-major, then row-major over the patch grid.
+        grid : tuple of int
+            (h, w).
+        """
+        return self.pool(self.extractor(images))
+
+    def pool(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Turn the layers' feature maps into embeddings: everything after the backbone.
+
+        Parameters
+        ----------
+        features : sequence of Tensor, shape [B, C, h, w]
+            One per layer.
+
+        Returns
+        -------
+        As `embed`.
+        """
+        height, width = features[0].shape[2:]
+        embeddings = features[0].new_zeros(
+            (len(features[0]), height, width, self.target_embed_dimension)
+        )
+        for pooling, maps in zip(self._poolings, features, strict=True):
+            pooled = pooling(maps)
+            if pooled.shape[2:] != (height, width):
+                pooled = F.interpolate(pooled, (height, width), mode="bilinear")
+            # Where a bin spans two layers, both contribute to it.
+            embeddings[..., pooling.first : pooling.last] += pooled.permute(0, 2, 3, 1)
+        return embeddings.flatten(0, 2), (height, width)

@@ -1,0 +1,27 @@
+"""The mistakes that a user can make, each with one sentence that says what to do.
+
+Every error that a user can cause derives from `UserError`. Callers print its message without a
+traceback; anything else that is raised in this project is a defect of the project.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake in what the user supplied; the message names it and its remedy."""
+
+
+class ConfigError(UserError):
+    """The configuration file is missing, malformed, or holds a value that cannot be used."""
+
+
+class DatasetError(UserError):
+    """An image folder is absent or holds something that the benchmark cannot use."""
+
+
+class WeightsError(UserError):
+    """A backbone, or its weights, cannot be had or do not fit."""
+
+
+class EnvironmentProblem(UserError):
+    """The installation cannot do what the configuration asks for."""

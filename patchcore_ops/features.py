@@ -1,0 +1,99 @@
+"""Feature maps of chosen layers, from a backbone that runs no deeper than it must."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from patchcore_ops.errors import WeightsError
+
+
+class _AllLayersSeen(Exception):
+    """Unwinds the backbone's forward pass once every wanted layer has produced its output."""
+
+
+class FeatureExtractor(torch.nn.Module):
+    """Collects the outputs of named layers and stops the forward pass after the last of them.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        Any network; it is not copied.
+    layers : sequence of str
+        Module names, dotted where nested (`layer2`, `features.denseblock2`, `blocks.2`).
+
+    Raises
+    ------
+    WeightsError
+        If a layer does not exist; the message lists the layers that do.
+    """
+
+    def __init__(self, backbone: torch.nn.Module, layers: Sequence[str]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = tuple(layers)
+        self._modules_by_layer = {layer: _find_layer(backbone, layer) for layer in self.layers}
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Run the backbone on normalised images.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape [B, 3, H, W]
+
+        Returns
+        -------
+        list of Tensor, shape [B, C, h, w]
+            One per layer, in the order of `layers`. Token sequences and channels-last maps of
+            transformers are brought into this shape.
+        """
+        outputs: dict[str, torch.Tensor] = {}
+        handles = [
+            module.register_forward_hook(self._collector(layer, outputs))
+            for layer, module in self._modules_by_layer.items()
+        ]
+        try:
+            self.backbone(images)
+        except _AllLayersSeen:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [self._as_map(outputs[layer]) for layer in self.layers]
+
+    def _collector(self, layer: str, outputs: dict[str, torch.Tensor]) -> Any:
+        def collect(_module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+            outputs[layer] = output
+            if len(outputs) == len(self.layers):
+                raise _AllLayersSeen
+
+        return collect
+
+    def _as_map(self, output: torch.Tensor) -> torch.Tensor:
+        """Bring a layer's output into [B, C, h, w]."""
+        if output.ndim == 3:
+            prefix = int(getattr(self.backbone, "num_prefix_tokens", 0))
+            tokens = output[:, prefix:]
+            side = math.isqrt(tokens.shape[1])
+            return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[2], side, -1)
+        if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
+            return output.permute(0, 3, 1, 2)
+        return output
+
+
+def _find_layer(backbone: torch.nn.Module, layer: str) -> torch.nn.Module:
+    try:
+        return backbone.get_submodule(layer)
+    except AttributeError:
+        outer = [name for name, _ in backbone.named_children()]
+        nested = [
+            name
+            for name, module in backbone.named_modules()
+            if name.count(".") == 1 and any(module.children())
+        ]
+        raise WeightsError(
+            f"the backbone has no layer '{layer}'; it has {', '.join(outer + nested)}"
+        ) from None

@@ -1,0 +1,111 @@
+"""Pictures of predictions: the image, its ground truth and the heat map, side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+Picture = npt.NDArray[np.uint8]
+
+# Colour stops of the heat map, dark blue over green to red; as in most publications on the subject.
+_HEAT_STOPS = np.array(
+    [[0, 0, 96], [0, 64, 255], [0, 220, 220], [255, 230, 0], [255, 96, 0], [160, 0, 0]], dtype=float
+)
+_OUTLINE = np.array([0, 255, 80], dtype=np.uint8)
+
+
+def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> Picture:
+    """Colour values between two limits.
+
+    Parameters
+    ----------
+    values : ndarray of float, any shape
+    low, high : float
+        Values that get the first and the last colour; values beyond are clipped.
+
+    Returns
+    -------
+    ndarray of uint8, shape [*values.shape, 3]
+    """
+    position = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(_HEAT_STOPS) - 1)
+    stops = np.arange(len(_HEAT_STOPS))
+    return np.stack(
+        [np.interp(position, stops, _HEAT_STOPS[:, channel]) for channel in range(3)], axis=-1
+    ).astype(np.uint8)
+
+
+def overlay_heat(
+    image: Picture, anomaly_map: npt.NDArray[np.floating], low: float, high: float
+) -> Picture:
+    """Lay a heat map over an image, the stronger the more anomalous.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape [H, W, 3]
+    anomaly_map : ndarray of float, shape [H, W]
+    low, high : float
+        Limits of the colour scale, shared by all pictures of a category.
+
+    Returns
+    -------
+    ndarray of uint8, shape [H, W, 3]
+    """
+    strength = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1)[..., None]
+    opacity = 0.25 + 0.45 * strength
+    blended = (1 - opacity) * image + opacity * heat_colours(anomaly_map, low, high)
+    return np.asarray(blended.round().astype(np.uint8))
+
+
+def outline_mask(image: Picture, mask: npt.NDArray[np.bool_], width: int = 2) -> Picture:
+    """Draw the outline of the ground truth onto an image."""
+    outlined = image.copy()
+    outlined[ndimage.binary_dilation(mask, iterations=width) & ~mask] = _OUTLINE
+    return outlined
+
+
+def prediction_strip(
+    image: Picture,
+    mask: npt.NDArray[np.bool_] | None,
+    anomaly_map: npt.NDArray[np.floating],
+    low: float,
+    high: float,
+) -> Picture:
+    """Show one prediction: image, ground truth and heat map side by side.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape [H, W, 3]
+    mask : ndarray of bool, shape [H, W], or None
+        None shows grey: the ground truth is not known.
+    anomaly_map : ndarray of float, shape [H, W]
+    low, high : float
+        Limits of the colour scale.
+
+    Returns
+    -------
+    ndarray of uint8, shape [H, 3 * W + 8, 3]
+    """
+    truth = np.full_like(image, 128)
+    if mask is not None:
+        truth[:] = np.where(mask[..., None], 255, 0)
+    heat = overlay_heat(image, anomaly_map, low, high)
+    if mask is not None and mask.any():
+        heat = outline_mask(heat, mask)
+    gap = np.full((image.shape[0], 4, 3), 255, dtype=np.uint8)
+    return np.concatenate([image, gap, truth, gap, heat], axis=1)
+
+
+def stack_strips(strips: list[Picture], height: int | None = None) -> Picture:
+    """Stack pictures of equal width, optionally scaled so that each is `height` pixels high."""
+    if height is not None:
+        strips = [_scale_to_height(strip, height) for strip in strips]
+    gap = np.full((4, strips[0].shape[1], 3), 255, dtype=np.uint8)
+    parts = [part for strip in strips for part in (strip, gap)][:-1]
+    return np.concatenate(parts, axis=0)
+
+
+def _scale_to_height(picture: Picture, height: int) -> Picture:
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))

@@ -1,0 +1,109 @@
+"""Stage 4: scores and anomaly maps of the test images, by search alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from patchcore_ops.arrays import ArrayFile, ArrayWriter
+from patchcore_ops.coreset import Progress
+from patchcore_ops.neighbours import prepare, read_index, search
+from patchcore_ops.scoring import ensemble_maps, ensemble_scores, image_scores, patch_scores
+from patchcore_ops.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.stages.embed import Grid
+from patchcore_ops.stages.layout import (
+    ANOMALY_MAPS,
+    INDEX,
+    SCORES,
+    TEST_EMBEDDINGS,
+    member_folder,
+)
+
+_IMAGES_PER_SEARCH = 16
+
+
+def predict(
+    images: pd.DataFrame,
+    embeddings: Path,
+    indices: Path,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    folder: Path,
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Score the test images of a category.
+
+    Parameters
+    ----------
+    images : DataFrame
+        The manifest's test rows.
+    embeddings, indices : Path
+        Folders of the stages `embed` and `select`.
+    config : CategoryConfig
+        Scoring section, image size and number of members.
+    runtime : RuntimeSection
+        FAISS threads and GPU.
+    folder : Path
+        Receives `scores.parquet` and `anomaly_maps.npy`.
+    on_progress : callable, optional
+        Called with (images searched, images to search) over all members.
+
+    Returns
+    -------
+    DataFrame
+        One row per image: `path`, `label`, `is_anomaly`, `score`, and each member's own score as
+        `score_<member>`.
+    """
+    members = len(config.embedding.members)
+    by_member: list[npt.NDArray[np.float32]] = []
+    for member in range(members):
+        grid = Grid.read(member_folder(embeddings, member))
+        by_member.append(
+            _search_images(
+                prepare(read_index(member_folder(indices, member) / INDEX), runtime),
+                ArrayFile(member_folder(embeddings, member) / TEST_EMBEDDINGS),
+                grid,
+                config.scoring.anomaly_scorer_num_nn,
+                None
+                if on_progress is None
+                else _offset(on_progress, member * len(images), members * len(images)),
+            )
+        )
+    member_scores = [image_scores(scores) for scores in by_member]
+    predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
+    predictions["score"] = ensemble_scores(member_scores)
+    for member, scores in enumerate(member_scores):
+        predictions[f"score_{member}"] = scores
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions.to_parquet(folder / SCORES, index=False)
+    side = config.dataset.imagesize
+    with ArrayWriter(folder / ANOMALY_MAPS, (len(images), side, side)) as writer:
+        for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma):
+            writer.append(maps)
+    return predictions
+
+
+def _search_images(
+    index: Any, embeddings: ArrayFile, grid: Grid, neighbours: int, on_progress: Progress | None
+) -> npt.NDArray[np.float32]:
+    """Score every patch, some images at a time; shape [images, h, w]."""
+    scores = np.empty((grid.test_images, grid.height, grid.width), dtype=np.float32)
+    for start in range(0, grid.test_images, _IMAGES_PER_SEARCH):
+        stop = min(start + _IMAGES_PER_SEARCH, grid.test_images)
+        queries = embeddings.read(start * grid.patches, stop * grid.patches)
+        distances, _ = search(index, queries, neighbours)
+        scores[start:stop] = patch_scores(distances, stop - start, (grid.height, grid.width))
+        if on_progress is not None:
+            on_progress(stop, grid.test_images)
+    return scores
+
+
+def _offset(on_progress: Progress, done_before: int, total: int) -> Progress:
+    def report(done: int, _of_this_member: int) -> None:
+        on_progress(done_before + done, total)
+
+    return report

@@ -1,0 +1,97 @@
+"""Stages 2 and 3: the coreset memory bank, and the FAISS index over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from patchcore_ops.arrays import ArrayFile
+from patchcore_ops.coreset import Progress
+from patchcore_ops.devices import resolve_device
+from patchcore_ops.neighbours import build_index, write_index
+from patchcore_ops.samplers import select_rows
+from patchcore_ops.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.stages.layout import (
+    FEATURES,
+    INDEX,
+    INDICES,
+    TRAIN_EMBEDDINGS,
+    member_folder,
+)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The size of one member's memory bank: `picks` of `rows` embeddings of a dimension."""
+
+    rows: int
+    picks: int
+    dimension: int
+
+
+def select_memory_bank(
+    embeddings: Path,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    folder: Path,
+    on_progress: Progress | None = None,
+) -> list[Bank]:
+    """Select the memory bank of every ensemble member.
+
+    Parameters
+    ----------
+    embeddings : Path
+        Folder of the stage `embed`.
+    config : CategoryConfig
+        The coreset section, and the number of members.
+    runtime : RuntimeSection
+        The device.
+    folder : Path
+        Receives `<member>/features.npy` and `<member>/indices.npy`.
+    on_progress : callable, optional
+        Called with (picks so far, picks wanted) of the current member.
+
+    Returns
+    -------
+    list of Bank
+        One per member.
+    """
+    device = resolve_device(runtime.device)
+    banks = []
+    for member in range(len(config.embedding.members)):
+        source = ArrayFile(member_folder(embeddings, member) / TRAIN_EMBEDDINGS)
+        rows = select_rows(source, config.coreset, device, on_progress)
+        target = member_folder(folder, member)
+        target.mkdir(parents=True, exist_ok=True)
+        np.save(target / FEATURES, source.take(rows))
+        np.save(target / INDICES, rows)
+        banks.append(Bank(rows=len(source), picks=len(rows), dimension=source.shape[1]))
+    return banks
+
+
+def index_memory_bank(bank: Path, config: CategoryConfig, folder: Path) -> list[int]:
+    """Build the FAISS index of every ensemble member.
+
+    Parameters
+    ----------
+    bank : Path
+        Folder of `select_memory_bank`.
+    config : CategoryConfig
+        The index section, and the number of members.
+    folder : Path
+        Receives `<member>/index.faiss`.
+
+    Returns
+    -------
+    list of int
+        Bytes of each member's index.
+    """
+    sizes = []
+    for member in range(len(config.embedding.members)):
+        features = np.load(member_folder(bank, member) / FEATURES, allow_pickle=False)
+        path = member_folder(folder, member) / INDEX
+        write_index(build_index(features, config.index.factory), path)
+        sizes.append(path.stat().st_size)
+    return sizes
