@@ -17,14 +17,14 @@ keeps the rounding of |a|^2 - 2ab + |b|^2 small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-Progress = Callable[[int, int], None]
+from patchcore_ops.progress import Progress
 
 POOL_SIZE = 8192
 LEADERS = 1024

@@ -101,6 +101,19 @@ def scan_category(root: Path, category: str) -> CategoryScan:
     return CategoryScan(images=images, skipped=tuple(skipped))
 
 
+def image_files(images: pd.DataFrame, split: str, root: Path) -> list[Path]:
+    """Return the image files of one split, in manifest order."""
+    return [root / path for path in images.loc[images["split"] == split, "path"]]
+
+
+def count_labels(images: pd.DataFrame) -> pd.DataFrame:
+    """Count the images and masks of each split and label."""
+    counts = images.groupby(["split", "label"], sort=False).agg(
+        images=("path", "size"), masks=("mask_path", "count")
+    )
+    return counts.reset_index()
+
+
 def file_hash(file: Path) -> str:
     """Hash a file's content with SHA-256."""
     with file.open("rb") as stream:

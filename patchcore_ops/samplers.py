@@ -9,8 +9,9 @@ import numpy.typing as npt
 import torch
 
 from patchcore_ops.arrays import ArrayFile
-from patchcore_ops.coreset import Progress, exact_k_center_greedy, k_center_greedy
+from patchcore_ops.coreset import exact_k_center_greedy, k_center_greedy
 from patchcore_ops.errors import ConfigError
+from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CoresetSection
 
 Selection = npt.NDArray[np.int64]

@@ -12,11 +12,11 @@ import torch
 
 from patchcore_ops.arrays import ArrayWriter
 from patchcore_ops.backbones import load_backbone, normalisation_of
-from patchcore_ops.coreset import Progress
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.images import iterate_batches
+from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CategoryConfig, EmbeddingMember, RuntimeSection
 from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
 

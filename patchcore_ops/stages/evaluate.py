@@ -20,6 +20,7 @@ from patchcore_ops.stages.layout import (
     METRICS_CSV,
     METRICS_PARQUET,
     SCORES,
+    mask_files,
 )
 
 
@@ -87,11 +88,6 @@ def tabulate(by_category: Mapping[str, Mapping[str, Any]], folder: Path) -> pd.D
     table.to_csv(folder / METRICS_CSV, index=False, lineterminator="\n")
     table.to_parquet(folder / METRICS_PARQUET, index=False)
     return table
-
-
-def mask_files(images: pd.DataFrame, dataset_root: Path) -> list[Path | None]:
-    """Return the mask file of each manifest row, None where there is none."""
-    return [dataset_root / path if isinstance(path, str) else None for path in images["mask_path"]]
 
 
 def _without_nan(content: Any) -> Any:

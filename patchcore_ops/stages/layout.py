@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "manifest.parquet"
 TRAIN_EMBEDDINGS = "embeddings.npy"
@@ -23,3 +27,20 @@ REPORT = "index.html"
 def member_folder(folder: Path, member: int) -> Path:
     """Return the sub-folder of an ensemble member: its number in config order."""
     return folder / str(member)
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """Read the manifest of a category, see `patchcore_ops.manifest`."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / MANIFEST)
+
+
+def test_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest's test images, in the order of every prediction."""
+    return manifest[manifest["split"] == "test"].reset_index(drop=True)
+
+
+def mask_files(images: pd.DataFrame, dataset_root: Path) -> list[Path | None]:
+    """Return the mask file of each manifest row, None where there is none."""
+    return [dataset_root / path if isinstance(path, str) else None for path in images["mask_path"]]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from patchcore_ops.arrays import ArrayFile, ArrayWriter
-from patchcore_ops.coreset import Progress
 from patchcore_ops.neighbours import prepare, read_index, search
+from patchcore_ops.progress import Progress
 from patchcore_ops.scoring import ensemble_maps, ensemble_scores, image_scores, patch_scores
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.embed import Grid

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from patchcore_ops.arrays import ArrayFile
-from patchcore_ops.coreset import Progress
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.neighbours import build_index, write_index
+from patchcore_ops.progress import Progress
 from patchcore_ops.samplers import select_rows
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.layout import (

@@ -1,0 +1,45 @@
+# The commands of the README. Everything is installed into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= configs/demo.yaml
+BIN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed-%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[$*]"
+	touch $@
+
+install: $(VENV)/.installed-demo ## install the benchmark with what the demonstration needs
+
+demo-data: install ## lay out the demonstration's images below data/demo
+	$(BIN)/python -m patchcore_ops.demo --root data/demo
+
+demo: demo-data ## run the whole benchmark on the demonstration data and say where to look
+	$(BIN)/patchcore-benchmark --config configs/demo.yaml
+	@echo "ui:      make ui, then open http://127.0.0.1:3000"
+
+benchmark: install ## run every category of CONFIG, then its table and report
+	$(BIN)/patchcore-benchmark --config $(CONFIG)
+
+ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
+	PATCHCORE_CONFIG=$(CONFIG) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
+
+test: $(VENV)/.installed-dev ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev ## style, types and layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove the environment and what runs have left (not the data)
+	rm -rf $(VENV) .dagster storage storage-*
+
+.PHONY: help install demo-data demo benchmark ui test lint clean

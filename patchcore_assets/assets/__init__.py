@@ -1,0 +1,1 @@
+"""The computed assets, one module each, in the order of the data."""

@@ -1,0 +1,50 @@
+"""`raw_embeddings`: every image of a category through the network, once."""
+
+from typing import Any
+
+import dagster as dg
+
+from patchcore_assets.assets.image_manifest import image_manifest
+from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.inputs import EMBEDDING_CONFIG, IMAGES
+
+
+@dg.asset(
+    deps=[image_manifest, IMAGES, EMBEDDING_CONFIG],
+    group_name="embedding",
+    kinds={"pytorch", "numpy"},
+    code_version="1",
+)
+def raw_embeddings(
+    context: dg.AssetExecutionContext, benchmark: Benchmark
+) -> dg.MaterializeResult[Any]:
+    """Patch embeddings of all train and test images, one array per ensemble member and split.
+
+    The network sees each image once: what follows, however often it is repeated with other
+    settings, is selection and search.
+    """
+    from patchcore_ops.manifest import image_files
+    from patchcore_ops.stages.embed import embed_images
+    from patchcore_ops.stages.layout import read_manifest
+
+    with benchmark.work(context) as work:
+        images = read_manifest(work.read("image_manifest"))
+        grids = embed_images(
+            image_files(images, "train", work.config.dataset_root),
+            image_files(images, "test", work.config.dataset_root),
+            work.settings,
+            work.runtime,
+            work.output,
+            work.progress("images embedded"),
+        )
+        return work.finish(
+            {
+                "members": len(grids),
+                "images": len(images),
+                "train_patches": sum(grid.patches * grid.train_images for grid in grids),
+                "test_patches": sum(grid.patches * grid.test_images for grid in grids),
+                "dimension": grids[0].dimension,
+                "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
+                "images_per_second": work.per_second(len(images)),
+            }
+        )

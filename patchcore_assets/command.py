@@ -1,0 +1,121 @@
+"""`patchcore-benchmark`: a whole benchmark from the command line, without a daemon.
+
+Runs every category of a configuration, one Dagster run each, in this process; goes on past a
+category that fails; then makes the table and the report. The runs are in the same history that
+`dagster dev` shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
+from patchcore_assets.location import CONFIG_VARIABLE, config_path
+from patchcore_assets.storage import open_store
+from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.errors import UserError
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+_SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, 1 if any category failed."""
+    parser = argparse.ArgumentParser(
+        prog="patchcore-benchmark",
+        description="Run every category of a benchmark, then its table and report.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=None,
+        help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+    )
+    parser.add_argument(
+        "categories", nargs="*", help="run only these categories; default: all of the file"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config or config_path())
+        chosen = options.categories or list(config.categories)
+        for category in chosen:
+            config.for_category(category)
+    except UserError as mistake:
+        _say(str(mistake), sys.stderr)
+        return 2
+    return _run(config, chosen)
+
+
+def _run(config: BenchmarkConfig, categories: Sequence[str]) -> int:
+    started = time.monotonic()
+    definitions = define(config)
+    failed: dict[str, str] = {}
+    with _instance() as instance:
+        for position, category in enumerate(categories, start=1):
+            _say(f"[{position}/{len(categories)}] {category}")
+            result = definitions.resolve_job_def(BENCHMARK_JOB).execute_in_process(
+                instance=instance, partition_key=category, run_config=_QUIET, raise_on_error=False
+            )
+            if not result.success:
+                failed[category] = _reason(result)
+        summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
+            instance=instance, run_config=_QUIET, raise_on_error=False
+        )
+    if summary.success:
+        _show_table(config)
+    else:
+        failed["metrics"] = _reason(summary)
+    _say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
+    for name, reason in failed.items():
+        _say(f"FAILED {name}: {reason}", sys.stderr)
+    return 1 if failed else 0
+
+
+def _instance() -> dg.DagsterInstance:
+    """Open the run history that `dagster dev` would use in this folder."""
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    if Path("dagster.yaml").is_file():
+        return dg.DagsterInstance.from_config(str(Path.cwd()))
+    return dg.DagsterInstance.ephemeral()
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """Return the sentence of the first failed step."""
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            return data.user_failure_data.description
+        if data.error is not None:
+            return data.error.message.strip()
+    return "see the run's log"
+
+
+def _show_table(config: BenchmarkConfig) -> None:
+    import pandas as pd
+
+    from patchcore_ops.stages.layout import METRICS_PARQUET
+
+    store = open_store(config.storage_root)
+    with store.open("metrics", None) as artefact:
+        table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
+    shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
+    _say("\n" + shown + "\n")
+    _say(f"table:   {store.location('metrics', None)}/metrics.csv")
+    _say(f"report:  {store.location('benchmark_report', None)}/index.html")
+
+
+def _say(text: str, stream: Any = None) -> None:
+    print(text, file=stream or sys.stdout, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Everything that this code location defines, merged in one place."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from patchcore_assets.location import config_path
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Define the benchmark of the configuration file that the environment names."""
+    from patchcore_assets.benchmark import report_plainly
+    from patchcore_assets.graph import define
+    from patchcore_ops.config import load_config
+
+    with report_plainly():
+        return define(load_config(config_path()))

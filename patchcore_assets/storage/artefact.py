@@ -1,0 +1,98 @@
+"""One artefact: a folder of files, and the sidecar that says what belongs into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchcore_ops.errors import UserError
+from patchcore_ops.manifest import file_hash
+
+SIDECAR = "artefact.json"
+
+
+class MissingArtefact(UserError):
+    """An artefact that a later one needs has not been materialised."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What one asset holds for one category (or for all, where `category` is None).
+
+    Attributes
+    ----------
+    folder : Path
+        Local folder of the files.
+    files : mapping of str to (bytes, SHA-256)
+        By path relative to the folder.
+    provenance : mapping of str to str
+        What it was made from and with.
+    """
+
+    asset: str
+    category: str | None
+    folder: Path
+    files: Mapping[str, tuple[int, str]]
+    provenance: Mapping[str, str]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(size for size, _ in self.files.values())
+
+    @property
+    def data_version(self) -> str:
+        """A version that follows the content alone: equal files, equal versions."""
+        lines = sorted(f"{name}\0{digest}" for name, (_, digest) in self.files.items())
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @staticmethod
+    def describe(
+        asset: str, category: str | None, folder: Path, provenance: Mapping[str, str]
+    ) -> Artefact:
+        """Measure and hash the files of a folder."""
+        files = {
+            file.relative_to(folder).as_posix(): (file.stat().st_size, file_hash(file))
+            for file in sorted(folder.rglob("*"))
+            if file.is_file() and file.name != SIDECAR
+        }
+        return Artefact(asset, category, folder, files, dict(provenance))
+
+    def write_sidecar(self) -> None:
+        """Write `artefact.json` into the folder."""
+        content = {
+            "asset": self.asset,
+            "category": self.category,
+            "data_version": self.data_version,
+            "files": {
+                name: {"bytes": size, "sha256": digest}
+                for name, (size, digest) in self.files.items()
+            },
+            "provenance": dict(self.provenance),
+        }
+        (self.folder / SIDECAR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Artefact:
+        """Read the artefact of a folder from its sidecar."""
+        content = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        return Artefact(
+            content["asset"],
+            content["category"],
+            folder,
+            {name: (file["bytes"], file["sha256"]) for name, file in content["files"].items()},
+            content["provenance"],
+        )
+
+
+def missing(asset: str, category: str | None, root: str) -> MissingArtefact:
+    """Say that an artefact is not there, and the command that makes it."""
+    partition = "" if category is None else f" --partition {category}"
+    of_category = "" if category is None else f" of '{category}'"
+    return MissingArtefact(
+        f"{asset}{of_category} is not in {root}; make it first: "
+        f"dagster asset materialize -m patchcore_assets --select {asset}{partition}"
+    )

@@ -1,0 +1,61 @@
+"""The interface of an artefact store, and the choice between a local and a remote one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from patchcore_assets.storage.artefact import Artefact
+
+
+class Staging(Protocol):
+    """A folder in which an artefact is being made; nobody sees it before `commit`."""
+
+    @property
+    def folder(self) -> Path:
+        """Local folder that receives the files."""
+
+    def commit(self, provenance: Mapping[str, str]) -> Artefact:
+        """Put the folder in the place of the artefact's earlier version, as a whole."""
+
+
+class ArtefactStore(Protocol):
+    """Keeps one version of each artefact at `<root>/<asset>/<category>/`.
+
+    A version appears and disappears as a whole. While one is being read it stays.
+    """
+
+    @property
+    def root(self) -> str:
+        """The folder or URL below which everything lies."""
+
+    def stage(self, asset: str, category: str | None) -> AbstractContextManager[Staging]:
+        """Open a folder for a new version; what was not committed is thrown away on leaving."""
+
+    def open(self, asset: str, category: str | None) -> AbstractContextManager[Artefact]:
+        """Open the current version for reading.
+
+        Raises
+        ------
+        MissingArtefact
+            If there is none.
+        """
+
+    def location(self, asset: str, category: str | None) -> str:
+        """Return the path or URL at which users find the artefact."""
+
+    def categories(self, asset: str) -> list[str]:
+        """Return the categories for which the asset has an artefact, sorted."""
+
+
+def open_store(root: str) -> ArtefactStore:
+    """Open the store at a folder or at any URL that fsspec understands."""
+    if "://" in root:
+        from patchcore_assets.storage.remote import RemoteStore
+
+        return RemoteStore(root)
+    from patchcore_assets.storage.local import LocalStore
+
+    return LocalStore(root)

@@ -1,0 +1,8 @@
+"""How long work tells its caller where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int], None]
+"""Called with (done so far, all there is to do), now and then and at the end."""
