@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from patchcore_assets.progress import log_progress
-from patchcore_assets.storage import ArtefactStore, Staging, missing, open_store
+from patchcore_assets.storage import Artefact, ArtefactStore, Staging, missing, open_store
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.errors import UserError
 from patchcore_ops.progress import Progress
@@ -111,7 +111,7 @@ class Work:
         """The local folder that receives this step's files."""
         return self._staging.folder
 
-    def read(self, asset: str, category: str | None = None) -> Path:
+    def open(self, asset: str, category: str | None = None) -> Artefact:
         """Open an upstream artefact, by default of the same category; it stays while at work.
 
         Raises
@@ -119,8 +119,11 @@ class Work:
         MissingArtefact
             If it has not been materialised.
         """
-        artefact = self._stack.enter_context(self._store.open(asset, category or self._category))
-        return artefact.folder
+        return self._stack.enter_context(self._store.open(asset, category or self._category))
+
+    def read(self, asset: str, category: str | None = None) -> Path:
+        """Open an upstream artefact, see `open`, and return its local folder."""
+        return self.open(asset, category).folder
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
         """Return the configured categories that have an artefact, and those that have none.

@@ -71,6 +71,8 @@ class ArrayFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not mapped.flags.c_contiguous:
+            raise ValueError(f"{path}: is not in C order")
         self.shape: tuple[int, ...] = mapped.shape
         self.dtype: np.dtype[Any] = mapped.dtype
         self._offset: int = mapped.offset
@@ -97,6 +99,8 @@ class ArrayFile:
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Gather rows in the given order, in one sequential pass over the file."""
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"{self.path}: asked for rows beyond its {len(self)}")
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         gathered = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)

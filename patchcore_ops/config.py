@@ -227,7 +227,8 @@ def _resolve_root(configured: str, variable: str, file: Path) -> str:
     from_environment = os.environ.get(variable)
     root = (from_environment or configured).removeprefix("file://")
     if "://" in root:
-        return root.rstrip("/")
+        protocol, _, path = root.partition("://")
+        return f"{protocol}://{path.rstrip('/')}"
     base = Path.cwd() if from_environment else file.parent
     return os.path.normpath(base / Path(root).expanduser())
 

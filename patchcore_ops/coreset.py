@@ -11,8 +11,9 @@ not below the largest outdated one outside. Inside the pool the same holds once 
 rows and the distances between them fit into the processor's cache, where a pick costs microseconds.
 What remains are matrix products.
 
-Distances are kept squared, which has the same order, and rows are centred on their mean, which
-keeps the rounding of |a|^2 - 2ab + |b|^2 small.
+Distances are kept squared, which has the same order. Rows are shifted so that the first is the
+origin: a common offset would spoil the rounding of |a|^2 - 2ab + |b|^2, and unlike a shift by the
+mean this one keeps whole numbers whole, so that ties stay ties.
 """
 
 from __future__ import annotations
@@ -66,10 +67,8 @@ def k_center_greedy(
     """
     rows = torch.as_tensor(points)
     starts = rows[torch.as_tensor(np.asarray(start_indices, dtype=np.int64), device=rows.device)]
-    anchors = torch.cat(
-        [torch.cdist(block, starts).mean(dim=1) for block in torch.split(rows, 1 << 16)]
-    )
-    return greedy_picks(rows, anchors.square(), num_samples, on_progress)
+    anchors = torch.cat([_mean_distances(block, starts) for block in torch.split(rows, 1 << 16)])
+    return greedy_picks(rows, anchors.square().float(), num_samples, on_progress)
 
 
 def exact_k_center_greedy(
@@ -117,7 +116,7 @@ def greedy_picks(
         raise ValueError(f"cannot pick {num_samples} of {len(rows)} rows")
     if not bool(torch.isfinite(squared_anchors).all()):
         raise ValueError("cannot pick among rows that are not finite")
-    anchors = _Anchors(rows - rows.mean(dim=0), squared_anchors, num_samples)
+    anchors = _Anchors(rows - rows[:1], squared_anchors, num_samples)
     while (wanted := num_samples - anchors.pick_count) > 0:
         if anchors.pick_count < PICKS_BEFORE_POOLING:
             pool, limit = _leading(anchors.squared, len(rows))
@@ -129,6 +128,14 @@ def greedy_picks(
         if on_progress is not None:
             on_progress(anchors.pick_count, num_samples)
     return anchors.picks
+
+
+def _mean_distances(rows: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+    """Compute each row's mean Euclidean distance to the starting rows, float64 of shape [N]."""
+    distances = torch.cdist(
+        rows.double(), starts.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    return distances.mean(dim=1)
 
 
 class _Limit(NamedTuple):

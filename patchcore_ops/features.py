@@ -62,7 +62,10 @@ class FeatureExtractor(torch.nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return [self._as_map(outputs[layer]) for layer in self.layers]
+        if len(outputs) < len(self.layers):
+            unused = ", ".join(layer for layer in self.layers if layer not in outputs)
+            raise WeightsError(f"the backbone never runs its layer {unused}; choose another")
+        return [self._as_map(layer, outputs[layer]) for layer in self.layers]
 
     def _collector(self, layer: str, outputs: dict[str, torch.Tensor]) -> Any:
         def collect(_module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
@@ -72,8 +75,12 @@ class FeatureExtractor(torch.nn.Module):
 
         return collect
 
-    def _as_map(self, output: torch.Tensor) -> torch.Tensor:
+    def _as_map(self, layer: str, output: torch.Tensor) -> torch.Tensor:
         """Bring a layer's output into [B, C, h, w]."""
+        if not isinstance(output, torch.Tensor) or output.ndim not in (3, 4):
+            raise WeightsError(
+                f"the output of layer '{layer}' is no feature map; choose one before the pooling"
+            )
         if output.ndim == 3:
             prefix = int(getattr(self.backbone, "num_prefix_tokens", 0))
             tokens = output[:, prefix:]

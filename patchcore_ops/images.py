@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.sections import ImageSize
@@ -158,7 +158,7 @@ def _open(path: Path, mode: str) -> Image.Image:
         raise DatasetError(
             f"{path}: the file has vanished; materialise image_manifest again"
         ) from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"{path}: cannot be decoded as an image ({error}); replace or remove the file"
         ) from None

@@ -174,8 +174,12 @@ def _image_size(file: Path) -> tuple[int, int]:
     try:
         with Image.open(file) as image:
             size = image.size
-            image.verify()
-    except (OSError, SyntaxError, ValueError) as error:
+            # PNG files carry checksums; anything else shows its damage only when decoded.
+            if image.format == "PNG":
+                image.verify()
+            else:
+                image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(
             f"{file}: cannot be read as an image ({error}); replace or remove the file"
         ) from None

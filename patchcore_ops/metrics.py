@@ -11,8 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from patchcore_ops.ranking import Ranking, auroc, average_precision, f1_max, rank
-from patchcore_ops.region_overlap import area_under_pro, region_weights
+from patchcore_ops.ranking import (
+    Ranking,
+    auroc,
+    average_precision,
+    f1_max,
+    rank,
+    roc_curve,
+    thin_curve,
+)
+from patchcore_ops.region_overlap import area_under_pro, pro_curve_below, region_weights
 from patchcore_ops.region_overlap import aupro as aupro  # noqa: PLC0414 - part of this API
 from patchcore_ops.sections import MetricsSection
 
@@ -31,6 +39,7 @@ METRICS = (
 MEAN = "Mean"
 _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
+_NO_WHITE = "no mask has a fully white pixel, which metrics.reference_masks asks for"
 _ALL_MASKED = "every pixel is marked as a defect"
 
 
@@ -61,8 +70,9 @@ def category_metrics(
     -------
     dict
         Every name of `METRICS` with a float, NaN where undefined; `notes` with the reason for each
-        NaN; `per_defect`, a list of dicts, one per defect type; `images`, `anomalous_images` and
-        `masked_images`, counts.
+        NaN; `per_defect`, a list of dicts, one per defect type; `curves`, the points of `roc`,
+        `pixel_roc` and `pro`, None where undefined; the counts `images`, `anomalous_images` and
+        `masked_images`.
     """
     is_anomaly = predictions["is_anomaly"].to_numpy(dtype=bool)
     images, _ = rank(predictions["score"].to_numpy(dtype=np.float64), is_anomaly)
@@ -86,6 +96,7 @@ def category_metrics(
             for defect in sorted(set(labels[is_anomaly]))
             for chosen in [(labels == defect) | ~is_anomaly]
         ],
+        "curves": {"roc": _roc(images), **pixels.curves()},
         "images": len(predictions),
         "anomalous_images": int(is_anomaly.sum()),
         "masked_images": int(pixels.is_masked.sum()),
@@ -192,6 +203,17 @@ class RankedPixels:
             "pixel_f1_threshold": threshold,
         }
 
+    def curves(self) -> dict[str, dict[str, list[float]] | None]:
+        """Compute the pixels' ROC curve and the PRO curve up to its limit, for drawing."""
+        pro = None
+        if self.ranking.has_both_classes:
+            pro = thin_curve(*pro_curve_below(self.ranking, self.region_weights, self.fpr_limit))
+        return {"pixel_roc": _roc(self.ranking), "pro": pro}
+
+
+def _roc(ranking: Ranking) -> dict[str, list[float]] | None:
+    return thin_curve(*roc_curve(ranking)) if ranking.has_both_classes else None
+
 
 def _image_metrics(images: Ranking) -> dict[str, float]:
     best, threshold = f1_max(images)
@@ -205,9 +227,16 @@ def _image_metrics(images: Ranking) -> dict[str, float]:
 
 def _notes(result: Mapping[str, float], images: Ranking, pixels: RankedPixels) -> dict[str, str]:
     """Say why each undefined metric is undefined."""
-    pixel_reason = _ALL_MASKED if pixels.ranking.positive.any() else _NO_MASKS
-    return {
-        name: _ONE_CLASS if name.startswith("instance") else pixel_reason
-        for name in METRICS
-        if math.isnan(result[name])
-    }
+    reasons = {}
+    for name in METRICS:
+        if not math.isnan(result[name]):
+            continue
+        if name.startswith("instance"):
+            reasons[name] = _ONE_CLASS
+        elif not pixels.ranking.positive.any():
+            reasons[name] = _NO_MASKS
+        elif name.endswith("pixel_auroc") and not pixels.reference.positive.any():
+            reasons[name] = _NO_WHITE
+        else:
+            reasons[name] = _ALL_MASKED
+    return reasons

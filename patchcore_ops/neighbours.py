@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from patchcore_ops.certified_search import CertifiedSearch
 from patchcore_ops.errors import ConfigError, EnvironmentProblem
-from patchcore_ops.sections import RuntimeSection
+from patchcore_ops.sections import IndexSection, RuntimeSection
+
+Floats = npt.NDArray[np.float32]
 
 SWITCH_TO_GPU = (
     "pip uninstall -y faiss-cpu faiss-gpu && pip install --no-deps --force-reinstall faiss-gpu"
 )
 
 
-def build_index(features: npt.NDArray[np.float32], factory: str) -> Any:
+def build_index(features: Floats, factory: str) -> Any:
     """Build a FAISS index of squared Euclidean distances over the memory bank.
 
     Parameters
@@ -42,62 +45,88 @@ def build_index(features: npt.NDArray[np.float32], factory: str) -> Any:
         index = faiss.index_factory(features.shape[1], factory, faiss.METRIC_L2)
         if not index.is_trained:
             index.train(features)
+        index.add(features)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ConfigError(
             f"index.factory: FAISS cannot build '{factory}' over {len(features)} x "
             f"{features.shape[1]} features ({reason})"
         ) from None
-    index.add(features)
     return index
 
 
-def search(
-    index: Any, queries: npt.NDArray[np.float32], neighbours: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Find the nearest features of each query.
+class Searcher:
+    """Searches a memory bank: by FAISS as configured, and quicker where that is still exact.
 
     Parameters
     ----------
     index : faiss.Index
         Over the memory bank.
-    queries : ndarray of float32, shape [n, dim]
-    neighbours : int
-        How many to find per query.
-
-    Returns
-    -------
-    distances : ndarray of float32, shape [n, neighbours]
-        Squared Euclidean distances, ascending, as the reference uses them.
-    rows : ndarray of int64, shape [n, neighbours]
-        Rows of the memory bank.
+    section : IndexSection
+        Search parameters.
+    runtime : RuntimeSection
+        FAISS threads, GPU, and whether flat indices are searched by certified bounds.
 
     Raises
     ------
     ConfigError
-        If the bank holds fewer rows than `neighbours`.
+        If FAISS does not know a search parameter.
+    EnvironmentProblem
+        If the GPU is asked for and there is none.
     """
-    if neighbours > index.ntotal:
-        raise ConfigError(
-            f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory bank "
-            f"holds {index.ntotal} rows; lower it or raise coreset.percentage"
-        )
-    distances, rows = index.search(np.ascontiguousarray(queries, dtype=np.float32), neighbours)
-    return distances, rows
 
+    def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
+        faiss = _faiss()
+        faiss.omp_set_num_threads(runtime.faiss_num_workers)
+        _set_parameters(faiss, index, section)
+        self._index: Any = index
+        if runtime.faiss_on_gpu:
+            self._index = _on_gpu(faiss, index)
+        elif runtime.certified_search and CertifiedSearch.suits(index):
+            self._index = CertifiedSearch(index)
+        self._rows = index.ntotal
 
-def prepare(index: Any, runtime: RuntimeSection) -> Any:
-    """Set FAISS's threads and move the index to the GPU where the configuration asks for it."""
-    faiss = _faiss()
-    faiss.omp_set_num_threads(runtime.faiss_num_workers)
-    if not runtime.faiss_on_gpu:
-        return index
-    if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
-        raise EnvironmentProblem(
-            "runtime.faiss_on_gpu: this FAISS finds no GPU; set it to false, or switch to the GPU "
-            f"build: {SWITCH_TO_GPU}"
+    @property
+    def proven_share(self) -> float | None:
+        """Share of the queries that bounds alone have proven; None where no bounds are used."""
+        certified = isinstance(self._index, CertifiedSearch)
+        return self._index.certificates.share if certified else None
+
+    def search(self, queries: Floats, neighbours: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Find the nearest features of each query.
+
+        Parameters
+        ----------
+        queries : ndarray of float32, shape [n, dim]
+        neighbours : int
+            How many to find per query.
+
+        Returns
+        -------
+        distances : ndarray of float32, shape [n, neighbours]
+            Squared Euclidean distances, ascending, as the reference uses them.
+        rows : ndarray of int64, shape [n, neighbours]
+            Rows of the memory bank.
+
+        Raises
+        ------
+        ConfigError
+            If the bank holds fewer rows than `neighbours`, or an approximate index finds fewer.
+        """
+        if neighbours > self._rows:
+            raise ConfigError(
+                f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
+                f"bank holds {self._rows} rows; lower it or raise coreset.percentage"
+            )
+        distances, rows = self._index.search(
+            np.ascontiguousarray(queries, dtype=np.float32), neighbours
         )
-    return faiss.index_cpu_to_all_gpus(index)
+        if (rows < 0).any():
+            raise ConfigError(
+                f"index.search_parameters: the index finds fewer than {neighbours} neighbours for "
+                "some patch; raise nprobe or efSearch"
+            )
+        return distances, rows
 
 
 def write_index(index: Any, path: Path) -> None:
@@ -109,6 +138,27 @@ def write_index(index: Any, path: Path) -> None:
 def read_index(path: Path) -> Any:
     """Read an index from a local file."""
     return _faiss().read_index(str(path))
+
+
+def _set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:
+    if not section.search_parameters:
+        return
+    try:
+        faiss.ParameterSpace().set_index_parameters(index, section.search_parameters)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"index.search_parameters: '{section.search_parameters}' does not suit "
+            f"'{section.factory}' ({str(error).strip().splitlines()[-1]})"
+        ) from None
+
+
+def _on_gpu(faiss: Any, index: Any) -> Any:
+    if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0:
+        raise EnvironmentProblem(
+            "runtime.faiss_on_gpu: this FAISS finds no GPU; set it to false, or switch to the GPU "
+            f"build: {SWITCH_TO_GPU}"
+        )
+    return faiss.index_cpu_to_all_gpus(index)
 
 
 def _faiss() -> Any:

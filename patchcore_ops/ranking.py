@@ -78,6 +78,20 @@ def roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
     )
 
 
+def thin_curve(x: Floats, y: Floats, points: int = 200) -> dict[str, list[float]]:
+    """Keep about so many points of a monotone curve, evenly along its course, for drawing.
+
+    Returns
+    -------
+    dict
+        `x` and `y`, lists of float; both ends are kept.
+    """
+    course = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    kept = np.unique(np.searchsorted(course, np.linspace(0, course[-1], points)))
+    kept = np.unique(np.concatenate([[0], kept, [len(x) - 1]]))
+    return {"x": x[kept].round(6).tolist(), "y": y[kept].round(6).tolist()}
+
+
 def auroc(ranking: Ranking) -> float:
     """Compute the area under the ROC curve; NaN if only one class is present."""
     if not ranking.has_both_classes:

@@ -63,6 +63,16 @@ def pro_curve(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
     )
 
 
+def pro_curve_below(ranking: Ranking, weights: Floats, fpr_limit: float) -> tuple[Floats, Floats]:
+    """Return the part of the PRO curve up to a false-positive rate, its end interpolated."""
+    false_positive_rate, overlap = pro_curve(ranking, weights)
+    inside = false_positive_rate <= fpr_limit
+    return (
+        np.append(false_positive_rate[inside], fpr_limit),
+        np.append(overlap[inside], np.interp(fpr_limit, false_positive_rate, overlap)),
+    )
+
+
 def area_under_pro(ranking: Ranking, weights: Floats, fpr_limit: float = 0.3) -> float:
     """Integrate the PRO curve up to a false-positive rate and divide by it.
 
@@ -73,10 +83,7 @@ def area_under_pro(ranking: Ranking, weights: Floats, fpr_limit: float = 0.3) ->
     """
     if not ranking.has_both_classes:
         return float("nan")
-    false_positive_rate, overlap = pro_curve(ranking, weights)
-    inside = false_positive_rate <= fpr_limit
-    x = np.append(false_positive_rate[inside], fpr_limit)
-    y = np.append(overlap[inside], np.interp(fpr_limit, false_positive_rate, overlap))
+    x, y = pro_curve_below(ranking, weights, fpr_limit)
     return float(np.trapezoid(y, x) / fpr_limit)
 
 

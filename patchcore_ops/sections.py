@@ -128,9 +128,18 @@ class CoresetSection(Section):
 
 
 class IndexSection(Section):
-    """The FAISS index over the memory bank, as a FAISS factory string."""
+    """The FAISS index over the memory bank.
+
+    Attributes
+    ----------
+    factory : str
+        A FAISS factory string; `Flat` is exact.
+    search_parameters : str
+        What FAISS's ParameterSpace understands, such as `nprobe=16` or `k_factor_rf=16`.
+    """
 
     factory: Name = "Flat"
+    search_parameters: str = ""
 
 
 class ScoringSection(Section):
@@ -183,6 +192,8 @@ class RuntimeSection(Section):
         Search on the GPU; needs the `gpu` extra.
     faiss_num_workers : int
         Threads of a FAISS search on the CPU.
+    certified_search : bool
+        Search flat indices by bounds that prove the result instead of scanning everything.
     save_segmentation_images : bool
         Keep a picture (image, ground truth, heat map) of every test image.
     """
@@ -192,6 +203,7 @@ class RuntimeSection(Section):
     num_workers: int = Field(2, ge=0, le=256)
     faiss_on_gpu: bool = False
     faiss_num_workers: int = Field(4, ge=1, le=1024)
+    certified_search: bool = True
     save_segmentation_images: bool = False
 
 

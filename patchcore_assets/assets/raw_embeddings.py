@@ -6,11 +6,11 @@ import dagster as dg
 
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.inputs import EMBEDDING_CONFIG, IMAGES
+from patchcore_assets.inputs import EMBEDDING_CONFIG
 
 
 @dg.asset(
-    deps=[image_manifest, IMAGES, EMBEDDING_CONFIG],
+    deps=[image_manifest, EMBEDDING_CONFIG],
     group_name="embedding",
     kinds={"pytorch", "numpy"},
     code_version="1",

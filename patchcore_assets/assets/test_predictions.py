@@ -9,7 +9,7 @@ from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.inputs import SCORING_CONFIG
-from patchcore_assets.presentation import picture, table
+from patchcore_assets.presentation import number, picture, table
 
 _PICTURED_IMAGES = 4
 
@@ -45,13 +45,17 @@ def test_predictions(
         )
         if work.runtime.save_segmentation_images:
             pictures.save_all(work.output)
-        ranked = predictions.sort_values("score", ascending=False)
+        scores = predictions.table
+        ranked = scores.sort_values("score", ascending=False)
         return work.finish(
             {
-                "test_images": len(predictions),
+                "test_images": len(scores),
                 "images_per_second": images_per_second,
-                "mean_score_good": float(predictions.query("not is_anomaly")["score"].mean()),
-                "mean_score_defective": float(predictions.query("is_anomaly")["score"].mean()),
+                "mean_score_good": number(scores.query("not is_anomaly")["score"].mean()),
+                "mean_score_defective": number(scores.query("is_anomaly")["score"].mean()),
+                "proven_share": dg.MetadataValue.null()
+                if predictions.proven_share is None
+                else predictions.proven_share,
                 "most_anomalous": table(ranked[["path", "label", "score"]].head(10)),
                 "pictures": picture(
                     pictures.stacked(ranked.index[:_PICTURED_IMAGES].tolist()),

@@ -77,8 +77,10 @@ def evaluate(
 
 def read_metrics(folder: Path) -> dict[str, Any]:
     """Read `metrics.json`; undefined figures, null in the file, become NaN again."""
-    content = json.loads((folder / CATEGORY_METRICS).read_text(encoding="utf-8"))
-    return {key: math.nan if value is None else value for key, value in content.items()}
+    content: dict[str, Any] = json.loads((folder / CATEGORY_METRICS).read_text(encoding="utf-8"))
+    for table in (content, *content["per_defect"]):
+        table.update({key: math.nan for key, value in table.items() if value is None})
+    return content
 
 
 def tabulate(by_category: Mapping[str, Mapping[str, Any]], folder: Path) -> pd.DataFrame:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from patchcore_ops.arrays import ArrayFile, ArrayWriter
-from patchcore_ops.neighbours import prepare, read_index, search
+from patchcore_ops.neighbours import Searcher, read_index
 from patchcore_ops.progress import Progress
 from patchcore_ops.scoring import ensemble_maps, ensemble_scores, image_scores, patch_scores
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
@@ -26,6 +26,24 @@ from patchcore_ops.stages.layout import (
 _IMAGES_PER_SEARCH = 16
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What the search gave.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per image: `path`, `label`, `is_anomaly`, `score`, and each member's own score as
+        `score_<member>`.
+    proven_share : float or None
+        Share of the patches whose neighbours were proven by bounds, without a flat scan; None
+        where the index is not searched by bounds.
+    """
+
+    table: pd.DataFrame
+    proven_share: float | None
+
+
 def predict(
     images: pd.DataFrame,
     embeddings: Path,
@@ -34,7 +52,7 @@ def predict(
     runtime: RuntimeSection,
     folder: Path,
     on_progress: Progress | None = None,
-) -> pd.DataFrame:
+) -> Predictions:
     """Score the test images of a category.
 
     Parameters
@@ -54,17 +72,18 @@ def predict(
 
     Returns
     -------
-    DataFrame
-        One row per image: `path`, `label`, `is_anomaly`, `score`, and each member's own score as
-        `score_<member>`.
+    Predictions
     """
     members = len(config.embedding.members)
     by_member: list[npt.NDArray[np.float32]] = []
+    proven_shares: list[float] = []
     for member in range(members):
         grid = Grid.read(member_folder(embeddings, member))
+        index = read_index(member_folder(indices, member) / INDEX)
+        searcher = Searcher(index, config.index, runtime)
         by_member.append(
             _search_images(
-                prepare(read_index(member_folder(indices, member) / INDEX), runtime),
+                searcher,
                 ArrayFile(member_folder(embeddings, member) / TEST_EMBEDDINGS),
                 grid,
                 config.scoring.anomaly_scorer_num_nn,
@@ -73,6 +92,8 @@ def predict(
                 else _offset(on_progress, member * len(images), members * len(images)),
             )
         )
+        if searcher.proven_share is not None:
+            proven_shares.append(searcher.proven_share)
     member_scores = [image_scores(scores) for scores in by_member]
     predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
     predictions["score"] = ensemble_scores(member_scores)
@@ -84,18 +105,22 @@ def predict(
     with ArrayWriter(folder / ANOMALY_MAPS, (len(images), side, side)) as writer:
         for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma):
             writer.append(maps)
-    return predictions
+    return Predictions(predictions, min(proven_shares, default=None))
 
 
 def _search_images(
-    index: Any, embeddings: ArrayFile, grid: Grid, neighbours: int, on_progress: Progress | None
+    searcher: Searcher,
+    embeddings: ArrayFile,
+    grid: Grid,
+    neighbours: int,
+    on_progress: Progress | None,
 ) -> npt.NDArray[np.float32]:
     """Score every patch, some images at a time; shape [images, h, w]."""
     scores = np.empty((grid.test_images, grid.height, grid.width), dtype=np.float32)
     for start in range(0, grid.test_images, _IMAGES_PER_SEARCH):
         stop = min(start + _IMAGES_PER_SEARCH, grid.test_images)
         queries = embeddings.read(start * grid.patches, stop * grid.patches)
-        distances, _ = search(index, queries, neighbours)
+        distances, _ = searcher.search(queries, neighbours)
         scores[start:stop] = patch_scores(distances, stop - start, (grid.height, grid.width))
         if on_progress is not None:
             on_progress(stop, grid.test_images)

@@ -1,0 +1,25 @@
+"""The benchmark's report: one HTML file that holds everything it shows.
+
+`contents` is what a report is made of, `render` turns it into HTML; `published` holds the figures
+to compare with. Rendering reads no file besides this package's own template, style and script.
+"""
+
+from patchcore_ops.report.contents import (
+    BenchmarkReport,
+    CategoryReport,
+    GalleryItem,
+    ImageScores,
+)
+from patchcore_ops.report.gallery import choose_items
+from patchcore_ops.report.published import published_baseline
+from patchcore_ops.report.render import render_report
+
+__all__ = [
+    "BenchmarkReport",
+    "CategoryReport",
+    "GalleryItem",
+    "ImageScores",
+    "choose_items",
+    "published_baseline",
+    "render_report",
+]

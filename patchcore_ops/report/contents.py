@@ -1,0 +1,118 @@
+"""Everything that a report shows, in memory; rendering needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from patchcore_ops.pictures import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class GalleryItem:
+    """One test image with its prediction.
+
+    Attributes
+    ----------
+    name : str
+        File name as shown, for example `broken_large/003.png`.
+    label : str
+        Defect type, or `good`.
+    is_anomaly : bool
+    score : float
+        Anomaly score of the whole image.
+    image : ndarray of uint8, shape [H, W, 3]
+    mask : ndarray of bool, shape [H, W], or None
+        Ground truth; None where it is not known.
+    heat : ndarray of uint8, shape [H, W, 3]
+        The anomaly map as a picture, on the same frame as `image`.
+    """
+
+    name: str
+    label: str
+    is_anomaly: bool
+    score: float
+    image: Picture
+    mask: npt.NDArray[np.bool_] | None
+    heat: Picture
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScores:
+    """The scores of all test images of a category, in one order.
+
+    Attributes
+    ----------
+    labels : sequence of str, length n
+        Defect type of each image, or `good`.
+    is_anomaly : ndarray of bool, shape [n]
+    score : ndarray of float, shape [n]
+    """
+
+    labels: Sequence[str]
+    is_anomaly: npt.NDArray[np.bool_]
+    score: npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryReport:
+    """The results of one category.
+
+    Attributes
+    ----------
+    name : str
+    metrics : mapping
+        What `metrics.category_metrics` returns. It may also hold `curves`: a mapping of `roc`,
+        `pixel_roc` and `pro` to `{"x": [...], "y": [...]}`; any of them may be missing or None.
+    scores : ImageScores
+    gallery : sequence of GalleryItem
+        The test images to show; `gallery.choose_items` helps to choose them.
+    config : mapping
+        The resolved sections of the configuration, nested as they are written.
+    provenance : mapping of str to str
+        How this category's results came about.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    scores: ImageScores
+    gallery: Sequence[GalleryItem] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkReport:
+    """The results of a benchmark.
+
+    Attributes
+    ----------
+    title : str
+    created : datetime
+    summary : DataFrame
+        From `metrics.summary_table`: column `category`, then metrics; the last row is `Mean`.
+    previous : DataFrame or None
+        The summary of the previous wave.
+    published : DataFrame or None
+        Published figures under the same column names; see `published.published_baseline`.
+    missing : sequence of str
+        Configured categories that have no results.
+    categories : sequence of CategoryReport
+    provenance : mapping of str to str
+        Versions of packages, platform and the like.
+    """
+
+    title: str
+    created: datetime
+    summary: pd.DataFrame
+    previous: pd.DataFrame | None = None
+    published: pd.DataFrame | None = None
+    missing: Sequence[str] = ()
+    categories: Sequence[CategoryReport] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)

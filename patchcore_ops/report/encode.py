@@ -1,0 +1,68 @@
+"""Pictures as data URIs, small enough to put many of them into one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+from patchcore_ops.pictures import Picture
+
+MAX_SIDE = 192
+_QUALITY = 78
+_OUTLINE = (0, 255, 80, 255)
+
+
+def picture_uri(picture: Picture, max_side: int = MAX_SIDE) -> str:
+    """Encode a picture as WebP.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape [H, W, 3]
+    max_side : int
+        Longer side of the result in pixels; smaller pictures keep their size.
+
+    Returns
+    -------
+    str
+        `data:image/webp;base64,...`
+    """
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return _webp_uri(image, lossless=False)
+
+
+def outline_uri(mask: npt.NDArray[np.bool_], max_side: int = MAX_SIDE) -> str:
+    """Encode the outline of a mask as a WebP that is transparent elsewhere.
+
+    It is meant to lie over the `picture_uri` of the same frame, so that one file of a few hundred
+    bytes serves the image and the heat map.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape [H, W]
+    max_side : int
+        Longer side of the result in pixels; smaller masks keep their size.
+
+    Returns
+    -------
+    str
+        `data:image/webp;base64,...`
+    """
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    image.thumbnail((max_side, max_side), Image.Resampling.BOX)
+    # Any coverage counts, or a defect of a few pixels would vanish with the downscaling.
+    small = np.asarray(image) > 0
+    layer = np.zeros((*small.shape, 4), dtype=np.uint8)
+    layer[ndimage.binary_dilation(small, iterations=2) & ~small] = _OUTLINE
+    return _webp_uri(Image.fromarray(layer), lossless=True)
+
+
+def _webp_uri(image: Image.Image, *, lossless: bool) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=_QUALITY, lossless=lossless)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"

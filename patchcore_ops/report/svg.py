@@ -1,0 +1,106 @@
+"""Elements of inline SVG drawings. Every text is escaped; colours come from the page's style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from data to drawing units.
+
+    Attributes
+    ----------
+    low, high : float
+        Limits of the data; they must differ.
+    start, end : float
+        Where they lie in the drawing.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return the position of a value."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def all(self, values: Numbers) -> Numbers:
+        """Return the positions of many values."""
+        share = (values - self.low) / (self.high - self.low)
+        return np.asarray(self.start + share * (self.end - self.start))
+
+
+def drawing(
+    width: float, height: float, title: str, description: str, parts: Iterable[Markup]
+) -> Markup:
+    """Assemble a drawing that scales with the page and is read out by its title and description."""
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title><desc>{}</desc>{}</svg>'
+    ).format(_short(width), _short(height), title, description, Markup("").join(parts))
+
+
+def text(x: float, y: float, content: str, css: str, anchor: str = "start") -> Markup:
+    """Write a text with its baseline at `y`; `anchor` is `start`, `middle` or `end`."""
+    return Markup('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>').format(
+        _short(x), _short(y), css, anchor, content
+    )
+
+
+def upright_text(x: float, y: float, content: str, css: str) -> Markup:
+    """Write a text that reads upwards, centred on a point."""
+    return Markup(
+        '<text transform="translate({} {}) rotate(-90)" class="{}" text-anchor="middle">{}</text>'
+    ).format(_short(x), _short(y), css, content)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
+    """Draw a straight line."""
+    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>').format(
+        _short(x1), _short(y1), _short(x2), _short(y2), css
+    )
+
+
+def rectangle(x: float, y: float, width: float, height: float, css: str) -> Markup:
+    """Draw a rectangle from its upper left corner."""
+    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
+        _short(x), _short(y), _short(width), _short(height), css
+    )
+
+
+def polyline(x: Numbers, y: Numbers, css: str) -> Markup:
+    """Connect points."""
+    return Markup('<polyline points="{}" class="{}"/>').format(_points(x, y), css)
+
+
+def polygon(x: Numbers, y: Numbers, css: str) -> Markup:
+    """Fill the area within points."""
+    return Markup('<polygon points="{}" class="{}"/>').format(_points(x, y), css)
+
+
+def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Return multiples of 1, 2 or 5 times a power of ten within two limits, `most` at most."""
+    span = high - low
+    power = 10.0 ** math.floor(math.log10(span / most))
+    step = next(power * factor for factor in (1, 2, 5, 10, 20) if span / (power * factor) < most)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(step * at, 12) for at in range(first, last + 1)]
+
+
+def _points(x: Numbers, y: Numbers) -> str:
+    return " ".join(f"{_short(a)},{_short(b)}" for a, b in zip(x, y, strict=True))
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")

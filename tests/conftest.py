@@ -1,0 +1,36 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from patchcore_ops.demo.tiny import build_tiny_dataset
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_torch_threads() -> None:
+    """Keep the suite from taking a whole machine, and its timing comparable."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """Return the folder with MVTec AD bottle (`data`) and the reference's figures (`golden`)."""
+    folder = Path(os.environ.get("PATCHCORE_REFERENCE_DATA") or REPOSITORY.parent / "shared")
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"{folder} holds no reference data; set PATCHCORE_REFERENCE_DATA to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset with the categories fabric_a and fabric_b; treat it as read-only."""
+    root = tmp_path_factory.mktemp("tiny_dataset")
+    build_tiny_dataset(root)
+    return root

@@ -1,0 +1,174 @@
+"""Nearest neighbours: exact where they are said to be, and sentences where they cannot be had."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from patchcore_ops import certified_search
+from patchcore_ops.certified_search import CertifiedSearch
+from patchcore_ops.errors import ConfigError, EnvironmentProblem
+from patchcore_ops.neighbours import Searcher, build_index, read_index, write_index
+from patchcore_ops.sections import IndexSection, RuntimeSection
+
+Array = npt.NDArray[np.float32]
+
+
+def vectors(count: int, dimension: int = 16, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+
+
+def search(
+    index: Any, queries: npt.NDArray[np.floating], neighbours: int, parameters: str = ""
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    section = IndexSection(search_parameters=parameters)
+    searcher = Searcher(index, section, RuntimeSection(faiss_num_workers=2))
+    return searcher.search(queries, neighbours)
+
+
+def squared_distances(queries: Array, bank: Array) -> npt.NDArray[np.float64]:
+    gaps = queries[:, None].astype(np.float64) - bank[None]
+    return np.asarray((gaps**2).sum(axis=2))
+
+
+@pytest.mark.parametrize("neighbours", [1, 3, 50])
+@pytest.mark.parametrize("dimension", [1, 16, 200])
+def test_flat_index_is_exact_and_squared(neighbours: int, dimension: int) -> None:
+    bank, queries = vectors(50, dimension), vectors(30, dimension, seed=1)
+    distances, rows = search(build_index(bank, "Flat"), queries, neighbours)
+    every = squared_distances(queries, bank)
+    expected = np.argsort(every, axis=1)[:, :neighbours]
+    assert distances.shape == rows.shape == (30, neighbours)
+    assert distances.dtype == np.float32
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(
+        distances, np.take_along_axis(every, expected, axis=1), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_queries_of_any_layout_and_precision() -> None:
+    index, queries = build_index(vectors(50), "Flat"), vectors(8, seed=1)
+    expected = search(index, queries, 2)
+    for variant in (queries.astype(np.float64), np.asfortranarray(queries)):
+        for got, wanted in zip(search(index, variant, 2), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("factory", ["IVF4,Flat", "HNSW16", "PCA8,Flat", "SQ8"])
+def test_other_factories_are_trained_and_filled(factory: str) -> None:
+    bank = vectors(400)
+    index = build_index(bank, factory)
+    assert index.ntotal == 400
+    _, rows = search(index, bank, 1)
+    assert (rows[:, 0] == np.arange(400)).mean() > 0.9
+
+
+def test_more_neighbours_than_rows_are_refused() -> None:
+    index = build_index(vectors(5), "Flat")
+    with pytest.raises(
+        ConfigError, match=r"anomaly_scorer_num_nn: asks for 6 neighbours, .* holds 5 rows"
+    ):
+        search(index, vectors(2), 6)
+
+
+@pytest.mark.parametrize("factory", ["Flatt", "IVF64,Flat", "PQ5"])
+def test_factory_that_cannot_be_built_is_named(factory: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_index(vectors(20), factory)
+    message = str(caught.value)
+    assert message.startswith(f"index.factory: FAISS cannot build '{factory}' over 20 x 16")
+    assert "\n" not in message
+
+
+def test_both_faiss_builds_beside_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _name: "1.0")
+    with pytest.raises(EnvironmentProblem, match=r"both installed .*pip uninstall"):
+        build_index(vectors(5), "Flat")
+
+
+def test_written_index_answers_alike(tmp_path: Path) -> None:
+    index, queries = build_index(vectors(50), "Flat"), vectors(8, seed=1)
+    write_index(index, tmp_path / "new" / "index.faiss")
+    again = read_index(tmp_path / "new" / "index.faiss")
+    for got, wanted in zip(search(again, queries, 3), search(index, queries, 3), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_search_parameters_reach_the_index() -> None:
+    bank, queries = vectors(400), vectors(50, seed=1)
+    expected = np.argsort(squared_distances(queries, bank), axis=1)[:, :3]
+    index = build_index(bank, "IVF8,Flat")
+    _, narrow = search(index, queries, 3, "nprobe=1")
+    _, whole = search(index, queries, 3, "nprobe=8")
+    np.testing.assert_array_equal(whole, expected)
+    assert (narrow != expected).any()
+
+
+def test_unsuitable_search_parameters_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"index\.search_parameters: 'nprobes=8' does not suit"):
+        search(build_index(vectors(50), "Flat"), vectors(2), 1, "nprobes=8")
+
+
+def test_too_few_found_neighbours_are_refused() -> None:
+    index = build_index(vectors(200, 8), "IVF64,Flat")
+    with pytest.raises(ConfigError, match=r"finds fewer than 20 neighbours .* raise nprobe"):
+        search(index, vectors(50, 8, seed=1), 20)
+
+
+def low_rank(count: int, seed: int) -> Array:
+    """Draw vectors of 48 dimensions, most of whose variance lies in a few."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(6, 48))
+    rows = rng.normal(size=(count, 6)) @ mixing + 0.3 * rng.normal(size=(count, 48))
+    return (rows + 5).astype(np.float32)
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+@pytest.mark.parametrize("most_candidates", [0, 40, 1024])
+def test_certified_search_finds_what_the_flat_scan_finds(
+    monkeypatch: pytest.MonkeyPatch, neighbours: int, most_candidates: int
+) -> None:
+    monkeypatch.setattr(certified_search, "LEADING_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "SMALLEST_BANK", 100)
+    monkeypatch.setattr(certified_search, "MOST_CANDIDATES", most_candidates)
+    bank = low_rank(6000, seed=0)
+    queries = np.concatenate([low_rank(200, seed=1), 3 * low_rank(20, seed=2), bank[:20]])
+    index = build_index(bank, "Flat")
+    assert CertifiedSearch.suits(index)
+    certified = Searcher(index, IndexSection(), RuntimeSection())
+    plain = Searcher(index, IndexSection(), RuntimeSection(certified_search=False))
+    assert plain.proven_share is None
+    distances, rows = certified.search(queries, neighbours)
+    expected, expected_rows = plain.search(queries, neighbours)
+    np.testing.assert_array_equal(rows, expected_rows)
+    np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-2)
+    assert certified.proven_share is not None
+    if most_candidates == 0:
+        assert certified.proven_share == 0
+    else:
+        assert 0.1 < certified.proven_share <= 1
+
+
+@pytest.mark.parametrize("case", ["small", "narrow", "approximate"])
+def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
+    bank, factory = {
+        "small": (vectors(20, 512), "Flat"),
+        "narrow": (vectors(certified_search.SMALLEST_BANK, 4), "Flat"),
+        "approximate": (vectors(certified_search.SMALLEST_BANK, 4), "HNSW4"),
+    }[case]
+    index = build_index(bank, factory)
+    assert not CertifiedSearch.suits(index)
+    assert Searcher(index, IndexSection(), RuntimeSection()).proven_share is None
+
+
+def test_absent_gpu_is_a_sentence() -> None:
+    faiss = pytest.importorskip("faiss")
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
+        pytest.skip("this machine has a GPU that FAISS can use")
+    with pytest.raises(EnvironmentProblem, match=r"runtime\.faiss_on_gpu: .*faiss-gpu"):
+        Searcher(build_index(vectors(5), "Flat"), IndexSection(), RuntimeSection(faiss_on_gpu=True))

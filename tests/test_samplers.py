@@ -1,0 +1,128 @@
+"""The named samplers: counts, determinism by seed, and the random projection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from patchcore_ops.arrays import ArrayFile
+from patchcore_ops.errors import ConfigError
+from patchcore_ops.samplers import SAMPLERS, project, sample_count, select_rows
+from patchcore_ops.sections import CoresetSection
+
+CPU = torch.device("cpu")
+GREEDY = ("greedy_coreset", "approx_greedy_coreset")
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> ArrayFile:
+    """Return 500 embeddings of 32 dimensions: a dense crowd and a few far outliers."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 32)).astype(np.float32)
+    rows[:8] *= 50
+    return stored(rng.permutation(rows), tmp_path_factory.mktemp("samplers"))
+
+
+def stored(rows: npt.NDArray[np.float32], folder: Path) -> ArrayFile:
+    np.save(folder / "embeddings.npy", rows)
+    return ArrayFile(folder / "embeddings.npy")
+
+
+def section(sampler: str, **keys: float) -> CoresetSection:
+    return CoresetSection.model_validate({"sampler": sampler, "projection_dimension": 8, **keys})
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("percentage", [0.003, 0.25, 1.0])
+def test_selection_is_distinct_rows_of_the_right_number(
+    embeddings: ArrayFile, sampler: str, percentage: float
+) -> None:
+    coreset = section(sampler, percentage=percentage)
+    rows = select_rows(embeddings, coreset, CPU)
+    expected = 500 if sampler == "identity" else int(500 * percentage)
+    assert rows.dtype == np.int64
+    assert len(rows) == len(set(rows.tolist())) == expected == sample_count(500, coreset)
+    assert rows.min() >= 0
+    assert rows.max() < 500
+
+
+def test_identity_keeps_every_row_in_order(embeddings: ArrayFile) -> None:
+    rows = select_rows(embeddings, section("identity", percentage=0.1), CPU)
+    np.testing.assert_array_equal(rows, np.arange(500))
+
+
+@pytest.mark.parametrize("sampler", ["random", *GREEDY])
+def test_seed_alone_decides(embeddings: ArrayFile, sampler: str) -> None:
+    torch.manual_seed(1)
+    first = select_rows(embeddings, section(sampler, seed=5), CPU)
+    torch.manual_seed(2)
+    np.random.default_rng().random()
+    again = select_rows(embeddings, section(sampler, seed=5), CPU)
+    other = select_rows(embeddings, section(sampler, seed=6), CPU)
+    np.testing.assert_array_equal(first, again)
+    assert first.tolist() != other.tolist()
+
+
+def test_no_global_generator_is_touched(embeddings: ArrayFile) -> None:
+    state = torch.get_rng_state()
+    for sampler in SAMPLERS:
+        select_rows(embeddings, section(sampler), CPU)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("sampler", GREEDY)
+def test_greedy_samplers_find_the_outliers_first(embeddings: ArrayFile, sampler: str) -> None:
+    rows = select_rows(embeddings, section(sampler, projection_dimension=32), CPU)
+    norms = np.linalg.norm(embeddings.read(0, 500), axis=1)
+    assert set(np.flatnonzero(norms > 50)) <= set(rows[:10].tolist())
+
+
+@pytest.mark.parametrize("sampler", GREEDY)
+def test_greedy_samplers_cover_better_than_chance(embeddings: ArrayFile, sampler: str) -> None:
+    points = embeddings.read(0, 500).astype(np.float64)
+
+    def covering_radius(rows: npt.NDArray[np.int64]) -> float:
+        gaps = points[:, None] - points[rows][None]
+        return float(np.sqrt((gaps**2).sum(axis=2)).min(axis=1).max())
+
+    greedy = select_rows(embeddings, section(sampler, projection_dimension=32), CPU)
+    chance = select_rows(embeddings, section("random"), CPU)
+    assert covering_radius(greedy) < 0.5 * covering_radius(chance)
+
+
+def test_more_starting_points_than_rows_are_no_problem(embeddings: ArrayFile) -> None:
+    coreset = section("approx_greedy_coreset", number_of_starting_points=1000)
+    assert len(select_rows(embeddings, coreset, CPU)) == 50
+
+
+@pytest.mark.parametrize("sampler", ["random", *GREEDY])
+def test_not_a_single_pick_is_an_error(embeddings: ArrayFile, sampler: str) -> None:
+    with pytest.raises(ConfigError, match=r"coreset\.percentage: 0\.001 of 500 .*raise it"):
+        select_rows(embeddings, section(sampler, percentage=0.001), CPU)
+
+
+def test_projection_is_uniform_within_its_bounds(tmp_path: Path) -> None:
+    unit = stored(np.eye(400, dtype=np.float32), tmp_path)
+    weight = project(unit, 128, torch.Generator().manual_seed(0), CPU).numpy()
+    bound = 400**-0.5
+    assert weight.shape == (400, 128)
+    assert np.abs(weight).max() <= bound
+    deciles = np.quantile(weight, np.linspace(0, 1, 11))
+    np.testing.assert_allclose(deciles, np.linspace(-bound, bound, 11), atol=0.03 * bound)
+
+
+def test_projection_is_linear_and_the_same_in_every_block(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(20_000, 6)).astype(np.float32)
+    many = project(stored(rows, tmp_path), 4, torch.Generator().manual_seed(3), CPU)
+    unit = stored(np.eye(6, dtype=np.float32), tmp_path)
+    weight = project(unit, 4, torch.Generator().manual_seed(3), CPU)
+    np.testing.assert_allclose(many, rows @ weight.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_projection_is_skipped_where_the_dimension_fits(embeddings: ArrayFile) -> None:
+    same = project(embeddings, 32, torch.Generator().manual_seed(0), CPU)
+    np.testing.assert_array_equal(same.numpy(), embeddings.read(0, 500))
