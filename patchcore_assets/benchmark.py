@@ -157,7 +157,7 @@ class Work:
             What is worth seeing; seconds, bytes and the location are added.
         """
         seconds = time.monotonic() - self._started
-        artefact = self._staging.commit({"run_id": self._context.run_id})
+        artefact = self._staging.commit({"run_id": self._context.run.run_id})
         return dg.MaterializeResult(
             metadata={
                 **metadata,

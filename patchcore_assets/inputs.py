@@ -5,7 +5,8 @@ resolved section. What cannot change a result (device, batch size, workers, stor
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +102,7 @@ INPUTS = (
 
 def observed_inputs(partitions: dg.PartitionsDefinition[str]) -> list[dg.SourceAsset]:
     """Declare every input as an observable source asset, partitioned by category."""
-    with warnings.catch_warnings():
-        # Observable source assets are in beta; that is known and once is enough.
-        warnings.simplefilter("ignore", dg.BetaWarning)
+    with _beta_is_known():
         return [_observable(observed, partitions) for observed in INPUTS]
 
 
@@ -112,11 +111,19 @@ def versions_of(config: BenchmarkConfig, observed: ObservedInput) -> Mapping[str
     return {category: observed.version_of(config, category) for category in config.categories}
 
 
+@contextmanager
+def _beta_is_known() -> Iterator[None]:
+    """Silence the one warning that observable source assets are in beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
+
+
 def _observable(
     observed: ObservedInput, partitions: dg.PartitionsDefinition[str]
 ) -> dg.SourceAsset:
     def observe(benchmark: Benchmark) -> dg.DataVersionsByPartition:
-        with plain_failures():
+        with plain_failures(), _beta_is_known():
             return dg.DataVersionsByPartition(dict(versions_of(benchmark.config(), observed)))
 
     return dg.observable_source_asset(

@@ -25,3 +25,7 @@ class WeightsError(UserError):
 
 class EnvironmentProblem(UserError):
     """The installation cannot do what the configuration asks for."""
+
+
+class StaleArtefact(UserError):
+    """An artefact was made with other settings than those that are to be used with it."""

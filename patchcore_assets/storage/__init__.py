@@ -1,6 +1,14 @@
 """Where artefacts live: versioned folders that are switched as a whole, locally or in a store."""
 
-from patchcore_assets.storage.artefact import Artefact, MissingArtefact, missing
+from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, MissingArtefact, missing
 from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
 
-__all__ = ["Artefact", "ArtefactStore", "MissingArtefact", "Staging", "missing", "open_store"]
+__all__ = [
+    "Artefact",
+    "ArtefactStore",
+    "DamagedArtefact",
+    "MissingArtefact",
+    "Staging",
+    "missing",
+    "open_store",
+]

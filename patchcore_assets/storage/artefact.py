@@ -18,6 +18,10 @@ class MissingArtefact(UserError):
     """An artefact that a later one needs has not been materialised."""
 
 
+class DamagedArtefact(UserError):
+    """An artefact's files are not those that its sidecar lists."""
+
+
 @dataclass(frozen=True)
 class Artefact:
     """What one asset holds for one category (or for all, where `category` is None).
@@ -75,6 +79,22 @@ class Artefact:
         }
         (self.folder / SIDECAR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
+    def verify(self) -> None:
+        """Compare the files in the folder with the sidecar.
+
+        Raises
+        ------
+        DamagedArtefact
+            If a file is missing or has another content than was written.
+        """
+        for name, (size, digest) in self.files.items():
+            file = self.folder / name
+            if not file.is_file() or file.stat().st_size != size or file_hash(file) != digest:
+                raise DamagedArtefact(
+                    f"{name} of {self.asset}{_of(self.category)} is not what was written; "
+                    f"make the artefact again: {_command(self.asset, self.category)}"
+                )
+
     @staticmethod
     def read(folder: Path) -> Artefact:
         """Read the artefact of a folder from its sidecar."""
@@ -90,9 +110,15 @@ class Artefact:
 
 def missing(asset: str, category: str | None, root: str) -> MissingArtefact:
     """Say that an artefact is not there, and the command that makes it."""
-    partition = "" if category is None else f" --partition {category}"
-    of_category = "" if category is None else f" of '{category}'"
     return MissingArtefact(
-        f"{asset}{of_category} is not in {root}; make it first: "
-        f"dagster asset materialize -m patchcore_assets --select {asset}{partition}"
+        f"{asset}{_of(category)} is not in {root}; make it first: {_command(asset, category)}"
     )
+
+
+def _of(category: str | None) -> str:
+    return "" if category is None else f" of '{category}'"
+
+
+def _command(asset: str, category: str | None) -> str:
+    partition = "" if category is None else f" --partition {category}"
+    return f"dagster asset materialize -m patchcore_assets --select {asset}{partition}"

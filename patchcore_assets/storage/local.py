@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,30 +40,33 @@ class LocalStore:
         versions.mkdir(parents=True, exist_ok=True)
         self._remove_litter(asset, category)
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-        with _locked(versions / f"{version}.lock", fcntl.LOCK_EX):
-            folder = versions / version
-            folder.mkdir()
-            try:
+        try:
+            with _locked(_lock_of(versions / version), fcntl.LOCK_EX, create=True):
+                folder = versions / version
+                folder.mkdir()
                 yield LocalStaging(asset, category, folder, self._link(asset, category))
-            finally:
-                if not self._is_current(folder, asset, category):
-                    shutil.rmtree(folder, ignore_errors=True)
-        self._remove_litter(asset, category)
+        finally:
+            self._remove_litter(asset, category)
 
     @contextmanager
     def open(self, asset: str, category: str | None) -> Iterator[Artefact]:
         """Open the current version for reading; see `ArtefactStore.open`."""
-        while True:
-            folder = self._current(asset, category)
-            if folder is None:
-                raise missing(asset, category, self.root)
-            with _locked(folder.with_name(f"{folder.name}.lock"), fcntl.LOCK_SH):
-                # It may have been replaced and removed before the lock was ours.
-                if (folder / SIDECAR).is_file():
-                    yield Artefact.read(folder)
-                    return
+        with ExitStack() as reading:
+            yield self._enter(asset, category, reading)
+
+    def _enter(self, asset: str, category: str | None, reading: ExitStack) -> Artefact:
+        """Lock the current version for reading, whichever it is by then."""
+        while (folder := self._current(asset, category)) is not None:
+            with suppress(FileNotFoundError):
+                lock = _locked(_lock_of(folder), fcntl.LOCK_SH, create=folder.is_dir())
+                reading.enter_context(lock)
+                return Artefact.read(folder)
             if self._current(asset, category) == folder:
                 raise missing(asset, category, self.root)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            # A copy that followed links holds the files themselves.
+            return Artefact.read(self._link(asset, category))
+        raise missing(asset, category, self.root)
 
     def location(self, asset: str, category: str | None) -> str:
         """Return the path at which users find the artefact."""
@@ -89,22 +92,18 @@ class LocalStore:
             return None
         return self._versions(asset, category) / target.name
 
-    def _is_current(self, folder: Path, asset: str, category: str | None) -> bool:
-        return self._current(asset, category) == folder
-
     def _remove_litter(self, asset: str, category: str | None) -> None:
         """Remove the versions that are neither current nor in use."""
-        current = self._current(asset, category)
         for lock in self._versions(asset, category).glob("*.lock"):
             folder = lock.with_suffix("")
-            if folder == current:
-                continue
-            try:
-                with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with (
+                suppress(BlockingIOError, FileNotFoundError),
+                _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
+            ):
+                # Only now: another process may just have made this version the current one.
+                if folder != self._current(asset, category):
                     shutil.rmtree(folder, ignore_errors=True)
                     lock.unlink(missing_ok=True)
-            except BlockingIOError:
-                continue
 
 
 class LocalStaging:
@@ -121,18 +120,42 @@ class LocalStaging:
         artefact = Artefact.describe(self._asset, self._category, self.folder, provenance)
         artefact.write_sidecar()
         self._link.parent.mkdir(parents=True, exist_ok=True)
+        self._set_plain_folder_aside()
         new_link = self._link.with_name(f".{self._link.name}.{self.folder.name}")
         new_link.symlink_to(os.path.relpath(self.folder, self._link.parent))
         new_link.replace(self._link)
         return artefact
 
+    def _set_plain_folder_aside(self) -> None:
+        """Make room where a copy that followed links has left a folder instead of a link."""
+        if self._link.is_dir() and not self._link.is_symlink():
+            aside = self.folder.with_name(f"copied-{uuid.uuid4().hex[:8]}")
+            _lock_of(aside).touch()
+            self._link.rename(aside)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
 
 @contextmanager
-def _locked(file: Path, operation: int) -> Iterator[None]:
+def _locked(file: Path, operation: int, *, create: bool) -> Iterator[None]:
     """Hold an advisory lock on a file; the system releases it however the process ends."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    while True:
+        descriptor = os.open(file, flags, 0o644)
+        try:
+            fcntl.flock(descriptor, operation)
+            # The file may have been removed, or made anew, while we waited for it.
+            if _is_same_file(descriptor, file):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_same_file(descriptor: int, file: Path) -> bool:
     try:
-        fcntl.flock(descriptor, operation)
-        yield
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False

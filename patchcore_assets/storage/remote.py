@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from upath import UPath
@@ -45,7 +45,9 @@ class RemoteStore:
             artefact = Artefact.read(folder)
             for name in artefact.files:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                place.fs.get_file((place / name).path, str(folder / name))
+                with suppress(FileNotFoundError):
+                    place.fs.get_file((place / name).path, str(folder / name))
+            artefact.verify()
             yield artefact
 
     def location(self, asset: str, category: str | None) -> str:
@@ -80,4 +82,12 @@ class RemoteStaging:
             target = self._place / name
             target.parent.mkdir(parents=True, exist_ok=True)
             self._place.fs.put_file(str(self.folder / name), target.path)
+        self._remove_others({*artefact.files, SIDECAR})
         return artefact
+
+    def _remove_others(self, names: set[str]) -> None:
+        """Remove the files of the version before that this one does not have."""
+        prefix = self._place.path.rstrip("/") + "/"
+        for path in self._place.fs.find(self._place.path):
+            if path.removeprefix(prefix) not in names:
+                self._place.fs.rm_file(path)

@@ -15,6 +15,7 @@ from patchcore_ops.backbones import load_backbone, normalisation_of
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
+from patchcore_ops.folding import fold_batch_norms
 from patchcore_ops.images import iterate_batches
 from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CategoryConfig, EmbeddingMember, RuntimeSection
@@ -156,6 +157,8 @@ def _load_networks(config: CategoryConfig, runtime: RuntimeSection) -> list[_Net
     networks = []
     for (name, weights), positions in members_of.items():
         backbone = load_backbone(name, weights)
+        side = config.dataset.imagesize
+        fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
         mean, std = (value.to(device) for value in normalisation_of(backbone))
         backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         embedders = {

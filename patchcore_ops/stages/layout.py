@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchcore_ops.errors import StaleArtefact
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,6 +29,23 @@ REPORT = "index.html"
 def member_folder(folder: Path, member: int) -> Path:
     """Return the sub-folder of an ensemble member: its number in config order."""
     return folder / str(member)
+
+
+def member_folders(folder: Path, members: int) -> list[Path]:
+    """Return the sub-folders of all members of an upstream artefact.
+
+    Raises
+    ------
+    StaleArtefact
+        If it was made with another number of members than are configured.
+    """
+    folders = [member_folder(folder, member) for member in range(members)]
+    if not all(path.is_dir() for path in folders) or member_folder(folder, members).is_dir():
+        raise StaleArtefact(
+            f"the configuration has {members} embedding members, but an artefact further up was "
+            "made with another number; materialise raw_embeddings and what follows it again"
+        )
+    return folders
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:

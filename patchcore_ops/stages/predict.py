@@ -20,7 +20,7 @@ from patchcore_ops.stages.layout import (
     INDEX,
     SCORES,
     TEST_EMBEDDINGS,
-    member_folder,
+    member_folders,
 )
 
 _IMAGES_PER_SEARCH = 16
@@ -77,14 +77,17 @@ def predict(
     members = len(config.embedding.members)
     by_member: list[npt.NDArray[np.float32]] = []
     proven_shares: list[float] = []
-    for member in range(members):
-        grid = Grid.read(member_folder(embeddings, member))
-        index = read_index(member_folder(indices, member) / INDEX)
+    folders = zip(
+        member_folders(embeddings, members), member_folders(indices, members), strict=True
+    )
+    for member, (of_embeddings, of_index) in enumerate(folders):
+        grid = Grid.read(of_embeddings)
+        index = read_index(of_index / INDEX)
         searcher = Searcher(index, config.index, runtime)
         by_member.append(
             _search_images(
                 searcher,
-                ArrayFile(member_folder(embeddings, member) / TEST_EMBEDDINGS),
+                ArrayFile(of_embeddings / TEST_EMBEDDINGS),
                 grid,
                 config.scoring.anomaly_scorer_num_nn,
                 None

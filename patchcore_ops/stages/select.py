@@ -19,6 +19,7 @@ from patchcore_ops.stages.layout import (
     INDICES,
     TRAIN_EMBEDDINGS,
     member_folder,
+    member_folders,
 )
 
 
@@ -60,8 +61,10 @@ def select_memory_bank(
     """
     device = resolve_device(runtime.device)
     banks = []
-    for member in range(len(config.embedding.members)):
-        source = ArrayFile(member_folder(embeddings, member) / TRAIN_EMBEDDINGS)
+    for member, source_folder in enumerate(
+        member_folders(embeddings, len(config.embedding.members))
+    ):
+        source = ArrayFile(source_folder / TRAIN_EMBEDDINGS)
         rows = select_rows(source, config.coreset, device, on_progress)
         target = member_folder(folder, member)
         target.mkdir(parents=True, exist_ok=True)
@@ -89,8 +92,8 @@ def index_memory_bank(bank: Path, config: CategoryConfig, folder: Path) -> list[
         Bytes of each member's index.
     """
     sizes = []
-    for member in range(len(config.embedding.members)):
-        features = np.load(member_folder(bank, member) / FEATURES, allow_pickle=False)
+    for member, source in enumerate(member_folders(bank, len(config.embedding.members))):
+        features = np.load(source / FEATURES, allow_pickle=False)
         path = member_folder(folder, member) / INDEX
         write_index(build_index(features, config.index.factory), path)
         sizes.append(path.stat().st_size)

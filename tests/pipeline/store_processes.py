@@ -1,0 +1,30 @@
+"""What the storage tests run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from patchcore_assets.storage import open_store
+
+FILES = ("a.txt", "0/b.txt", "1/c.txt")
+
+
+def commit_often(root: str, writer: str, times: int) -> None:
+    """Commit versions whose files all hold the same word."""
+    store = open_store(root)
+    for number in range(times):
+        with store.stage("asset", "category") as staging:
+            for name in FILES:
+                target = staging.folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(f"{writer}-{number}", encoding="utf-8")
+            staging.commit({"writer": writer})
+        time.sleep(0.01)  # Readers get a turn, however busy the machine is.
+
+
+def die_while_writing(root: str) -> None:
+    """End without a word in the middle of a version, as a killed process does."""
+    with open_store(root).stage("asset", "category") as staging:
+        (staging.folder / "half.txt").write_text("half", encoding="utf-8")
+        os._exit(9)

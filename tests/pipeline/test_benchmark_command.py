@@ -1,0 +1,151 @@
+"""`patchcore-benchmark`: every category, then the table, whatever fails on the way."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Configure, versions
+
+from patchcore_assets.command import main
+from patchcore_ops.demo.tiny import build_tiny_dataset
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a Dagster home, and a working folder without a dagster.yaml."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def history(home: Path) -> list[tuple[str | None, str]]:
+    """Return the partition and status of every run, oldest first."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        runs = instance.get_runs(ascending=True)
+    return [(run.tags.get("dagster/partition"), run.status.value) for run in runs]
+
+
+@pytest.mark.usefixtures("pip_weights")
+def test_all_categories_then_the_table(
+    configure: Configure, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(configure())]) == 0
+    said = capsys.readouterr().out
+    for expected in (f"[1/2] {CATEGORY}", f"[2/2] {OTHER}", "instance_auroc", "2 categories in "):
+        assert expected in said
+    assert f"table:   {tmp_path / 'storage' / 'metrics' / 'metrics.csv'}" in said
+    assert f"report:  {tmp_path / 'storage' / 'benchmark_report' / 'index.html'}" in said
+
+    table = pd.read_parquet(tmp_path / "storage" / "metrics" / "metrics.parquet")
+    assert list(table["category"]) == [CATEGORY, OTHER, "Mean"]
+    shown = [line.split() for line in said.splitlines() if line.split()[:1] == ["Mean"]]
+    for name in ("instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro"):
+        mean = table[name].iloc[:2].mean()
+        assert table[name].iloc[2] == pytest.approx(mean, rel=1e-12)
+        assert f"{mean:.4f}" in shown[0]
+    assert history(home) == [(CATEGORY, "SUCCESS"), (OTHER, "SUCCESS"), (None, "SUCCESS")]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for asset in BY_CATEGORY:
+            made = instance.get_materialized_partitions(dg.AssetKey(asset))
+            assert made == {CATEGORY, OTHER}, asset
+        for asset in OVER_ALL:
+            assert instance.get_latest_materialization_event(dg.AssetKey(asset)), asset
+
+
+@pytest.mark.usefixtures("pip_weights")
+def test_a_broken_category_does_not_stop_the_others(
+    configure: Configure, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = tmp_path / "dataset"
+    build_tiny_dataset(dataset, categories=(CATEGORY, OTHER))
+    shutil.rmtree(dataset / CATEGORY / "train")
+    config = configure(dataset={"root": str(dataset)})
+    assert main(["--config", str(config)]) == 1
+    said = capsys.readouterr()
+    assert f"[2/2] {OTHER}" in said.out
+    assert "instance_auroc" in said.out
+    failed = [line for line in said.err.splitlines() if line.startswith("FAILED ")]
+    expected = dataset / CATEGORY / "train" / "good"
+    assert failed == [
+        f"FAILED {CATEGORY}: {expected}: holds no images; PatchCore needs normal ones"
+    ]
+    table = pd.read_parquet(tmp_path / "storage" / "metrics" / "metrics.parquet")
+    assert list(table["category"]) == [OTHER, "Mean"]
+    assert history(home) == [(CATEGORY, "FAILURE"), (OTHER, "SUCCESS"), (None, "SUCCESS")]
+    assert not versions(tmp_path / "storage", "image_manifest", CATEGORY)
+
+
+def test_without_any_category_the_table_is_what_fails_last(
+    configure: Configure, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(dataset={"root": str(tmp_path / "nowhere")})
+    assert main(["--config", str(config)]) == 1
+    said = capsys.readouterr()
+    failed = [line for line in said.err.splitlines() if line.startswith("FAILED ")]
+    assert [line.split(":")[0] for line in failed] == [
+        f"FAILED {CATEGORY}",
+        f"FAILED {OTHER}",
+        "FAILED metrics",
+    ]
+    assert "table:" not in said.out
+    assert [status for _, status in history(home)] == ["FAILURE"] * 3
+
+
+def test_only_the_named_categories_are_run(
+    configure: Configure, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(dataset={"root": str(tmp_path / "nowhere")})
+    assert main(["--config", str(config), OTHER]) == 1
+    assert f"[1/1] {OTHER}" in capsys.readouterr().out
+    assert [partition for partition, _ in history(home)] == [OTHER, None]
+
+
+@pytest.mark.parametrize(
+    ("sections", "arguments", "sentence"),
+    [
+        ({"coreset": {"percentage": 7}}, [], "coreset.percentage: "),
+        ({}, ["zipper"], "'zipper' is not one of the configured categories"),
+    ],
+)
+def test_a_config_mistake_returns_two_with_its_sentence(
+    configure: Configure,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    sections: dict[str, dict[str, object]],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    assert main(["--config", str(configure(**sections)), *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert len(said.err.splitlines()) == 1
+    assert history(home) == []
+
+
+def test_a_missing_file_is_a_config_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATCHCORE_CONFIG", str(tmp_path / "absent.yaml"))
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'absent.yaml'}: no such configuration")
+
+
+def test_a_dagster_yaml_here_keeps_the_history_without_a_home(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    shutil.copy(repository / "dagster.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = configure(dataset={"root": str(tmp_path / "nowhere")})
+    assert main(["--config", str(config), CATEGORY]) == 1
+    assert (tmp_path / ".dagster" / "storage").is_dir()
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert len(instance.get_runs()) == 2
