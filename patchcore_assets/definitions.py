@@ -13,6 +13,8 @@ def defs() -> dg.Definitions:
     from patchcore_assets.benchmark import report_plainly
     from patchcore_assets.graph import define
     from patchcore_ops.config import load_config
+    from patchcore_ops.threads import let_idle_threads_sleep
 
+    let_idle_threads_sleep()
     with report_plainly():
         return define(load_config(config_path()))

@@ -28,7 +28,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-LEADING_COORDINATES = 128
+LEADING_COORDINATES = 192
 # Below this the flat scan is quicker than the preparation.
 SMALLEST_BANK = 8192
 MOST_CANDIDATES = 1024

@@ -27,15 +27,13 @@ import torch
 
 from patchcore_ops.progress import Progress
 
-POOL_SIZE = 8192
+POOL_SIZE = 16384
 LEADERS = 1024
 # While picks are few, anchors fall fast everywhere and a pool would be outdated at once.
 PICKS_BEFORE_POOLING = 64
-_ROWS_PER_BLOCK = 2048
-_PICKS_PER_BLOCK = 1024
+_ROWS_PER_BLOCK = 1024
+_PICKS_PER_BLOCK = 512
 _PICKED = -1.0
-# Rounding must not let the triangle inequality skip a pick that would have lowered an anchor.
-_TRIANGLE_SAFETY = 1.01
 
 
 def k_center_greedy(
@@ -157,11 +155,11 @@ class _Anchors:
         self.norms = rows.square().sum(dim=1)
         self.squared = squared.clone()
         self.pick_count = 0
-        self._initial = squared
         self._seen = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
         self._picks = torch.empty(capacity, dtype=torch.int64, device=rows.device)
-        # Squared anchors of the picks when they were picked; negated, for searchsorted to ascend.
-        self._negative_radii = rows.new_empty(capacity)
+        self._pick_rows = rows.new_empty((capacity, rows.shape[1]))
+        self._pick_norms = rows.new_empty(capacity)
+        self._scratch = rows.new_empty(_ROWS_PER_BLOCK * _PICKS_PER_BLOCK)
 
     @property
     def picks(self) -> npt.NDArray[np.int64]:
@@ -170,14 +168,14 @@ class _Anchors:
 
     def refresh(self, pool: torch.Tensor) -> None:
         """Lower the anchors of the pool's rows by the picks that they have not seen."""
-        first_missed = torch.maximum(self._seen[pool], self._first_relevant(pool))
-        order = first_missed.argsort()
-        order = order[first_missed[order] < self.pick_count]
+        seen = self._seen[pool]
+        order = seen.argsort()
+        order = order[seen[order] < self.pick_count]
         for start in range(0, len(order), _ROWS_PER_BLOCK):
             block = order[start : start + _ROWS_PER_BLOCK]
             rows = pool[block]
-            missed = self._picks[int(first_missed[block[0]]) : self.pick_count]
-            self.squared[rows] = torch.minimum(self.squared[rows], self._nearest(rows, missed))
+            nearest = self._nearest(rows, int(seen[block[0]]), self.pick_count)
+            self.squared[rows] = torch.minimum(self.squared[rows], nearest)
         self._seen[pool] = self.pick_count
 
     def pick_inside(self, pool: torch.Tensor, limit: _Limit, wanted: int) -> None:
@@ -188,7 +186,7 @@ class _Anchors:
             leaders, inner = _leading(squared, LEADERS)
             inner = _Limit(inner.squared, int(pool[inner.row]))
             rows = pool[leaders]
-            chosen, radii = _pick_among(
+            chosen = _pick_among(
                 _squared_distances(self.rows[rows], self.norms[rows]).cpu().numpy(),
                 squared[leaders].cpu().numpy(),
                 rows.cpu().numpy(),
@@ -197,46 +195,40 @@ class _Anchors:
             )
             if not chosen:
                 break
-            picks = rows[torch.as_tensor(chosen, device=rows.device)]
-            self._append(picks, radii)
-            squared = torch.minimum(squared, self._nearest(pool, picks))
-            squared[leaders[torch.as_tensor(chosen, device=rows.device)]] = _PICKED
+            positions = torch.as_tensor(chosen, device=rows.device)
+            before = self.pick_count
+            self._append(rows[positions])
+            squared = torch.minimum(squared, self._nearest(pool, before, self.pick_count))
+            squared[leaders[positions]] = _PICKED
         self.squared[pool] = squared
         self._seen[pool] = self.pick_count
 
-    def _append(self, picks: torch.Tensor, radii: list[float]) -> None:
+    def _append(self, picks: torch.Tensor) -> None:
         added = slice(self.pick_count, self.pick_count + len(picks))
         self._picks[added] = picks
-        self._negative_radii[added] = -torch.as_tensor(radii, device=picks.device)
+        self._pick_rows[added] = self.rows[picks]
+        self._pick_norms[added] = self.norms[picks]
         self.pick_count = added.stop
 
-    def _first_relevant(self, pool: torch.Tensor) -> torch.Tensor:
-        """Find the first pick that could lower each row's anchor, by the triangle inequality.
-
-        A pick lies at least its radius (its own anchor when it was picked) from every earlier pick.
-        Where that is twice a row's distance to an earlier pick, the new one cannot be nearer.
-        """
-        squared = self.squared[pool]
-        has_nearest_pick = squared < self._initial[pool]
-        first = torch.searchsorted(
-            self._negative_radii[: self.pick_count],
-            -4 * _TRIANGLE_SAFETY * squared,
-            right=True,
-        )
-        return torch.where(has_nearest_pick, first, 0)
-
-    def _nearest(self, rows: torch.Tensor, picks: torch.Tensor) -> torch.Tensor:
-        """Compute the squared distance of each row to the nearest of the picks."""
-        nearest = torch.empty(len(rows), dtype=self.rows.dtype, device=rows.device)
-        for position in range(0, len(rows), _ROWS_PER_BLOCK):
-            block = rows[position : position + _ROWS_PER_BLOCK]
-            points = self.rows[block]
-            lowest = torch.full_like(self.norms[block], torch.inf)
-            for some in torch.split(picks, _PICKS_PER_BLOCK):
-                products = torch.addmm(self.norms[some], points, self.rows[some].T, alpha=-2)
-                lowest = torch.minimum(lowest, products.amin(dim=1))
-            nearest[position : position + len(block)] = lowest.add_(self.norms[block]).clamp_(min=0)
-        return nearest
+    def _nearest(self, rows: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Compute each row's squared distance to the nearest of the picks [first, last)."""
+        nearest = torch.full_like(self.norms[rows], torch.inf)
+        for start in range(0, len(rows), _ROWS_PER_BLOCK):
+            block = slice(start, start + _ROWS_PER_BLOCK)
+            points = self.rows[rows[block]]
+            for pick in range(first, last, _PICKS_PER_BLOCK):
+                picks = slice(pick, min(pick + _PICKS_PER_BLOCK, last))
+                # Without a place of its own, each product would fault in fresh memory.
+                products = self._scratch[: len(points) * (picks.stop - pick)].view(len(points), -1)
+                torch.addmm(
+                    self._pick_norms[picks],
+                    points,
+                    self._pick_rows[picks].T,
+                    alpha=-2,
+                    out=products,
+                )
+                nearest[block] = torch.minimum(nearest[block], products.amin(dim=1))
+        return nearest.add_(self.norms[rows]).clamp_(min=0)
 
 
 def _leading(squared: torch.Tensor, count: int) -> tuple[torch.Tensor, _Limit]:
@@ -267,23 +259,21 @@ def _pick_among(
     rows: npt.NDArray[np.int64],
     limit: _Limit,
     wanted: int,
-) -> tuple[list[int], list[float]]:
+) -> list[int]:
     """Run the literal greedy loop on a few rows, given all squared distances between them.
 
-    Returns the picked positions in order, and the squared anchor of each when it was picked.
+    Returns the picked positions in order.
     """
     squared = squared.copy()
     chosen: list[int] = []
-    radii: list[float] = []
     while len(chosen) < wanted:
         best = int(squared.argmax())
         if not limit.permits(float(squared[best]), int(rows[best])):
             break
         chosen.append(best)
-        radii.append(float(squared[best]))
         np.minimum(squared, distances[best], out=squared)
         squared[best] = _PICKED
-    return chosen, radii
+    return chosen
 
 
 def _squared_distances(points: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:

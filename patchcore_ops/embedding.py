@@ -89,14 +89,25 @@ class PatchEmbedder:
         -------
         As `embed`.
         """
-        height, width = features[0].shape[2:]
-        embeddings = features[0].new_zeros(
-            (len(features[0]), height, width, self.target_embed_dimension)
-        )
+        images, _, height, width = features[0].shape
+        embeddings = features[0].new_empty((images, height, width, self.target_embed_dimension))
+        # One image at a time stays in a processor's cache; a GPU wants the whole batch.
+        step = 1 if embeddings.device.type == "cpu" else images
+        for start in range(0, images, step):
+            chunk = slice(start, start + step)
+            self._pool_into(embeddings[chunk], [maps[chunk] for maps in features])
+        return embeddings.flatten(0, 2), (height, width)
+
+    def _pool_into(self, embeddings: torch.Tensor, features: Sequence[torch.Tensor]) -> None:
+        """Pool some images' features into their rows, shape [images, h, w, target]."""
+        filled = 0
         for pooling, maps in zip(self._poolings, features, strict=True):
             pooled = pooling(maps)
-            if pooled.shape[2:] != (height, width):
-                pooled = F.interpolate(pooled, (height, width), mode="bilinear")
+            if pooled.shape[2:] != embeddings.shape[1:3]:
+                pooled = F.interpolate(pooled, embeddings.shape[1:3], mode="bilinear")
+            pooled = pooled.permute(0, 2, 3, 1)
             # Where a bin spans two layers, both contribute to it.
-            embeddings[..., pooling.first : pooling.last] += pooled.permute(0, 2, 3, 1)
-        return embeddings.flatten(0, 2), (height, width)
+            shared = filled - pooling.first
+            embeddings[..., pooling.first : filled] += pooled[..., :shared]
+            embeddings[..., filled : pooling.last] = pooled[..., shared:]
+            filled = pooling.last

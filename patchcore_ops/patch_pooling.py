@@ -1,19 +1,27 @@
-"""The pooling of patches into embeddings, composed into depthwise convolutions.
+"""The pooling of patches into embeddings, composed into one grouped convolution per layer.
 
 The paper's form cuts every p x p patch out of each feature map, resizes all C * p * p maps to one
 grid, flattens each patch and pools it twice (per layer, then across layers). All of it is linear,
 and pooling acts on channels and patch offsets while resizing acts on positions, so the two commute:
 pooling can come first, at the layer's own resolution and on far fewer maps. Both poolings average
-short runs of neighbouring entries of (channel, row, column), so each output dimension needs only a
-few neighbouring channels: a sum of depthwise p x p convolutions.
+short runs of neighbouring entries of (channel, row, column), so a block of neighbouring output
+dimensions needs only a block of neighbouring channels: a p x p convolution in groups.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from scipy import sparse
+
+# Groups of one output are depthwise convolutions; others should fill vector registers.
+_OUTPUTS_PER_GROUP = (1, 16, 32, 64, 128)
+# What copying a channel costs, in multiplications per position.
+_GATHERING_COST = 32
 
 
 class PatchPooling(torch.nn.Module):
@@ -32,33 +40,29 @@ class PatchPooling(torch.nn.Module):
         The output dimensions `first` to `last - 1` depend on this layer.
     """
 
-    channels: torch.Tensor
+    channels: torch.Tensor | None
     kernels: torch.Tensor
 
     def __init__(self, matrix: sparse.csr_matrix, patchsize: int) -> None:
         super().__init__()
         outputs = np.flatnonzero(np.diff(matrix.indptr))
         self.first, self.last = int(outputs[0]), int(outputs[-1]) + 1
-        rows = matrix[self.first : self.last]
+        rows = matrix[self.first : self.last].tocoo()
         channel_count = matrix.shape[1] // patchsize**2
-        entry_channels = rows.indices // patchsize**2
-        lowest = np.minimum.reduceat(entry_channels, rows.indptr[:-1])
-        highest = np.maximum.reduceat(entry_channels, rows.indptr[:-1])
-        depth = int((highest - lowest).max()) + 1
-        lowest = np.minimum(lowest, channel_count - depth)
-        row_of_entry = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        kernels = np.zeros((depth, rows.shape[0], patchsize**2), dtype=np.float32)
-        kernels[
-            entry_channels - lowest[row_of_entry], row_of_entry, rows.indices % patchsize**2
-        ] = rows.data
-        self.padding = patchsize // 2
-        self._is_depthwise = depth == 1 and np.array_equal(lowest, np.arange(channel_count))
-        self.register_buffer(
-            "channels", torch.from_numpy(lowest[None] + np.arange(depth)[:, None]).long()
+        self._groups = groups = _cheapest_groups(rows.row, rows.col // patchsize**2, channel_count)
+        kernels = np.zeros(
+            (groups.count * groups.outputs, groups.width, patchsize**2), dtype=np.float32
         )
+        channel_in_group = rows.col // patchsize**2 - groups.starts[rows.row // groups.outputs]
+        kernels[rows.row, channel_in_group, rows.col % patchsize**2] = rows.data
+        self.padding = patchsize // 2
         self.register_buffer(
             "kernels",
-            torch.from_numpy(kernels.reshape(depth, -1, 1, patchsize, patchsize)),
+            torch.from_numpy(kernels.reshape(*kernels.shape[:2], patchsize, patchsize)),
+        )
+        self.register_buffer(
+            "channels",
+            None if groups.covers(channel_count) else torch.from_numpy(groups.channels()),
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -72,16 +76,56 @@ class PatchPooling(torch.nn.Module):
         -------
         Tensor, shape [B, last - first, h, w]
         """
-        if self._is_depthwise:
-            return self._convolve(features, 0)
-        pooled = self._convolve(features.index_select(1, self.channels[0]), 0)
-        for depth in range(1, len(self.channels)):
-            pooled += self._convolve(features.index_select(1, self.channels[depth]), depth)
-        return pooled
+        if self.channels is not None:
+            features = features.index_select(1, self.channels)
+        pooled = F.conv2d(features, self.kernels, padding=self.padding, groups=self._groups.count)
+        return pooled[:, : self.last - self.first]
 
-    def _convolve(self, features: torch.Tensor, depth: int) -> torch.Tensor:
-        kernel = self.kernels[depth]
-        return F.conv2d(features, kernel, padding=self.padding, groups=len(kernel))
+
+@dataclass(frozen=True)
+class _Groups:
+    """Blocks of `outputs` output dimensions, each fed by `width` channels from `starts[g]` on."""
+
+    outputs: int
+    width: int
+    starts: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return len(self.starts)
+
+    def channels(self) -> npt.NDArray[np.int64]:
+        """List the channels of all groups, one group after the other."""
+        return (self.starts[:, None] + np.arange(self.width)).ravel()
+
+    def covers(self, channel_count: int) -> bool:
+        """Whether the groups are the layer's channels as they stand."""
+        return np.array_equal(self.channels(), np.arange(channel_count))
+
+    def cost(self, channel_count: int) -> int:
+        """Estimate multiplications per position and patch offset, gathering included."""
+        gathering = 0 if self.covers(channel_count) else _GATHERING_COST
+        return self.count * self.width * (self.outputs + gathering)
+
+
+def _cheapest_groups(
+    output_of_entry: npt.NDArray[np.integer],
+    channel_of_entry: npt.NDArray[np.integer],
+    channel_count: int,
+) -> _Groups:
+    """Choose how many output dimensions a group has, given which channels each of them needs."""
+    options = []
+    for outputs in _OUTPUTS_PER_GROUP:
+        group = output_of_entry // outputs
+        lowest = np.full(group.max() + 1, channel_count)
+        highest = np.zeros(group.max() + 1, dtype=np.int64)
+        np.minimum.at(lowest, group, channel_of_entry)
+        np.maximum.at(highest, group, channel_of_entry)
+        width = int((highest - lowest).max()) + 1
+        if outputs > 1 or width == 1:
+            starts = np.minimum(lowest, channel_count - width)
+            options.append(_Groups(outputs, width, starts.astype(np.int64)))
+    return min(options, key=lambda groups: groups.cost(channel_count))
 
 
 def pooling_matrices(
