@@ -30,9 +30,11 @@ Rows = npt.NDArray[np.int64]
 
 LEADING_COORDINATES = 192
 # Below this the flat scan is quicker than the preparation.
-SMALLEST_BANK = 8192
+SMALLEST_BANK = 2048
 MOST_CANDIDATES = 1024
 _CELLS = 128
+# Below this many vectors a cell, FAISS warns that the clustering means little.
+_VECTORS_PER_CELL = 39
 _PROBES = 4
 _CLUSTERING_ROUNDS = 5
 # Relative to the squared norms: float32 rounding of both bounds, with a wide margin.
@@ -194,7 +196,8 @@ def _inverted_file(vectors: Floats) -> Any:
     """Index vectors for quick guesses."""
     import faiss
 
-    index: Any = faiss.index_factory(vectors.shape[1], f"IVF{_CELLS},Flat")
+    cells = max(min(_CELLS, len(vectors) // _VECTORS_PER_CELL), 1)
+    index: Any = faiss.index_factory(vectors.shape[1], f"IVF{cells},Flat")
     index.cp.niter = _CLUSTERING_ROUNDS
     index.train(vectors)
     index.add(vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ class Searcher:
 
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
         faiss = _faiss()
-        faiss.omp_set_num_threads(runtime.faiss_num_workers)
+        # More threads than processors would only wait for each other.
+        faiss.omp_set_num_threads(min(runtime.faiss_num_workers, os.cpu_count() or 1))
         _set_parameters(faiss, index, section)
         self._index: Any = index
         if runtime.faiss_on_gpu:

@@ -1,0 +1,114 @@
+"""The benchmarks' own machinery, and one of them from end to end on a few images."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COMMANDS = (
+    "compare_reference",
+    "compare_anomalib",
+    "growth",
+    "coreset_sweep",
+    "roofline",
+    "search_presets",
+    "embedding_step",
+    "bfloat16",
+)
+
+
+@pytest.fixture(autouse=True)
+def importable_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+
+
+def test_every_command_explains_itself() -> None:
+    for command in COMMANDS:
+        run = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{command}", "--help"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert f"python -m benchmarks.{command}" in run.stdout
+
+
+def test_a_task_runs_in_its_own_process_with_stated_threads() -> None:
+    from benchmarks.measuring import run_command, run_task
+
+    run = run_task("os:getpid", {}, threads=1)
+    assert run.result != os.getpid()
+    assert run.wall_seconds > 0
+    assert run.peak_bytes > 1e6
+    show = "import os; assert os.environ['OMP_NUM_THREADS'] == '3'"
+    run_command([sys.executable, "-c", show], threads=3)
+    with pytest.raises(SystemExit, match="ended with 7"):
+        run_command([sys.executable, "-c", "raise SystemExit(7)"], threads=1)
+
+
+def test_results_are_written_as_table_page_and_plot(tmp_path: Path) -> None:
+    from benchmarks import tables
+
+    rows = [
+        {"what": "a", "seconds": 2.0, "runs": "2.0"},
+        {"what": "b", "seconds": None, "runs": ""},
+    ]
+    tables.write(
+        argparse.Namespace(out=tmp_path, name=None),
+        "small",
+        tables.Table("Small", rows, ["a note"]),
+        lambda axes: tables.draw_bars(axes, ["a"], {"seconds": [2.0]}, "seconds"),
+    )
+    page = (tmp_path / "small.md").read_text()
+    assert "| a | 2 |\n| b |  |" in page
+    assert "- a note" in page
+    assert (tmp_path / "small.csv").read_text().splitlines()[1] == "a,2.0,2.0"
+    assert (tmp_path / "small.png").stat().st_size > 1000
+
+
+def test_part_of_a_category_keeps_all_labels_and_their_masks(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    from benchmarks.workloads import link_category
+    from patchcore_ops.manifest import scan_category
+
+    whole = scan_category(tiny_dataset, "fabric_a").images
+    labels = set(whole.loc[whole["split"] == "test", "label"])
+    link_category(tiny_dataset, "fabric_a", tmp_path, 2, len(labels))
+    part = scan_category(tmp_path, "fabric_a").images
+    assert (part["split"] == "train").sum() == 2
+    assert set(part.loc[part["split"] == "test", "label"]) == labels
+
+
+def test_power_laws_are_recognised() -> None:
+    from benchmarks.growth import exponent, line_through
+
+    sizes = [10, 100, 1000]
+    assert exponent(sizes, [3 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+    assert line_through([1, 2, 3], [5, 7, 9]) == pytest.approx((2, 3))
+
+
+def test_literal_pooling_is_what_the_embedder_computes() -> None:
+    import torch
+
+    from benchmarks.networks import literal_pooling
+    from patchcore_ops.embedding import PatchEmbedder
+
+    torch.manual_seed(0)
+    backbone = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 3, 2, 1), torch.nn.Conv2d(6, 10, 3, 2, 1)
+    ).eval()
+    embedder = PatchEmbedder(backbone, ["0", "1"], 16, 8, 12, 3)
+    with torch.inference_mode():
+        features = embedder.extractor(torch.rand(2, 3, 16, 16))
+        embeddings, _ = embedder.pool(features)
+        literal = literal_pooling(features, 3, 8, 12)
+    torch.testing.assert_close(embeddings, literal, atol=1e-5, rtol=1e-5)
