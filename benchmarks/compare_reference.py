@@ -1,0 +1,274 @@
+r"""Each stage and the whole, side by side with the reference implementation.
+
+    git clone https://github.com/amazon-science/patchcore-inspection reference
+    python -m benchmarks.compare_reference --reference reference --data data/mvtec
+    python -m benchmarks.compare_reference --reference reference --data data/mvtec \
+        --backbone wr50-random --stages embed --name compare_reference_wr50
+
+Both see the same images and weights and run in turn (theirs, ours, theirs, ours, ...), each in a
+fresh process with the same number of threads. The reference keeps its script's batch size of 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import tables
+from benchmarks.measuring import Run, median, run_command, run_task, say
+from benchmarks.our_stages import STAGES, write_configuration
+from benchmarks.workloads import Workload, add_repeats_option, add_workload_options, prepared
+
+DEFAULT_PRESET = ("PCA128,IVF256,Flat,RFlat", "nprobe=16,k_factor_rf=16")
+_OVERHEAD = "dagster beyond the stages"
+_STAGE_ROWS = {
+    "embed train images": ("embed_train",),
+    "coreset": ("coreset",),
+    "index": ("index",),
+    "predict test images": ("embed_test", "predict"),
+    "metrics": ("metrics",),
+}
+_PRESET_ROW = {"predict test images, preset": ("embed_test", "predict_preset")}
+
+
+def main() -> None:
+    """Measure and write."""
+    options = _options()
+    reference: list[Run] = []
+    ours: list[Run] = []
+    whole: list[Run] = []
+    with prepared(options) as (workload, folder):
+        for repeat in range(options.repeats):
+            say(f"[{repeat + 1}/{options.repeats}] reference")
+            picks = folder / "picks.npz" if repeat == 0 and options.stages == "all" else None
+            reference.append(_run_reference(options, workload, picks))
+            say(f"[{repeat + 1}/{options.repeats}] ours, by stage")
+            ours.append(_run_ours(options, workload, folder / "stages"))
+            if options.stages == "all":
+                say(f"[{repeat + 1}/{options.repeats}] ours, through Dagster")
+                whole.append(_run_dagster(workload, folder / "dagster"))
+        picked = None
+        if (folder / "picks.npz").is_file():
+            arguments = {"reduced": str(folder / "picks.npz"), "threads": options.threads}
+            picked = run_task(
+                "benchmarks.our_stages:compare_picks", arguments, options.threads
+            ).result
+    table = _table(options, reference, ours, whole, picked)
+    tables.write(options, "compare_reference", table, lambda axes: _draw(axes, table))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--reference", type=Path, required=True, help="checkout of patchcore-inspection"
+    )
+    add_workload_options(parser)
+    add_repeats_option(parser)
+    parser.add_argument("--stages", choices=("all", "embed"), default="all", help="[%(default)s]")
+    parser.add_argument("--reference-batch-size", type=int, default=2, help="[%(default)s]")
+    parser.add_argument(
+        "--reference-workers",
+        type=int,
+        default=2,
+        help="its script starts 8; [%(default)s] suits few cores better",
+    )
+    parser.add_argument(
+        "--reference-wait-policy",
+        choices=("active", "passive"),
+        help="OMP_WAIT_POLICY of the reference [its own, unset; this project sets passive]",
+    )
+    parser.add_argument(
+        "--also-preset",
+        nargs="?",
+        const=DEFAULT_PRESET[0],
+        metavar="FACTORY",
+        help=f"time prediction with this index too [{DEFAULT_PRESET[0]}]",
+    )
+    parser.add_argument(
+        "--preset-parameters", default=DEFAULT_PRESET[1], help="its search [%(default)s]"
+    )
+    tables.add_output_options(parser)
+    options = parser.parse_args()
+    if not (options.reference / "src" / "patchcore").is_dir():
+        parser.error(f"{options.reference} holds no src/patchcore")
+    return options
+
+
+def _run_reference(options: argparse.Namespace, workload: Workload, picks: Path | None) -> Run:
+    theirs = replace(
+        workload, batch_size=options.reference_batch_size, workers=options.reference_workers
+    )
+    return run_task(
+        "benchmarks.reference_stages:run_reference",
+        theirs.as_arguments(
+            checkout=str(options.reference.resolve()),
+            only_embed=options.stages == "embed",
+            picks_file=None if picks is None else str(picks),
+        ),
+        options.threads,
+        environment=_wait_policy(options),
+    )
+
+
+def _wait_policy(options: argparse.Namespace) -> dict[str, str]:
+    policy = options.reference_wait_policy
+    return {} if policy is None else {"OMP_WAIT_POLICY": policy}
+
+
+def _run_ours(options: argparse.Namespace, workload: Workload, folder: Path) -> Run:
+    shutil.rmtree(folder, ignore_errors=True)
+    stages = list(STAGES[:2] if options.stages == "embed" else STAGES)
+    preset = [options.also_preset, options.preset_parameters] if options.also_preset else None
+    return run_task(
+        "benchmarks.our_stages:run_stages",
+        workload.as_arguments(folder=str(folder), stages=stages, preset=preset),
+        options.threads,
+    )
+
+
+def _run_dagster(workload: Workload, folder: Path) -> Run:
+    """Materialise everything for the category as a user does, in an empty Dagster home."""
+    shutil.rmtree(folder, ignore_errors=True)
+    home = folder / "home"
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+    configuration = folder / "patchcore.yaml"
+    write_configuration(workload, folder / "storage", configuration)
+    command = "-m dagster asset materialize -m patchcore_assets --select * --partition"
+    environment = {"PATCHCORE_CONFIG": str(configuration), "DAGSTER_HOME": str(home)}
+    for variable in ("PATCHCORE_DATASET_ROOT", "PATCHCORE_STORAGE_ROOT"):
+        os.environ.pop(variable, None)
+    return run_command(
+        [sys.executable, *command.split(), workload.category],
+        workload.threads,
+        environment,
+        folder,
+    )
+
+
+def _table(
+    options: argparse.Namespace,
+    reference: list[Run],
+    ours: list[Run],
+    whole: list[Run],
+    picked: dict[str, Any] | None,
+) -> tables.Table:
+    stages = {**_STAGE_ROWS, **(_PRESET_ROW if options.also_preset else {})}
+    if options.stages == "embed":
+        stages = {"embed train images": ("embed_train",)}
+    rows = [
+        _row(
+            name,
+            [_sum(run, ("predict",) if "predict" in parts[-1] else parts) for run in reference],
+            [_sum(run, parts) for run in ours],
+            "s",
+        )
+        for name, parts in stages.items()
+    ]
+    if whole:
+        shared = ("manifest", "embed_train", "embed_test", *STAGES[3:5], "coreset", "metrics")
+        rows.append(
+            _row(
+                "whole, as a user runs it",
+                [run.wall_seconds for run in reference],
+                [run.wall_seconds for run in whole],
+                "s",
+            )
+        )
+        beyond = median([run.wall_seconds for run in whole]) - median(
+            [_sum(run, shared) for run in ours]
+        )
+        rows.append(_row(_OVERHEAD, [], [beyond], "s"))
+        rows.append(_row("peak memory, whole", _peaks(reference), _peaks(whole), "MB"))
+    rows.append(_row("peak memory, stages alone", _peaks(reference), _peaks(ours), "MB"))
+    rows.extend(_metric_rows(reference[0], ours[0]))
+    first = ours[0].result
+    title = (
+        f"Reference and this project: {options.category}, {options.backbone}, "
+        f"{first['train_images']} train and {first['test_images']} test images"
+    )
+    return tables.Table(title, rows, _notes(options, first, picked))
+
+
+def _row(name: str, theirs: list[float], ours: list[float], unit: str) -> dict[str, Any]:
+    return {
+        "what": name,
+        "unit": unit,
+        "reference": median(theirs),
+        "ours": median(ours),
+        "reference / ours": tables.ratio(median(theirs), median(ours)),
+        "runs": f"reference {tables.listed(theirs)}; ours {tables.listed(ours)}",
+    }
+
+
+def _metric_rows(reference: Run, ours: Run) -> list[dict[str, Any]]:
+    rows = []
+    for suffix in ("", "_preset"):
+        for name, value in ours.result.get(f"metrics{suffix}", {}).items():
+            theirs = reference.result["metrics"].get(name)
+            label = f"{name}, preset" if suffix else name
+            rows.append(
+                {**_row(label, [theirs] if theirs else [], [value], ""), "reference / ours": None}
+            )
+    return rows
+
+
+def _notes(
+    options: argparse.Namespace, first: dict[str, Any], picked: dict[str, Any] | None
+) -> list[str]:
+    notes = [
+        f"Medians of {options.repeats} runs in turn, {options.threads} threads each; the "
+        f"reference with batches of {options.reference_batch_size} and "
+        f"{options.reference_workers} loader workers, ours with {options.batch_size} and "
+        f"{options.workers}.",
+        f"OpenMP threads wait {options.reference_wait_policy or 'as by default'} in the reference "
+        "and passively in ours; on a busy machine that alone makes a difference.",
+        "Stages are timed without imports; the whole is the process from start to end, ours "
+        "through `dagster asset materialize` with the report.",
+        "Peak memory is the largest resident set of a single process: the reference's loader "
+        "workers come on top of it.",
+    ]
+    if options.stages == "all":
+        notes.append(
+            f"Coreset: {options.percentage:.2%} of {first['rows']} rows, {first['picks']} picks."
+        )
+        if first["proven_share"] is not None:
+            notes.append(f"Queries proven by bounds: {first['proven_share']:.2%}; scores exact.")
+    if options.also_preset:
+        notes.append(f"Preset: `{options.also_preset}` with `{options.preset_parameters}`.")
+    if picked is not None:
+        notes.append(
+            f"From the reference's own reduced rows and starting rows, {picked['same_set']:.4%} of "
+            f"our picks are its picks ({picked['same_order']:.2%} at the same position), in "
+            f"{picked['seconds']['coreset']:.2f} s."
+        )
+    return notes
+
+
+def _sum(run: Run, stages: tuple[str, ...]) -> float:
+    return sum(run.seconds[stage] for stage in stages)
+
+
+def _peaks(runs: list[Run]) -> list[float]:
+    return [run.peak_mb for run in runs]
+
+
+def _draw(axes: Any, table: tables.Table) -> None:
+    rows = [row for row in table.rows if row["unit"] == "s" and row["what"] != _OVERHEAD]
+    tables.draw_bars(
+        axes,
+        [f"{row['what']} ({row['reference / ours']:.1f}x)" for row in rows],
+        {system: [row[system] for row in rows] for system in ("reference", "ours")},
+        "seconds",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The stages of this project as tasks for fresh processes; each reads and writes a folder.
+
+`folder` gets manifest/, embeddings/, bank/, index/, predictions/ and metrics/. What the stages
+import is imported before the clock starts, as it is for those that they are compared with; it
+shows in the wall seconds of the processes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measuring import Stopwatch, peak_mb
+from benchmarks.workloads import Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = ("instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
+# The stages in their order, and what each needs is before it.
+STAGES = ("manifest", "embed", "select", "index", "predict", "evaluate")
+
+
+def prepare_process() -> None:
+    """Do what this project does first in its processes; called before anything is imported."""
+    from patchcore_ops.threads import let_idle_threads_sleep
+
+    let_idle_threads_sleep()
+
+
+def run_stages(
+    workload: dict[str, Any], folder: str, stages: list[str], preset: list[str] | None = None
+) -> dict[str, Any]:
+    """Run some of the stages, one after the other, in this process.
+
+    Parameters
+    ----------
+    workload : dict
+        A `Workload`.
+    folder : str
+        Holds what the stages before the first one have written.
+    stages : list of str
+        Of `STAGES`.
+    preset : list of str, optional
+        Factory string and search parameters of a second index; index and prediction are then
+        repeated with it, as the stages `index_preset` and `predict_preset`.
+
+    Returns
+    -------
+    dict
+        `seconds` of each stage, what the stages have to say, `imports_mb` and `peak_mb`: the peak
+        memory after the imports and after the stages.
+    """
+    work = _Work(Workload(**workload), Path(folder))
+    for stage in stages:
+        getattr(work, stage)()
+    if preset is not None:
+        work.repeat_with_preset(*preset)
+    # Taking the interpreter down raises the peak once more; that is not the stages' doing.
+    return {"seconds": work.watch.seconds, **work.findings, "peak_mb": peak_mb()}
+
+
+class _Work:
+    def __init__(self, workload: Workload, folder: Path) -> None:
+        _import_everything()
+        self.workload = workload
+        self.folder = folder
+        self.config = workload.config()
+        self.runtime = workload.runtime()
+        self.root = Path(workload.data)
+        self.watch = Stopwatch()
+        self.findings: dict[str, Any] = {"imports_mb": peak_mb()}
+
+    def manifest(self) -> None:
+        from patchcore_ops.manifest import scan_category
+        from patchcore_ops.stages.layout import MANIFEST
+
+        (self.folder / "manifest").mkdir(parents=True, exist_ok=True)
+        with self.watch.stage("manifest"):
+            images = scan_category(self.root, self.workload.category).images
+            images.to_parquet(self.folder / "manifest" / MANIFEST, index=False)
+
+    def embed(self) -> None:
+        from patchcore_ops.manifest import image_files
+        from patchcore_ops.stages.embed import embed_images
+
+        train, test = (image_files(self._images(), part, self.root) for part in ("train", "test"))
+        train_done = started = time.perf_counter()
+
+        def note(done: int, _total: int) -> None:
+            nonlocal train_done
+            if done == len(train):
+                train_done = time.perf_counter()
+
+        grids = embed_images(
+            train, test, self.config, self.runtime, self.folder / "embeddings", note
+        )
+        self.watch.seconds["embed_train"] = train_done - started
+        self.watch.seconds["embed_test"] = time.perf_counter() - train_done
+        self.findings["patches"] = grids[0].patches
+        self.findings["train_images"] = len(train)
+        self.findings["test_images"] = len(test)
+
+    def select(self) -> None:
+        from patchcore_ops.stages.select import select_memory_bank
+
+        with self.watch.stage("coreset"):
+            banks = select_memory_bank(
+                self.folder / "embeddings", self.config, self.runtime, self.folder / "bank"
+            )
+        self.findings.update(rows=banks[0].rows, picks=banks[0].picks)
+
+    def index(self) -> None:
+        self._index("index")
+
+    def predict(self) -> None:
+        self._predict("predict")
+
+    def evaluate(self) -> None:
+        with self.watch.stage("metrics"):
+            self.findings["metrics"] = self._evaluate()
+
+    def repeat_with_preset(self, factory: str, search_parameters: str) -> None:
+        sections = {**self.config.model_dump(), "index": {}}
+        sections["index"] = {"factory": factory, "search_parameters": search_parameters}
+        self.config = type(self.config).model_validate(sections)
+        self._index("index_preset")
+        self._predict("predict_preset")
+        self.findings["metrics_preset"] = self._evaluate()
+
+    def _index(self, stage: str) -> None:
+        from patchcore_ops.stages.select import index_memory_bank
+
+        with self.watch.stage(stage):
+            index_memory_bank(self.folder / "bank", self.config, self.folder / "index")
+
+    def _predict(self, stage: str) -> None:
+        from patchcore_ops.stages.predict import predict
+
+        with self.watch.stage(stage):
+            predictions = predict(
+                self._test_images(),
+                self.folder / "embeddings",
+                self.folder / "index",
+                self.config,
+                self.runtime,
+                self.folder / "predictions",
+            )
+        if stage == "predict":
+            self.findings["proven_share"] = predictions.proven_share
+
+    def _evaluate(self) -> dict[str, float]:
+        from patchcore_ops.stages.evaluate import evaluate
+
+        result = evaluate(
+            self.workload.category,
+            self._test_images(),
+            self.root,
+            self.folder / "predictions",
+            self.config,
+            self.runtime,
+            self.folder / "metrics",
+        )
+        return {name: float(result[name]) for name in METRICS}
+
+    def _images(self) -> pd.DataFrame:
+        from patchcore_ops.stages.layout import read_manifest
+
+        return read_manifest(self.folder / "manifest")
+
+    def _test_images(self) -> pd.DataFrame:
+        from patchcore_ops.stages.layout import test_rows
+
+        return test_rows(self._images())
+
+
+def compare_picks(reduced: str, threads: int) -> dict[str, Any]:
+    """Pick from the rows that another implementation reduced, and compare with its picks.
+
+    Parameters
+    ----------
+    reduced : str
+        An .npz file with `rows`, `starts` and `picks`.
+    threads : int
+        For the record only; the process has been given them.
+
+    Returns
+    -------
+    dict
+        `same_set`, the share of the picks that are the other's too; `same_order`, the share of
+        positions with the same pick; `seconds` of the selection.
+    """
+    import numpy as np
+
+    from patchcore_ops.coreset import k_center_greedy
+
+    with np.load(reduced) as content:
+        rows, starts, theirs = (content[name] for name in ("rows", "starts", "picks"))
+    watch = Stopwatch()
+    with watch.stage("coreset"):
+        ours = k_center_greedy(rows, len(theirs), starts.tolist())
+    return {
+        "seconds": watch.seconds,
+        "threads": threads,
+        "same_set": float(np.isin(ours, theirs).mean()),
+        "same_order": float((ours == theirs).mean()),
+    }
+
+
+def write_configuration(workload: Workload, storage: Path, file: Path) -> None:
+    """Write the workload as a configuration file; YAML reads JSON."""
+    content = {
+        **workload.sections(),
+        "dataset": {"root": workload.data, "categories": [workload.category]},
+        "runtime": workload.runtime_section(),
+        "storage": {"root": str(storage)},
+    }
+    file.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def _import_everything() -> None:
+    import faiss  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import timm  # noqa: F401
+
+    import patchcore_ops.stages.embed
+    import patchcore_ops.stages.evaluate
+    import patchcore_ops.stages.predict
+    import patchcore_ops.stages.select  # noqa: F401
