@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ROWS_PER_BLOCK = 16384
+ROWS_PER_BLOCK = 8192
 
 
 class ArrayWriter:

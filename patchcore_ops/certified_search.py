@@ -37,6 +37,7 @@ _CELLS = 128
 _VECTORS_PER_CELL = 39
 _PROBES = 4
 _CLUSTERING_ROUNDS = 5
+_ROWS_PER_BLOCK = 4096
 # Relative to the squared norms: float32 rounding of both bounds, with a wide margin.
 _ROUNDING = 2e-5
 
@@ -77,7 +78,10 @@ class CertifiedSearch:
         self.certificates = Certificates()
         self._centre = self._bank.mean(axis=0)
         self._axes = _principal_axes(self._bank, self._centre)
-        bounds = self._reduce(self._bank)
+        blocks = range(0, len(self._bank), _ROWS_PER_BLOCK)
+        bounds = np.concatenate(
+            [self._reduce(self._bank[start : start + _ROWS_PER_BLOCK]) for start in blocks]
+        )
         self._guess = _inverted_file(bounds)
         half_squares = np.square(bounds).sum(axis=1, keepdims=True) / 2
         self._range = faiss.IndexFlatIP(bounds.shape[1] + 2)
@@ -206,7 +210,9 @@ def _inverted_file(vectors: Floats) -> Any:
 
 
 def _principal_axes(bank: Floats, centre: Floats) -> Floats:
-    """Return the leading principal axes of the bank as columns, shape [dim, r]."""
-    centred = bank - centre
-    _, axes = np.linalg.eigh(centred.T @ centred)
+    """Return the leading principal axes of the bank as columns, shape [dim, r].
+
+    Any orthonormal axes give true bounds, so that the rounding of this short form does no harm.
+    """
+    _, axes = np.linalg.eigh(bank.T @ bank - len(bank) * np.outer(centre, centre))
     return np.ascontiguousarray(axes[:, ::-1][:, :LEADING_COORDINATES])
