@@ -5,6 +5,7 @@ Plain reads are used rather than memory maps, whose touched pages count as the p
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -93,9 +94,26 @@ class ArrayFile:
         return items.reshape(-1, *self.shape[1:])
 
     def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
-        """Read the whole array in order, `rows` rows at a time."""
-        for start in range(0, len(self), rows):
-            yield self.read(start, start + rows)
+        """Read the whole array in order, `rows` rows at a time.
+
+        All blocks share one piece of memory: use each before asking for the next.
+        """
+        buffer = np.empty((min(rows, len(self)), *self.shape[1:]), dtype=self.dtype)
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(self._offset)
+            for start in range(0, len(self), rows):
+                block = buffer[: len(self) - start]
+                self._fill(stream, block)
+                yield block
+
+    def _fill(self, stream: io.RawIOBase, block: npt.NDArray[Any]) -> None:
+        """Read until the block is full; a raw read may return less than was asked for."""
+        missing = memoryview(block.view(np.uint8).reshape(-1))  # type: ignore[arg-type]
+        while len(missing) > 0:
+            count = stream.readinto(missing)
+            if not count:
+                raise EOFError(f"{self.path}: ends before its {len(self)} rows do")
+            missing = missing[count:]
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Gather rows in the given order, in one sequential pass over the file."""
@@ -104,11 +122,9 @@ class ArrayFile:
         order = np.argsort(rows, kind="stable")
         ascending = rows[order]
         gathered = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        first = 0
-        for start in range(0, len(self), ROWS_PER_BLOCK):
-            last = int(np.searchsorted(ascending, start + ROWS_PER_BLOCK))
-            if last > first:
-                block = self.read(start, start + ROWS_PER_BLOCK)
-                gathered[order[first:last]] = block[ascending[first:last] - start]
-            first = last
+        start = first = 0
+        for block in self.blocks():
+            last = int(np.searchsorted(ascending, start + len(block)))
+            gathered[order[first:last]] = block[ascending[first:last] - start]
+            start, first = start + len(block), last
         return gathered

@@ -31,7 +31,7 @@ POOL_SIZE = 16384
 LEADERS = 1024
 # While picks are few, anchors fall fast everywhere and a pool would be outdated at once.
 PICKS_BEFORE_POOLING = 64
-_ROWS_PER_BLOCK = 1024
+_ROWS_PER_BLOCK = 4096
 _PICKS_PER_BLOCK = 512
 _PICKED = -1.0
 
@@ -121,8 +121,7 @@ def greedy_picks(
             wanted = min(wanted, PICKS_BEFORE_POOLING)
         else:
             pool, limit = _leading(anchors.squared, POOL_SIZE)
-        anchors.refresh(pool)
-        anchors.pick_inside(pool, limit, wanted)
+        anchors.pick_inside(anchors.refresh(pool, limit), limit, wanted)
         if on_progress is not None:
             on_progress(anchors.pick_count, num_samples)
     return anchors.picks
@@ -166,23 +165,39 @@ class _Anchors:
         """The picked rows so far, in order."""
         return self._picks[: self.pick_count].cpu().numpy()
 
-    def refresh(self, pool: torch.Tensor) -> None:
-        """Lower the anchors of the pool's rows by the picks that they have not seen."""
-        seen = self._seen[pool]
-        order = seen.argsort()
-        order = order[seen[order] < self.pick_count]
+    def refresh(self, pool: torch.Tensor, limit: _Limit) -> torch.Tensor:
+        """Lower the anchors of the pool's rows by the picks that they have not seen.
+
+        A row is left alone as soon as its anchor falls below the limit: the next pick will not be
+        it, whatever the picks that it has still not seen.
+
+        Returns
+        -------
+        Tensor of int64
+            The pool's rows whose anchors are up to date and not below the limit, ascending.
+        """
+        order = self._seen[pool].argsort()
         for start in range(0, len(order), _ROWS_PER_BLOCK):
-            block = order[start : start + _ROWS_PER_BLOCK]
-            rows = pool[block]
-            nearest = self._nearest(rows, int(seen[block[0]]), self.pick_count)
-            self.squared[rows] = torch.minimum(self.squared[rows], nearest)
-        self._seen[pool] = self.pick_count
+            self._refresh_block(pool[order[start : start + _ROWS_PER_BLOCK]], limit)
+        is_ready = (self._seen[pool] == self.pick_count) & (self.squared[pool] >= limit.squared)
+        return pool[is_ready]
+
+    def _refresh_block(self, rows: torch.Tensor, limit: _Limit) -> None:
+        """Refresh rows that have seen about as many picks, until they fall below the limit."""
+        first = int(self._seen[rows].min())
+        while first < self.pick_count and len(rows):
+            last = min(first + _PICKS_PER_BLOCK, self.pick_count)
+            lowered = torch.minimum(self.squared[rows], self._nearest(rows, first, last))
+            self.squared[rows] = lowered
+            self._seen[rows] = self._seen[rows].clamp(min=last)
+            rows = rows[lowered >= limit.squared]
+            first = last
 
     def pick_inside(self, pool: torch.Tensor, limit: _Limit, wanted: int) -> None:
         """Pick from an up-to-date pool while its largest anchor comes before the limit outside."""
         squared = self.squared[pool]
         stop = self.pick_count + wanted
-        while self.pick_count < stop:
+        while self.pick_count < stop and len(pool):
             leaders, inner = _leading(squared, LEADERS)
             inner = _Limit(inner.squared, int(pool[inner.row]))
             rows = pool[leaders]

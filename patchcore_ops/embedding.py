@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from patchcore_ops.features import FeatureExtractor
 from patchcore_ops.patch_pooling import PatchPooling, pooling_matrices
 
+_IMAGES_IN_CACHE = 2
+
 
 class PatchEmbedder:
     """Embeds every patch of an image: locally aware features of several layers, as one vector.
@@ -46,9 +48,9 @@ class PatchEmbedder:
     ) -> None:
         self.extractor = FeatureExtractor(backbone, layers)
         self.target_embed_dimension = target_embed_dimension
-        parameter = next(backbone.parameters())
+        self._device = next(backbone.parameters()).device
         with torch.inference_mode():
-            probe = self.extractor(torch.zeros(1, 3, imagesize, imagesize, device=parameter.device))
+            probe = self.extractor(torch.zeros(1, 3, imagesize, imagesize, device=self._device))
         self.grid = (probe[0].shape[2], probe[0].shape[3])
         matrices = pooling_matrices(
             [features.shape[1] for features in probe],
@@ -56,17 +58,20 @@ class PatchEmbedder:
             pretrain_embed_dimension,
             target_embed_dimension,
         )
-        self._poolings = [
-            PatchPooling(matrix, patchsize).to(parameter.device) for matrix in matrices
-        ]
+        self._poolings = [PatchPooling(matrix, patchsize).to(self._device) for matrix in matrices]
 
     @torch.inference_mode()
-    def embed(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    def embed(
+        self, images: torch.Tensor, out: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
         """Embed the patches of normalised images.
 
         Parameters
         ----------
         images : Tensor of float32, shape [B, 3, imagesize, imagesize]
+        out : Tensor, optional
+            A `buffer` for the result, to be used again and again: on a CPU, fresh memory costs
+            about as much as filling it.
 
         Returns
         -------
@@ -75,28 +80,41 @@ class PatchEmbedder:
         grid : tuple of int
             (h, w).
         """
-        return self.pool(self.extractor(images))
+        return self.pool(self.extractor(images), out)
 
-    def pool(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
+    def buffer(self, images: int) -> torch.Tensor:
+        """Return room for the embeddings of up to so many images."""
+        rows = images * self.grid[0] * self.grid[1]
+        return torch.empty(rows, self.target_embed_dimension, device=self._device)
+
+    def pool(
+        self, features: Sequence[torch.Tensor], out: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
         """Turn the layers' feature maps into embeddings: everything after the backbone.
 
         Parameters
         ----------
         features : sequence of Tensor, shape [B, C, h, w]
             One per layer.
+        out : Tensor, optional
+            As in `embed`.
 
         Returns
         -------
         As `embed`.
         """
         images, _, height, width = features[0].shape
-        embeddings = features[0].new_empty((images, height, width, self.target_embed_dimension))
-        # One image at a time stays in a processor's cache; a GPU wants the whole batch.
-        step = 1 if embeddings.device.type == "cpu" else images
+        count = images * height * width
+        if out is None:
+            out = features[0].new_empty((count, self.target_embed_dimension))
+        rows = out[:count]
+        embeddings = rows.view(images, height, width, -1)
+        # A few images at a time stay in a processor's cache; a GPU wants the whole batch.
+        step = _IMAGES_IN_CACHE if rows.device.type == "cpu" else images
         for start in range(0, images, step):
             chunk = slice(start, start + step)
             self._pool_into(embeddings[chunk], [maps[chunk] for maps in features])
-        return embeddings.flatten(0, 2), (height, width)
+        return rows, (height, width)
 
     def _pool_into(self, embeddings: torch.Tensor, features: Sequence[torch.Tensor]) -> None:
         """Pool some images' features into their rows, shape [images, h, w, target]."""

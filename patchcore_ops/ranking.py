@@ -8,6 +8,7 @@ share one threshold.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +36,17 @@ class Ranking:
         """Whether there are positive and negative samples, so that curves are defined."""
         return bool(self.positive.any() and not self.positive.all())
 
+    @cached_property
     def thresholds(self) -> npt.NDArray[np.int64]:
-        """Return the last position of each run of equal scores."""
+        """The last position of each run of equal scores."""
         if len(self.scores) == 0:
             return np.empty(0, dtype=np.int64)
         return np.append(np.flatnonzero(np.diff(self.scores)), len(self.scores) - 1)
+
+    @cached_property
+    def true_positives(self) -> npt.NDArray[np.int64]:
+        """How many positives there are down to each threshold."""
+        return np.cumsum(self.positive, dtype=np.int64)[self.thresholds]
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> Ranking:
         """Keep some samples; `chosen` is in ranked order."""
@@ -69,9 +76,8 @@ def roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
     false_positive_rate, true_positive_rate : ndarray of float64
         From (0, 0) to (1, 1).
     """
-    thresholds = ranking.thresholds()
-    true_positives = np.cumsum(ranking.positive, dtype=np.int64)[thresholds]
-    false_positives = thresholds + 1 - true_positives
+    true_positives = ranking.true_positives
+    false_positives = ranking.thresholds + 1 - true_positives
     return (
         np.concatenate([[0.0], false_positives / false_positives[-1]]),
         np.concatenate([[0.0], true_positives / true_positives[-1]]),
@@ -126,6 +132,5 @@ def f1_max(ranking: Ranking) -> tuple[float, float]:
 
 
 def _precision_recall(ranking: Ranking) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-    thresholds = ranking.thresholds()
-    true_positives = np.cumsum(ranking.positive, dtype=np.int64)[thresholds]
-    return true_positives / (thresholds + 1), true_positives / true_positives[-1], thresholds
+    found, thresholds = ranking.true_positives, ranking.thresholds
+    return found / (thresholds + 1), found / found[-1], thresholds

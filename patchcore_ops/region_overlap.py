@@ -54,9 +54,8 @@ def pro_curve(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
     false_positive_rate, overlap : ndarray of float64
         From (0, 0) to (1, 1).
     """
-    thresholds = ranking.thresholds()
-    false_positives = np.cumsum(~ranking.positive, dtype=np.int64)[thresholds]
-    overlap = np.cumsum(weights)[thresholds]
+    false_positives = ranking.thresholds + 1 - ranking.true_positives
+    overlap = np.cumsum(weights)[ranking.thresholds]
     return (
         np.concatenate([[0.0], false_positives / false_positives[-1]]),
         np.concatenate([[0.0], overlap / overlap[-1]]),

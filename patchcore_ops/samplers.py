@@ -83,7 +83,11 @@ def project(
     start = 0
     for block in embeddings.blocks():
         rows = torch.from_numpy(block).to(device)
-        projected[start : start + len(rows)] = rows if weight is None else rows @ weight
+        target = projected[start : start + len(rows)]
+        if weight is None:
+            target.copy_(rows)
+        else:
+            torch.mm(rows, weight, out=target)
         start += len(rows)
     return projected
 

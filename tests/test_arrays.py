@@ -29,7 +29,7 @@ def test_round_trip(tmp_path: Path, shape: tuple[int, ...], block: int) -> None:
     stored = ArrayFile(path)
     assert (stored.shape, stored.dtype, len(stored)) == (shape, np.float32, shape[0])
     np.testing.assert_array_equal(stored.read(0, len(stored)), expected)
-    blocks = list(stored.blocks(block))
+    blocks = [rows.copy() for rows in stored.blocks(block)]
     assert [len(part) for part in blocks[:-1]] == [block] * (len(blocks) - 1)
     assert sum(len(part) for part in blocks) == len(expected)
     if blocks:

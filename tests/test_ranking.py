@@ -104,7 +104,7 @@ def test_ranking_is_descending_and_knows_where_it_came_from() -> None:
     assert ranking.scores.tolist() == [3, 3, 2, 1, 0]
     np.testing.assert_array_equal(ranking.scores, scores[order])
     np.testing.assert_array_equal(ranking.positive, positive[order])
-    assert ranking.thresholds().tolist() == [1, 2, 3, 4]
+    assert ranking.thresholds.tolist() == [1, 2, 3, 4]
     kept = ranking.where(ranking.scores > 1)
     assert kept.scores.tolist() == [3, 3, 2]
     assert sorted(kept.positive.tolist()) == [False, True, True]

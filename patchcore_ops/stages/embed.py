@@ -59,11 +59,13 @@ class _Network:
     mean: torch.Tensor
     std: torch.Tensor
     embedders: Mapping[int, PatchEmbedder]
+    buffers: Mapping[int, torch.Tensor]
 
     def embed(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
         normalised = (images.float() / 255 - self.mean) / self.std
         return {
-            member: embedder.embed(normalised)[0] for member, embedder in self.embedders.items()
+            member: embedder.embed(normalised, out=self.buffers[member])[0]
+            for member, embedder in self.embedders.items()
         }
 
 
@@ -166,7 +168,11 @@ def _load_networks(config: CategoryConfig, runtime: RuntimeSection) -> list[_Net
             position: _embedder(backbone, config, config.embedding.members[position])
             for position in positions
         }
-        networks.append(_Network(mean, std, embedders))
+        buffers = {
+            position: embedder.buffer(runtime.batch_size)
+            for position, embedder in embedders.items()
+        }
+        networks.append(_Network(mean, std, embedders, buffers))
     return networks
 
 
