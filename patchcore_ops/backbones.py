@@ -81,7 +81,7 @@ def load_backbone(name: str, weights: str | os.PathLike[str] | None = None) -> t
         backbone = load_efficientnet_lite0(None if weights is None else _read_weights(weights))
     else:
         backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights)
-    return backbone.eval().requires_grad_(False)
+    return backbone.train(mode=False).requires_grad_(False)
 
 
 def normalisation_of(backbone: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

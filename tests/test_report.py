@@ -2,162 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from html.parser import HTMLParser
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
+from report_samples import (
+    HOSTILE,
+    Page,
+    figures,
+    make_category,
+    make_gallery,
+    make_metrics,
+    make_report,
+)
 
-from patchcore_ops.metrics import METRICS, summary_table
+from patchcore_ops.metrics import METRICS
 from patchcore_ops.report import (
-    BenchmarkReport,
-    CategoryReport,
-    GalleryItem,
     ImageScores,
-    choose_items,
     published_baseline,
     render_report,
 )
-from patchcore_ops.report.charts import axis_floor, curve_chart, metric_bars, score_histogram
-from patchcore_ops.report.encode import MAX_SIDE, outline_uri, picture_uri
-from patchcore_ops.report.svg import round_ticks
-from patchcore_ops.report.tables import flatten
-
-HOSTILE = "<script>alert('x')</script>&\"'"
-DEFECTS = ("crack", "scratch")
-VOID = {"meta", "link", "img", "input", "rect", "line", "polyline", "polygon"}
-
-
-class Page(HTMLParser):
-    """The elements of a page in document order: tag, attributes and the text within."""
-
-    def __init__(self, markup: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
-        self._open: list[list[str]] = []
-        self.feed(markup)
-        assert not self._open, "unclosed elements"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = (tag, {key: value or "" for key, value in attrs}, [])
-        self.elements.append(element)
-        if tag not in VOID:
-            self._open.append(element[2])
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {key: value or "" for key, value in attrs}, []))
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        for texts in self._open:
-            texts.append(data)
-
-    def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
-        return [attributes for attributes, _ in self._matching(tag, wanted)]
-
-    def texts(self, tag: str, **wanted: str) -> list[str]:
-        return [" ".join("".join(text).split()) for _, text in self._matching(tag, wanted)]
-
-    def _matching(
-        self, tag: str, wanted: Mapping[str, str]
-    ) -> list[tuple[dict[str, str], list[str]]]:
-        names = {key.rstrip("_").replace("_", "-"): value for key, value in wanted.items()}
-        return [
-            (attributes, text)
-            for other, attributes, text in self.elements
-            if other == tag and all(attributes.get(key) == names[key] for key in names)
-        ]
-
-
-def make_metrics(value: float = 0.9, **changes: Any) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(METRICS, value),
-        "instance_f1_threshold": 2.5,
-        "pixel_f1_threshold": 1.25,
-        "notes": {},
-        "per_defect": [
-            {"defect_type": defect, "images": 4, **dict.fromkeys(METRICS, value)}
-            for defect in DEFECTS
-        ],
-        "images": 12,
-        "anomalous_images": 8,
-        "masked_images": 8,
-        "curves": {
-            name: {"x": [0.0, 0.1, 0.5, 1.0], "y": [0.0, 0.8, 0.95, 1.0]}
-            for name in ("roc", "pixel_roc", "pro")
-        },
-        **changes,
-    }
-
-
-def make_gallery(count: int = 12, side: int = 64) -> list[GalleryItem]:
-    rng = np.random.default_rng(0)
-    labels = ("good", *DEFECTS)
-    mask = np.zeros((side, side), dtype=bool)
-    mask[side // 4 : side // 2, side // 4 : side // 2] = True
-    ramp = np.linspace(0, 160, side)[:, None, None] * np.ones((1, side, 3))
-    return [
-        GalleryItem(
-            name=f"{label}/{at:03}.png",
-            label=label,
-            is_anomaly=label != "good",
-            score=1.0 + at / 4,
-            image=(ramp + rng.integers(0, 40, (side, side, 3))).astype(np.uint8),
-            mask=mask if label != "good" else np.zeros_like(mask),
-            heat=(ramp + 40).astype(np.uint8),
-        )
-        for at in range(count)
-        for label in [labels[at % len(labels)]]
-    ]
-
-
-def make_category(name: str = "bottle", value: float = 0.9, **changes: Any) -> CategoryReport:
-    gallery = make_gallery()
-    category = CategoryReport(
-        name=name,
-        metrics=make_metrics(value),
-        scores=ImageScores(
-            [item.label for item in gallery],
-            np.array([item.is_anomaly for item in gallery]),
-            np.array([item.score for item in gallery]),
-        ),
-        gallery=gallery,
-        config={"embedding": {"members": [{"backbone": "resnet18", "layers": ["a", "b"]}]}},
-        provenance={"run": "0f3a"},
-    )
-    return dataclasses.replace(category, **changes)
-
-
-def make_report(*categories: CategoryReport, **changes: Any) -> BenchmarkReport:
-    report = BenchmarkReport(
-        title="Nightly benchmark",
-        created=datetime(2026, 3, 4, 9, 30, tzinfo=UTC),
-        summary=summary_table({category.name: category.metrics for category in categories}),
-        categories=categories,
-        provenance={"torch": "2.9.1"},
-    )
-    return dataclasses.replace(report, **changes)
-
-
-def figures(**by_category: float) -> pd.DataFrame:
-    """Tabulate one value of every metric for each category."""
-    return summary_table({name: make_metrics(value) for name, value in by_category.items()})
-
-
-def picture_of(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
 
 
 @pytest.fixture(scope="module")
@@ -423,120 +292,3 @@ def test_a_category_without_pictures_or_scores() -> None:
     page = Page(render_report(make_report(make_category(gallery=[], scores=scores))))
     assert "There are no scores." in page.texts("p", class_="nothing")
     assert "Test images" not in page.texts("h3")
-
-
-def test_size_and_number_of_pictures_are_limited() -> None:
-    gallery = make_gallery(40, side=256)
-    categories = [make_category(name, gallery=gallery) for name in ("a", "b", "c")]
-    markup = render_report(make_report(*categories))
-    assert len(markup) < 4_000_000
-    page = Page(markup)
-    assert len(page.all("li", class_="card")) == 3 * 24
-    assert picture_of(page.all("img", data_role="image")[0]["src"]).size == (MAX_SIDE, MAX_SIDE)
-    limited = Page(render_report(make_report(*categories), gallery_limit=5))
-    assert len(limited.all("li", class_="card")) == 3 * 5
-
-
-def test_pictures_keep_their_shape() -> None:
-    wide = np.full((100, 400, 3), (200, 20, 20), dtype=np.uint8)
-    image = picture_of(picture_uri(wide))
-    assert image.size == (MAX_SIDE, MAX_SIDE // 4)
-    assert np.abs(np.asarray(image.convert("RGB"), dtype=int) - (200, 20, 20)).max() < 12
-    assert picture_of(picture_uri(wide[:, :50])).size == (50, 100)
-
-
-def test_outline_surrounds_even_the_smallest_defect() -> None:
-    mask = np.zeros((768, 768), dtype=bool)
-    mask[400, 400] = True
-    layer = np.asarray(picture_of(outline_uri(mask)).convert("RGBA"))
-    assert layer.shape == (MAX_SIDE, MAX_SIDE, 4)
-    drawn = layer[..., 3] > 0
-    assert drawn[96:105, 96:105].sum() == drawn.sum() == 12
-    assert not drawn[100, 100]
-
-
-def test_choice_is_fair_and_spans_the_scores() -> None:
-    labels = ["good"] * 10 + ["crack"] * 10 + ["rare"]
-    scores = np.arange(21.0)
-    chosen = choose_items(labels, scores, limit=7)
-    assert chosen == sorted(set(chosen))
-    assert [labels[at] for at in chosen].count("rare") == 1
-    assert {0, 9, 10, 19, 20} <= set(chosen)
-    assert choose_items(labels, scores, limit=100) == list(range(21))
-    assert choose_items([], np.zeros(0)) == []
-
-
-def test_published_figures_are_the_whole_table() -> None:
-    published = published_baseline()
-    columns = ["instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro"]
-    assert list(published.columns) == ["category", *columns]
-    assert len(published) == 16
-    assert published["category"].iloc[-1] == "Mean"
-    means = published[columns].iloc[:-1].mean()
-    np.testing.assert_allclose(published[columns].iloc[-1].astype(float), means, atol=1e-4)
-
-
-def test_bars_show_values_and_published_figures() -> None:
-    markup = metric_bars("AUROC", {"a": 0.9, "b": math.nan}, {"a": 0.95}, 0.8)
-    page = Page(str(markup))
-    assert len(page.all("rect", class_="bar")) == 1
-    assert len(page.all("line", class_="published")) == 1
-    assert {"90.00", "not defined"} <= set(page.texts("text"))
-    assert page.texts("desc") == ["a 90.00, b not defined"]
-
-
-@pytest.mark.parametrize(
-    ("values", "floor"), [((0.99, 0.83), 0.8), ((1.0,), 0.9), ((0.01,), 0.0), ((), 0.0)]
-)
-def test_axis_begins_below_all_values(values: Sequence[float], floor: float) -> None:
-    assert axis_floor(values) == pytest.approx(floor)
-
-
-def test_long_curves_are_thinned_without_losing_their_ends() -> None:
-    x = np.linspace(0, 1, 100_000)
-    page = Page(str(curve_chart("ROC", {"x": x, "y": np.sqrt(x)}, "rate")))
-    points = page.all("polyline")[0]["points"].split()
-    assert 100 < len(points) < 300
-    assert points[0] == "54,214"
-    assert points[-1] == "290,10"
-
-
-def test_shading_ends_at_the_limit() -> None:
-    curve = {"x": [0.0, 0.5, 1.0], "y": [0.0, 1.0, 1.0]}
-    page = Page(str(curve_chart("PRO", curve, "overlap", limit=0.25)))
-    assert page.all("polygon")[0]["points"] == "54,214 54,214 113,112 113,214"
-    assert "limit 0.25" in page.texts("text")
-
-
-def test_axis_ends_with_a_curve_that_ends_at_the_limit() -> None:
-    curve = {"x": [0.0, 0.1, 0.3], "y": [0.0, 0.5, 1.0]}
-    page = Page(str(curve_chart("PRO", curve, "overlap", limit=0.3)))
-    assert page.all("polyline")[0]["points"].endswith(" 290,10")
-    assert "0.3" in page.texts("text")
-
-
-def test_histogram_counts_both_classes() -> None:
-    scores = ImageScores(["good"] * 2 + ["bad"], np.array([0, 0, 1], bool), np.array([1, 1, 3.0]))
-    markup = score_histogram(scores, threshold=2.0)
-    page = Page(str(markup))
-    assert len(page.all("rect", class_="good")) == len(page.all("rect", class_="bad")) == 1
-    assert len(page.all("line", class_="threshold")) == 1
-    nowhere = ImageScores(["good"], np.zeros(1, dtype=bool), np.array([np.nan]))
-    assert score_histogram(nowhere, math.nan) is None
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.8, 1), (0, 3), (-2.5, 1e4), (1e-5, 2e-5)])
-def test_ticks_lie_within_their_limits(low: float, high: float) -> None:
-    ticks = round_ticks(low, high)
-    assert 2 <= len(ticks) <= 6 + 1
-    assert low - 1e-9 <= ticks[0]
-    assert ticks[-1] <= high + 1e-9
-
-
-def test_configuration_is_flattened_by_path() -> None:
-    nested = {"a": {"members": [{"layers": ["x", "y"]}, {"layers": []}]}, "b": None}
-    assert list(flatten(nested)) == [
-        ("a.members.0.layers", "x, y"),
-        ("a.members.1.layers", ""),
-        ("b", "None"),
-    ]
