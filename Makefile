@@ -39,7 +39,7 @@ lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean: ## remove the environment and what runs have left (not the data)
-	rm -rf $(VENV) .dagster storage storage-*
+clean: ## remove the environment and what the demonstration has left
+	rm -rf $(VENV) data/demo storage-demo
 
 .PHONY: help install demo-data demo benchmark ui test lint clean

@@ -187,7 +187,7 @@ class RuntimeSection(Section):
     batch_size : int
         Images per forward pass.
     num_workers : int
-        Processes that decode images; 0 decodes in the main process.
+        Threads that decode images; 0 decodes in the caller's thread.
     faiss_on_gpu : bool
         Search on the GPU; needs the `gpu` extra.
     faiss_num_workers : int
