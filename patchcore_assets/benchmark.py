@@ -39,10 +39,6 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         return load_config(self.config_path)
 
-    def store(self) -> ArtefactStore:
-        """Open the store of the artefacts."""
-        return open_store(self.config().storage_root)
-
     @contextmanager
     def work(self, context: dg.AssetExecutionContext) -> Iterator[Work]:
         """Open the work of one step; a user's mistake becomes a failure without a traceback.

@@ -92,10 +92,15 @@ def thin_curve(x: Floats, y: Floats, points: int = 200) -> dict[str, list[float]
     dict
         `x` and `y`, lists of float; both ends are kept.
     """
-    course = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    kept = np.unique(np.searchsorted(course, np.linspace(0, course[-1], points)))
-    kept = np.unique(np.concatenate([[0], kept, [len(x) - 1]]))
+    kept = evenly_along(x, y, points)
     return {"x": x[kept].round(6).tolist(), "y": y[kept].round(6).tolist()}
+
+
+def evenly_along(x: Floats, y: Floats, points: int) -> npt.NDArray[np.int64]:
+    """Choose about so many positions of a curve, evenly along its course, both ends included."""
+    course = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    chosen = np.searchsorted(course, np.linspace(0, course[-1], points)).clip(max=len(x) - 1)
+    return np.unique(np.concatenate([[0], chosen, [len(x) - 1]]))
 
 
 def auroc(ranking: Ranking) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from patchcore_ops.ranking import evenly_along
 from patchcore_ops.report import svg
 from patchcore_ops.report.columns import score_text
 from patchcore_ops.report.contents import ImageScores
@@ -176,9 +177,7 @@ def _thinned(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     """Keep points that are evenly spaced along the curve: bends keep theirs, runs lose them."""
     if len(x) <= _CURVE_POINTS:
         return x, y
-    along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    kept = np.searchsorted(along, np.linspace(0, along[-1], _CURVE_POINTS))
-    kept = np.unique(np.append(kept.clip(max=len(x) - 1), len(x) - 1))
+    kept = evenly_along(x, y, _CURVE_POINTS)
     return x[kept], y[kept]
 
 
