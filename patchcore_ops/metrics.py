@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from patchcore_ops.pixel_ranking import PixelRanking, PixelSet, pixel_sets
 from patchcore_ops.ranking import (
     Ranking,
     auroc,
@@ -20,7 +20,7 @@ from patchcore_ops.ranking import (
     roc_curve,
     thin_curve,
 )
-from patchcore_ops.region_overlap import area_under_pro, pro_curve_below, region_weights
+from patchcore_ops.region_overlap import area_under_pro, pro_curve_below
 from patchcore_ops.region_overlap import aupro as aupro  # noqa: PLC0414 - part of this API
 from patchcore_ops.sections import MetricsSection
 
@@ -37,6 +37,8 @@ METRICS = (
     "pixel_f1_threshold",
 )
 MEAN = "Mean"
+# Normal images share one set of pixels, whatever their folder is called.
+NORMAL = ""
 _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
 _NO_WHITE = "no mask has a fully white pixel, which metrics.reference_masks asks for"
@@ -74,32 +76,33 @@ def category_metrics(
         `pixel_roc` and `pro`, None where undefined; the counts `images`, `anomalous_images` and
         `masked_images`.
     """
+    scores = predictions["score"].to_numpy(dtype=np.float64)
     is_anomaly = predictions["is_anomaly"].to_numpy(dtype=bool)
-    images, _ = rank(predictions["score"].to_numpy(dtype=np.float64), is_anomaly)
-    pixels = RankedPixels.from_maps(anomaly_maps[has_truth], mask_levels[has_truth], settings)
     labels = predictions["label"].to_numpy(dtype=str)
-    result = {**_image_metrics(images), **pixels.metrics()}
+    sets = pixel_sets(
+        anomaly_maps, mask_levels, np.where(is_anomaly, labels, NORMAL), has_truth, settings
+    )
+    images = rank(scores, is_anomaly)
+    pixels = PixelRanking.of(list(sets.values()))
+    limit = settings.aupro_fpr_limit
+    result = {**_image_metrics(images), **_pixel_metrics(pixels, limit)}
     return {
         **{name: result[name] for name in METRICS},
-        "notes": _notes(result, images, pixels),
+        "notes": _notes(result, pixels),
         "per_defect": [
             {
                 "defect_type": defect,
                 "images": int((labels == defect).sum()),
-                **_image_metrics(
-                    rank(
-                        predictions["score"].to_numpy(dtype=np.float64)[chosen], is_anomaly[chosen]
-                    )[0]
-                ),
-                **pixels.of_images(chosen[has_truth]).metrics(),
+                **_image_metrics(rank(scores[chosen], is_anomaly[chosen])),
+                **_pixel_metrics(_against_normal(sets, defect), limit),
             }
             for defect in sorted(set(labels[is_anomaly]))
             for chosen in [(labels == defect) | ~is_anomaly]
         ],
-        "curves": {"roc": _roc(images), **pixels.curves()},
+        "curves": {"roc": _roc(images), **_pixel_curves(pixels, limit)},
         "images": len(predictions),
         "anomalous_images": int(is_anomaly.sum()),
-        "masked_images": int(pixels.is_masked.sum()),
+        "masked_images": sum(each.images for each in sets.values() if each.is_masked),
     }
 
 
@@ -129,86 +132,31 @@ def summary_table(by_category: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame([{"category": MEAN, **mean}])], ignore_index=True)
 
 
-@dataclass(frozen=True)
-class RankedPixels:
-    """The pixels of several images, sorted once by descending score.
+def _against_normal(sets: Mapping[tuple[str, bool], PixelSet], defect: str) -> PixelRanking:
+    """Rank the pixels of one defect type's images and of the normal ones."""
+    return PixelRanking.of([each for (label, _), each in sets.items() if label in (defect, NORMAL)])
 
-    Attributes
-    ----------
-    ranking : Ranking
-        Labelled by `mask_threshold`.
-    reference : Ranking
-        The same scores, labelled for the metrics that the reference prints too.
-    image_of_pixel : ndarray of int32
-        Which image each ranked pixel belongs to.
-    region_weights : ndarray of float64
-        What each ranked pixel adds to the per-region overlap.
-    is_masked : ndarray of bool, shape [images]
-        Whether an image's mask is not empty.
-    fpr_limit : float
-        Limit of the false-positive rate for `aupro`.
-    """
 
-    ranking: Ranking
-    reference: Ranking
-    image_of_pixel: npt.NDArray[np.int32]
-    region_weights: npt.NDArray[np.float64]
-    is_masked: npt.NDArray[np.bool_]
-    fpr_limit: float
+def _pixel_metrics(pixels: PixelRanking, fpr_limit: float) -> dict[str, float]:
+    best, threshold = f1_max(pixels.all)
+    return {
+        "full_pixel_auroc": auroc(pixels.reference),
+        "anomaly_pixel_auroc": auroc(pixels.reference_in_masked),
+        "aupro": area_under_pro(pixels.all, fpr_limit),
+        "pixel_ap": average_precision(pixels.all),
+        "pixel_f1_max": best,
+        "pixel_f1_threshold": threshold,
+    }
 
-    @classmethod
-    def from_maps(
-        cls,
-        anomaly_maps: npt.NDArray[np.float32],
-        mask_levels: npt.NDArray[np.uint8],
-        settings: MetricsSection,
-    ) -> RankedPixels:
-        """Sort the pixels of anomaly maps, shape [n, H, W], with their masks."""
-        masks = mask_levels >= settings.mask_threshold * 255
-        ranking, order = rank(anomaly_maps.ravel(), masks.ravel())
-        reference = ranking
-        if settings.reference_masks:
-            reference = Ranking(ranking.scores, (mask_levels == 255).ravel()[order])
-        return cls(
-            ranking=ranking,
-            reference=reference,
-            image_of_pixel=(order // max(masks[:1].size, 1)).astype(np.int32),
-            region_weights=region_weights(masks).ravel()[order],
-            is_masked=np.asarray(mask_levels.any(axis=(1, 2))),
-            fpr_limit=settings.aupro_fpr_limit,
-        )
 
-    def of_images(self, chosen: npt.NDArray[np.bool_]) -> RankedPixels:
-        """Keep the pixels of some images, without sorting again."""
-        kept = chosen[self.image_of_pixel]
-        return RankedPixels(
-            ranking=self.ranking.where(kept),
-            reference=self.reference.where(kept),
-            image_of_pixel=self.image_of_pixel[kept],
-            region_weights=self.region_weights[kept],
-            is_masked=self.is_masked & chosen,
-            fpr_limit=self.fpr_limit,
-        )
-
-    def metrics(self) -> dict[str, float]:
-        """Compute every pixel metric."""
-        best, threshold = f1_max(self.ranking)
-        in_masked_image = self.is_masked[self.image_of_pixel]
-        return {
-            "full_pixel_auroc": auroc(self.reference),
-            "anomaly_pixel_auroc": auroc(self.reference.where(in_masked_image)),
-            "aupro": area_under_pro(self.ranking, self.region_weights, self.fpr_limit),
-            "pixel_ap": average_precision(self.ranking),
-            "pixel_f1_max": best,
-            "pixel_f1_threshold": threshold,
-        }
-
-    def curves(self) -> dict[str, dict[str, list[float]] | None]:
-        """Compute the pixels' ROC curve and the PRO curve up to its limit, for drawing."""
-        pro = None
-        if self.ranking.has_both_classes:
-            pro = thin_curve(*pro_curve_below(self.ranking, self.region_weights, self.fpr_limit))
-        return {"pixel_roc": _roc(self.ranking), "pro": pro}
+def _pixel_curves(
+    pixels: PixelRanking, fpr_limit: float
+) -> dict[str, dict[str, list[float]] | None]:
+    """Compute the pixels' ROC curve and the PRO curve up to its limit, for drawing."""
+    pro = None
+    if pixels.all.has_both_classes:
+        pro = thin_curve(*pro_curve_below(pixels.all, fpr_limit))
+    return {"pixel_roc": _roc(pixels.all), "pro": pro}
 
 
 def _roc(ranking: Ranking) -> dict[str, list[float]] | None:
@@ -225,7 +173,7 @@ def _image_metrics(images: Ranking) -> dict[str, float]:
     }
 
 
-def _notes(result: Mapping[str, float], images: Ranking, pixels: RankedPixels) -> dict[str, str]:
+def _notes(result: Mapping[str, float], pixels: PixelRanking) -> dict[str, str]:
     """Say why each undefined metric is undefined."""
     reasons = {}
     for name in METRICS:
@@ -233,9 +181,9 @@ def _notes(result: Mapping[str, float], images: Ranking, pixels: RankedPixels) -
             continue
         if name.startswith("instance"):
             reasons[name] = _ONE_CLASS
-        elif not pixels.ranking.positive.any():
+        elif not pixels.all.has_positives:
             reasons[name] = _NO_MASKS
-        elif name.endswith("pixel_auroc") and not pixels.reference.positive.any():
+        elif name.endswith("pixel_auroc") and not pixels.reference.has_positives:
             reasons[name] = _NO_WHITE
         else:
             reasons[name] = _ALL_MASKED

@@ -1,87 +1,149 @@
 """Curves over all thresholds from one sort: the common ground of every metric.
 
-All pixels are sorted once by descending score. Anything a metric needs is then a cumulative sum:
-counts of normal and anomalous pixels, or the per-region weights of the PRO curve. Equal scores
-share one threshold.
+A curve bends only where a positive sample is passed. So the few positives are ranked, and for each
+of their scores the negatives above it are counted in sorted order. Counts of negatives add up over
+groups of samples, which therefore need to be sorted only once, however they are combined.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Scores = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores in descending order, with their labels.
+    """What is found at each threshold; only the scores of positives are thresholds.
 
     Attributes
     ----------
-    scores : ndarray of float, shape [n]
-        Descending.
-    positive : ndarray of bool, shape [n]
-        The labels, in the same order.
+    thresholds : ndarray of float, shape [t]
+        The distinct scores of the positives, descending.
+    true_positives : ndarray of int64, shape [t]
+        Positives from each threshold on.
+    false_positives : ndarray of int64, shape [t]
+        Negatives from each threshold on.
+    false_positives_above : ndarray of int64, shape [t]
+        Negatives whose score is larger than the threshold.
+    covered : ndarray of float64, shape [t]
+        Weight of the positives from each threshold on.
+    negatives : int
+        Number of all negatives.
     """
 
-    scores: npt.NDArray[np.floating]
-    positive: npt.NDArray[np.bool_]
+    thresholds: Scores
+    true_positives: npt.NDArray[np.int64]
+    false_positives: npt.NDArray[np.int64]
+    false_positives_above: npt.NDArray[np.int64]
+    covered: Floats
+    negatives: int
+
+    @property
+    def has_positives(self) -> bool:
+        """Whether there is a positive sample."""
+        return len(self.thresholds) > 0
 
     @property
     def has_both_classes(self) -> bool:
         """Whether there are positive and negative samples, so that curves are defined."""
-        return bool(self.positive.any() and not self.positive.all())
-
-    @cached_property
-    def thresholds(self) -> npt.NDArray[np.int64]:
-        """The last position of each run of equal scores."""
-        if len(self.scores) == 0:
-            return np.empty(0, dtype=np.int64)
-        return np.append(np.flatnonzero(np.diff(self.scores)), len(self.scores) - 1)
-
-    @cached_property
-    def true_positives(self) -> npt.NDArray[np.int64]:
-        """How many positives there are down to each threshold."""
-        return np.cumsum(self.positive, dtype=np.int64)[self.thresholds]
-
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Ranking:
-        """Keep some samples; `chosen` is in ranked order."""
-        return Ranking(self.scores[chosen], self.positive[chosen])
+        return self.has_positives and self.negatives > 0
 
 
-def rank(
-    scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]
-) -> tuple[Ranking, npt.NDArray[np.int64]]:
-    """Sort samples by descending score.
+def rank(scores: Scores, positive: npt.NDArray[np.bool_]) -> Ranking:
+    """Rank labelled samples.
 
-    Returns
-    -------
-    ranking : Ranking
-    order : ndarray of int64
-        The samples' original positions in ranked order.
+    Parameters
+    ----------
+    scores : ndarray of float, shape [n]
+    positive : ndarray of bool, shape [n]
     """
-    order = np.argsort(scores)[::-1]
-    return Ranking(scores[order], positive[order]), order
+    return rank_positives(scores[positive], [np.sort(scores[~positive])])
+
+
+def rank_positives(
+    positives: Scores, sorted_negatives: Sequence[Scores], weights: Floats | None = None
+) -> Ranking:
+    """Rank positives among the negatives of several groups.
+
+    Parameters
+    ----------
+    positives : ndarray of float, shape [p]
+    sorted_negatives : sequence of ndarray of float
+        The negatives of each group, ascending.
+    weights : ndarray of float64, shape [p], optional
+        What each positive adds to `Ranking.covered`; 1 by default.
+    """
+    if weights is None:
+        ranked = np.sort(positives)[::-1]
+    else:
+        order = np.argsort(positives)[::-1]
+        ranked, weights = positives[order], weights[order]
+    last_of_score = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)].nonzero()[0]
+    thresholds = ranked[last_of_score]
+    true_positives = last_of_score + 1
+    none = np.zeros(len(thresholds), dtype=np.int64)
+    counts = [_count_from(negatives, thresholds) for negatives in sorted_negatives]
+    return Ranking(
+        thresholds=thresholds,
+        true_positives=true_positives,
+        false_positives=sum((reached for reached, _ in counts), none),
+        false_positives_above=sum((above for _, above in counts), none),
+        covered=true_positives.astype(float)
+        if weights is None
+        else np.cumsum(weights)[last_of_score],
+        negatives=sum(len(negatives) for negatives in sorted_negatives),
+    )
+
+
+def _count_from(
+    ascending: Scores, thresholds: Scores
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Count the scores from each threshold on, and those above it."""
+    below = np.searchsorted(ascending, thresholds)
+    up_to = below.copy()
+    # Ties are rare: only they are searched from the other side.
+    inside = np.flatnonzero(below < len(ascending))
+    tied = inside[ascending[below[inside]] == thresholds[inside]]
+    up_to[tied] = np.searchsorted(ascending, thresholds[tied], side="right")
+    return len(ascending) - below, len(ascending) - up_to
 
 
 def roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
-    """Compute the ROC curve.
+    """Compute the corners of the ROC curve.
 
     Returns
     -------
     false_positive_rate, true_positive_rate : ndarray of float64
         From (0, 0) to (1, 1).
     """
-    true_positives = ranking.true_positives
-    false_positives = ranking.thresholds + 1 - true_positives
-    return (
-        np.concatenate([[0.0], false_positives / false_positives[-1]]),
-        np.concatenate([[0.0], true_positives / true_positives[-1]]),
-    )
+    return _curve(ranking, ranking.true_positives)
+
+
+def coverage_curve(ranking: Ranking) -> tuple[Floats, Floats]:
+    """Compute the corners of the covered share of the weights against the false-positive rate.
+
+    Returns
+    -------
+    false_positive_rate, covered : ndarray of float64
+        From (0, 0) to (1, 1).
+    """
+    return _curve(ranking, ranking.covered)
+
+
+def _curve(ranking: Ranking, reached: npt.NDArray[np.int64] | Floats) -> tuple[Floats, Floats]:
+    """Join the points before and after each threshold; between them negatives are passed."""
+    corners = 2 * len(reached)
+    x, y = np.zeros(corners + 2), np.zeros(corners + 2)
+    x[1:-1:2], x[2:-1:2] = ranking.false_positives_above, ranking.false_positives
+    y[2:-1:2], y[3:-1:2] = reached, reached[:-1]
+    x[-1], y[-1] = ranking.negatives, reached[-1]
+    return x / x[-1], y / y[-1]
 
 
 def thin_curve(x: Floats, y: Floats, points: int = 200) -> dict[str, list[float]]:
@@ -113,10 +175,11 @@ def auroc(ranking: Ranking) -> float:
 
 def average_precision(ranking: Ranking) -> float:
     """Compute the average precision (step-wise, as scikit-learn does); NaN without positives."""
-    if not ranking.positive.any():
+    if not ranking.has_positives:
         return float("nan")
-    precision, recall, _ = _precision_recall(ranking)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    found = ranking.true_positives
+    precision = found / (found + ranking.false_positives)
+    return float(np.sum(np.diff(found, prepend=0) * precision) / found[-1])
 
 
 def f1_max(ranking: Ranking) -> tuple[float, float]:
@@ -127,15 +190,9 @@ def f1_max(ranking: Ranking) -> tuple[float, float]:
     f1, threshold : float
         A sample counts as anomalous from `threshold` on. NaN without positives.
     """
-    if not ranking.positive.any():
+    if not ranking.has_positives:
         return float("nan"), float("nan")
-    precision, recall, thresholds = _precision_recall(ranking)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    found = ranking.true_positives
+    f1 = 2 * found / (found + ranking.false_positives + found[-1])
     best = int(f1.argmax())
-    return float(f1[best]), float(ranking.scores[thresholds[best]])
-
-
-def _precision_recall(ranking: Ranking) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-    found, thresholds = ranking.true_positives, ranking.thresholds
-    return found / (thresholds + 1), found / found[-1], thresholds
+    return float(f1[best]), float(ranking.thresholds[best])

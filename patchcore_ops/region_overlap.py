@@ -1,8 +1,8 @@
 """Per-region overlap (PRO) and the area under its curve, as MVTec AD's evaluation code defines it.
 
 The PRO at a threshold is the covered share of each connected component of each mask, averaged over
-the components. Giving every anomalous pixel the weight 1 / (size of its component * number of
-components) turns it into a cumulative sum over the ranked pixels.
+the components. Giving every anomalous pixel the weight 1 / (size of its component) turns it into a
+cumulative sum over the ranked anomalous pixels, divided by the number of components.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from patchcore_ops.ranking import Floats, Ranking, rank
+from patchcore_ops.ranking import Floats, Ranking, coverage_curve, rank_positives
 
 # Connected within an image by edges and corners, never across images.
 _EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
@@ -28,43 +28,29 @@ def region_weights(masks: npt.NDArray[np.bool_]) -> Floats:
     Returns
     -------
     ndarray of float64, shape [n, H, W]
-        Sums to 1, or is all 0 where no mask has a pixel.
+        1 / (size of the component) where there is one, so that the sum is the number of components.
     """
-    regions, count = ndimage.label(masks, structure=_EIGHT_NEIGHBOURS)
-    if count == 0:
-        return np.zeros(masks.shape)
-    sizes = np.bincount(regions.ravel())
-    weights = np.zeros(count + 1)
-    weights[1:] = 1.0 / (sizes[1:] * count)
+    regions, _ = ndimage.label(masks, structure=_EIGHT_NEIGHBOURS)
+    weights = 1.0 / np.maximum(np.bincount(regions.ravel(), minlength=1), 1)
+    weights[0] = 0.0
     return np.asarray(weights[regions])
 
 
-def pro_curve(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
-    """Compute the per-region overlap against the false-positive rate.
+def pro_curve_below(ranking: Ranking, fpr_limit: float) -> tuple[Floats, Floats]:
+    """Compute the PRO curve up to a false-positive rate, its end interpolated.
 
     Parameters
     ----------
     ranking : Ranking
-        All pixels of all test images.
-    weights : ndarray of float64
-        `region_weights` in ranked order.
+        The pixels of all test images, the anomalous ones with their `region_weights`.
+    fpr_limit : float
 
     Returns
     -------
     false_positive_rate, overlap : ndarray of float64
-        From (0, 0) to (1, 1).
+        From (0, 0) to the limit; at the end of the curve the overlap is 1.
     """
-    false_positives = ranking.thresholds + 1 - ranking.true_positives
-    overlap = np.cumsum(weights)[ranking.thresholds]
-    return (
-        np.concatenate([[0.0], false_positives / false_positives[-1]]),
-        np.concatenate([[0.0], overlap / overlap[-1]]),
-    )
-
-
-def pro_curve_below(ranking: Ranking, weights: Floats, fpr_limit: float) -> tuple[Floats, Floats]:
-    """Return the part of the PRO curve up to a false-positive rate, its end interpolated."""
-    false_positive_rate, overlap = pro_curve(ranking, weights)
+    false_positive_rate, overlap = coverage_curve(ranking)
     inside = false_positive_rate <= fpr_limit
     return (
         np.append(false_positive_rate[inside], fpr_limit),
@@ -72,7 +58,7 @@ def pro_curve_below(ranking: Ranking, weights: Floats, fpr_limit: float) -> tupl
     )
 
 
-def area_under_pro(ranking: Ranking, weights: Floats, fpr_limit: float = 0.3) -> float:
+def area_under_pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
     """Integrate the PRO curve up to a false-positive rate and divide by it.
 
     Returns
@@ -82,7 +68,7 @@ def area_under_pro(ranking: Ranking, weights: Floats, fpr_limit: float = 0.3) ->
     """
     if not ranking.has_both_classes:
         return float("nan")
-    x, y = pro_curve_below(ranking, weights, fpr_limit)
+    x, y = pro_curve_below(ranking, fpr_limit)
     return float(np.trapezoid(y, x) / fpr_limit)
 
 
@@ -106,5 +92,9 @@ def aupro(
         In [0, 1]; NaN if there is no anomalous or no normal pixel.
     """
     positive = masks.astype(bool)
-    ranking, order = rank(anomaly_maps.ravel(), positive.ravel())
-    return area_under_pro(ranking, region_weights(positive).ravel()[order], fpr_limit)
+    ranking = rank_positives(
+        anomaly_maps[positive],
+        [np.sort(anomaly_maps[~positive])],
+        region_weights(positive)[positive],
+    )
+    return area_under_pro(ranking, fpr_limit)

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from patchcore_ops.ranking import auroc, average_precision, f1_max, rank, roc_curve, thin_curve
+from patchcore_ops.ranking import (
+    auroc,
+    average_precision,
+    f1_max,
+    rank,
+    rank_positives,
+    roc_curve,
+    thin_curve,
+)
 
 Sample = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
@@ -45,7 +53,7 @@ def samples(draw: st.DrawFn) -> Sample:
 @given(sample=samples())
 def test_metrics_equal_slow_ones(sample: Sample) -> None:
     scores, positive = sample
-    ranking, _ = rank(scores, positive)
+    ranking = rank(scores, positive)
     expected = sklearn_metrics.roc_auc_score(positive, scores)
     assert auroc(ranking) == pytest.approx(expected, abs=1e-12)
     expected = sklearn_metrics.average_precision_score(positive, scores)
@@ -64,27 +72,33 @@ def test_auroc_is_the_chance_of_ranking_a_pair_right(sample: Sample) -> None:
         for high in scores[positive]
         for low in scores[~positive]
     ]
-    assert auroc(rank(scores, positive)[0]) == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert auroc(rank(scores, positive)) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_many_samples_with_continuous_scores() -> None:
     rng = np.random.default_rng(0)
     positive = rng.random(20_000) < 0.03
     scores = (rng.normal(size=20_000) + 1.5 * positive).astype(np.float32)
-    ranking, _ = rank(scores, positive)
+    ranking = rank(scores, positive)
     assert auroc(ranking) == pytest.approx(sklearn_metrics.roc_auc_score(positive, scores))
     expected = sklearn_metrics.average_precision_score(positive, scores)
     assert average_precision(ranking) == pytest.approx(expected)
 
 
-def test_roc_curve_equals_scikit_learns() -> None:
+def test_roc_curve_passes_through_scikit_learns() -> None:
     rng = np.random.default_rng(1)
     scores = rng.integers(0, 12, size=200).astype(np.float32)
     positive = rng.random(200) < 0.3
-    ours = roc_curve(rank(scores, positive)[0])
-    theirs = sklearn_metrics.roc_curve(positive, scores, drop_intermediate=False)[:2]
-    for got, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(got, expected)
+    x, y = roc_curve(rank(scores, positive))
+    assert (np.diff(x) >= 0).all()
+    assert (np.diff(y) >= 0).all()
+    ours = set(zip(x.round(12), y.round(12), strict=True))
+    theirs = sklearn_metrics.roc_curve(positive, scores, drop_intermediate=True)[:2]
+    assert set(zip(*(axis.round(12) for axis in theirs), strict=True)) <= ours
+    # No corner of ours lies off the curve: they are points of scikit-learn's or end a level run.
+    all_x, all_y = sklearn_metrics.roc_curve(positive, scores, drop_intermediate=False)[:2]
+    on_curve = set(zip(all_x.round(12), all_y.round(12), strict=True))
+    assert all(corner in on_curve for corner in ours)
 
 
 @pytest.mark.parametrize("count", [2, 3, 150, 5000])
@@ -97,23 +111,38 @@ def test_thinned_curve_keeps_its_ends_and_its_course(count: int) -> None:
     np.testing.assert_allclose(np.interp(x, thin["x"], thin["y"]), y, atol=0.03)
 
 
-def test_ranking_is_descending_and_knows_where_it_came_from() -> None:
-    scores = np.array([3, 1, 2, 3, 0], dtype=np.float32)
-    positive = np.array([True, False, True, False, False])
-    ranking, order = rank(scores, positive)
-    assert ranking.scores.tolist() == [3, 3, 2, 1, 0]
-    np.testing.assert_array_equal(ranking.scores, scores[order])
-    np.testing.assert_array_equal(ranking.positive, positive[order])
-    assert ranking.thresholds.tolist() == [1, 2, 3, 4]
-    kept = ranking.where(ranking.scores > 1)
-    assert kept.scores.tolist() == [3, 3, 2]
-    assert sorted(kept.positive.tolist()) == [False, True, True]
+def test_ranking_counts_what_is_found_at_each_positive_score() -> None:
+    scores = np.array([3, 1, 2, 3, 0, 2, 5], dtype=np.float32)
+    positive = np.array([True, False, True, False, False, True, False])
+    ranking = rank(scores, positive)
+    assert ranking.thresholds.tolist() == [3, 2]
+    assert ranking.true_positives.tolist() == [1, 3]
+    assert ranking.false_positives.tolist() == [2, 2]
+    assert ranking.false_positives_above.tolist() == [1, 2]
+    assert ranking.negatives == 4
+
+
+@settings(deadline=None, max_examples=50)
+@given(sample=samples(), seed=st.integers(0, 9))
+def test_negatives_may_come_in_groups_and_positives_with_weights(sample: Sample, seed: int) -> None:
+    scores, positive = sample
+    rng = np.random.default_rng(seed)
+    group, weights = rng.integers(0, 3, size=len(scores)), rng.random(int(positive.sum()))
+    ranking = rank_positives(
+        scores[positive], [np.sort(scores[~positive & (group == g)]) for g in range(3)], weights
+    )
+    together = rank(scores, positive)
+    np.testing.assert_array_equal(ranking.false_positives, together.false_positives)
+    np.testing.assert_array_equal(ranking.false_positives_above, together.false_positives_above)
+    for threshold, covered in zip(ranking.thresholds, ranking.covered, strict=True):
+        expected = weights[scores[positive] >= threshold].sum()
+        assert covered == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("count", "label"), [(0, True), (3, True), (3, False)])
 def test_one_class_is_nan(count: int, label: bool) -> None:
     scores = np.arange(count, dtype=np.float32)
-    ranking, _ = rank(scores, np.full(count, label))
+    ranking = rank(scores, np.full(count, label))
     assert not ranking.has_both_classes
     assert math.isnan(auroc(ranking))
     if count == 0 or not label:

@@ -104,12 +104,12 @@ def test_one_class_is_nan(filled: bool) -> None:
     assert math.isnan(aupro(np.zeros((2, 4, 4), np.float32), np.full((2, 4, 4), filled)))
 
 
-def test_weights_share_one_among_components_and_then_pixels() -> None:
+def test_each_component_shares_one_among_its_pixels() -> None:
     _, masks = random_problem(2, None)
     components = components_of(masks)
     expected = np.zeros(masks.shape)
     for component in components:
-        expected[component] = 1 / len(components) / component.sum()
+        expected[component] = 1 / component.sum()
     np.testing.assert_allclose(region_weights(masks), expected)
 
 
@@ -118,8 +118,8 @@ def test_corners_connect_within_an_image_but_nothing_across_images() -> None:
     diagonal[0, 0, 0] = diagonal[0, 1, 1] = True
     diagonal[1, 1, 1] = True
     weights = region_weights(diagonal)
-    assert weights[0, 0, 0] == weights[0, 1, 1] == 0.25
-    assert weights[1, 1, 1] == 0.5
+    assert weights[0, 0, 0] == weights[0, 1, 1] == 0.5
+    assert weights[1, 1, 1] == 1.0
 
 
 def test_no_masks_have_no_weights() -> None:

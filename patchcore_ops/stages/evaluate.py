@@ -62,7 +62,7 @@ def evaluate(
         "category": category,
         **category_metrics(
             pd.read_parquet(predictions / SCORES),
-            np.load(predictions / ANOMALY_MAPS, allow_pickle=False),
+            np.load(predictions / ANOMALY_MAPS, mmap_mode="r", allow_pickle=False),
             load_masks(mask_paths, config.dataset, runtime.num_workers),
             has_mask | ~images["is_anomaly"].to_numpy(dtype=bool),
             config.metrics,
