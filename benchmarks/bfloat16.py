@@ -71,48 +71,20 @@ def embed(workload: dict[str, Any], folder: str, kind: str) -> dict[str, Any]:
 
     Writes what the embedding stage writes.
     """
-    import json
-    from dataclasses import asdict
-
-    import torch
-
-    from benchmarks.networks import embedder_of
-    from patchcore_ops.arrays import ArrayWriter
-    from patchcore_ops.backbones import load_backbone, normalisation_of
-    from patchcore_ops.images import iterate_batches
     from patchcore_ops.manifest import image_files, scan_category
-    from patchcore_ops.stages.embed import Grid
-    from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
+    from patchcore_ops.stages.embed import embed_images
 
     settings = Workload(**workload)
-    config = settings.config()
+    sections = settings.config().model_dump()
+    sections["embedding"]["precision"] = kind
+    config = type(settings.config()).model_validate(sections)
     root = Path(settings.data)
     images = scan_category(root, settings.category).images
-    files = {part: image_files(images, part, root) for part in ("train", "test")}
-    mean, std = normalisation_of(load_backbone(settings.network.name, settings.weights))
-    embedder = embedder_of(settings)
-    target = member_folder(Path(folder) / "embeddings", 0)
-    height, width = embedder.grid
-    dimension = config.embedding.target_embed_dimension
+    train, test = (image_files(images, part, root) for part in ("train", "test"))
     watch = Stopwatch()
-    for part, name in (("train", TRAIN_EMBEDDINGS), ("test", TEST_EMBEDDINGS)):
-        shape = (len(files[part]) * height * width, dimension)
-        with watch.stage(part), ArrayWriter(target / name, shape) as writer:
-            for batch in iterate_batches(
-                files[part], config.dataset, settings.batch_size, settings.workers
-            ):
-                normalised = (batch.float() / 255 - mean) / std
-                with (
-                    torch.inference_mode(),
-                    torch.autocast("cpu", torch.bfloat16, enabled=kind == "bfloat16"),
-                ):
-                    features = embedder.extractor(normalised)
-                with torch.inference_mode():
-                    embeddings, _ = embedder.pool([maps.float() for maps in features])
-                writer.append(embeddings.numpy())
-    grid = Grid(height, width, dimension, len(files["train"]), len(files["test"]))
-    (target / GRID).write_text(json.dumps(asdict(grid)), encoding="utf-8")
-    return {"seconds": watch.seconds, "images": grid.train_images + grid.test_images}
+    with watch.stage("embed"):
+        embed_images(train, test, config, settings.runtime(), Path(folder) / "embeddings")
+    return {"seconds": watch.seconds, "images": len(train) + len(test)}
 
 
 def _row(kind: str, embedding: dict[str, list[Run]], judged: dict[str, Run]) -> dict[str, Any]:

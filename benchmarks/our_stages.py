@@ -25,9 +25,9 @@ STAGES = ("manifest", "embed", "select", "index", "predict", "evaluate")
 
 def prepare_process() -> None:
     """Do what this project does first in its processes; called before anything is imported."""
-    from patchcore_ops.threads import let_idle_threads_sleep
+    from patchcore_ops.process import tune_process
 
-    let_idle_threads_sleep()
+    tune_process()
 
 
 def run_stages(

@@ -22,7 +22,7 @@ from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_assets.storage import open_store
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.errors import UserError
-from patchcore_ops.threads import let_idle_threads_sleep
+from patchcore_ops.process import tune_process
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 _SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "categories", nargs="*", help="run only these categories; default: all of the file"
     )
     options = parser.parse_args(arguments)
-    let_idle_threads_sleep()
+    tune_process()
     try:
         config = load_config(options.config or config_path())
         chosen = options.categories or list(config.categories)

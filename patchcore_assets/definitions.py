@@ -13,8 +13,8 @@ def defs() -> dg.Definitions:
     from patchcore_assets.benchmark import report_plainly
     from patchcore_assets.graph import define
     from patchcore_ops.config import load_config
-    from patchcore_ops.threads import let_idle_threads_sleep
+    from patchcore_ops.process import tune_process
 
-    let_idle_threads_sleep()
+    tune_process()
     with report_plainly():
         return define(load_config(config_path()))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from patchcore_ops.features import FeatureExtractor
 from patchcore_ops.patch_pooling import PatchPooling, pooling_matrices
+from patchcore_ops.sections import Precision
 
 _IMAGES_IN_CACHE = 2
 
@@ -30,6 +31,8 @@ class PatchEmbedder:
         Dimension of an embedding.
     patchsize : int
         Side of the neighbourhood that a patch aggregates, in cells of its layer; odd.
+    precision : "float32" or "bfloat16"
+        Number format of the backbone's computation; pooling is always done in float32.
 
     Raises
     ------
@@ -45,7 +48,9 @@ class PatchEmbedder:
         pretrain_embed_dimension: int,
         target_embed_dimension: int,
         patchsize: int = 3,
+        precision: Precision = "float32",
     ) -> None:
+        self._precision = precision
         self.extractor = FeatureExtractor(backbone, layers)
         self.target_embed_dimension = target_embed_dimension
         self._device = next(backbone.parameters()).device
@@ -80,7 +85,14 @@ class PatchEmbedder:
         grid : tuple of int
             (h, w).
         """
-        return self.pool(self.extractor(images), out)
+        return self.pool(self.features(images), out)
+
+    @torch.inference_mode()
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Run the backbone: the layers' feature maps in float32, each of shape [B, C, h, w]."""
+        is_short = self._precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=is_short):
+            return [maps.float() for maps in self.extractor(images)]
 
     def buffer(self, images: int) -> torch.Tensor:
         """Return room for the embeddings of up to so many images."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +12,6 @@ from PIL import Image
 
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.sections import ImageSize
-
-if TYPE_CHECKING:
-    import torch
-
-Decoded = TypeVar("Decoded")
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -72,42 +65,6 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     return np.asarray(_resize_and_crop(_open(path, "L"), size))
 
 
-def iterate_batches(
-    paths: Sequence[Path], size: ImageSize, batch_size: int, num_workers: int
-) -> Iterator[torch.Tensor]:
-    """Decode images ahead of their use and hand them out in batches, in order.
-
-    Threads suffice, for Pillow decodes and resizes outside the interpreter lock; unlike processes
-    they cost neither start-up nor memory.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Image files.
-    size : ImageSize
-        Resize and crop, in pixels.
-    batch_size : int
-        Images per batch; the last batch may be smaller.
-    num_workers : int
-        Decoding threads; 0 decodes in the caller's thread.
-
-    Yields
-    ------
-    Tensor of uint8, shape [B, 3, imagesize, imagesize]
-        In channels-last memory.
-    """
-    import torch
-
-    batch: list[npt.NDArray[np.uint8]] = []
-    for image in _decode_ahead(lambda path: load_image(path, size), paths, batch_size, num_workers):
-        batch.append(image)
-        if len(batch) == batch_size:
-            yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
-            batch = []
-    if batch:
-        yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
-
-
 def load_masks(
     paths: Sequence[Path | None], size: ImageSize, num_workers: int
 ) -> npt.NDArray[np.uint8]:
@@ -121,31 +78,12 @@ def load_masks(
     masks = np.zeros((len(paths), size.imagesize, size.imagesize), dtype=np.uint8)
     present = [position for position, path in enumerate(paths) if path is not None]
     files = [path for path in paths if path is not None]
-    decoded = _decode_ahead(lambda path: load_mask(path, size), files, 1, num_workers)
-    for position, mask in zip(present, decoded, strict=True):
-        masks[position] = mask
+    with ThreadPoolExecutor(max(num_workers, 1), thread_name_prefix="decode") as executor:
+        for position, mask in zip(
+            present, executor.map(lambda path: load_mask(path, size), files), strict=True
+        ):
+            masks[position] = mask
     return masks
-
-
-def _decode_ahead(
-    decode: Callable[[Path], Decoded], paths: Sequence[Path], batch_size: int, num_workers: int
-) -> Iterator[Decoded]:
-    """Apply `decode` to the paths in order, at most two batches ahead of the consumer."""
-    if num_workers == 0:
-        yield from map(decode, paths)
-        return
-    pending: deque[Future[Decoded]] = deque()
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as executor:
-        try:
-            for path in paths:
-                pending.append(executor.submit(decode, path))
-                if len(pending) >= 2 * batch_size + num_workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def _open(path: Path, mode: str) -> Image.Image:

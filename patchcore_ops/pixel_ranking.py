@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,5 +138,5 @@ def _by_reference(sets: Sequence[PixelSet]) -> Ranking:
     return rank_positives(_joined([each.white for each in sets]), normal)
 
 
-def _joined(parts: Sequence[npt.NDArray[np.floating]]) -> npt.NDArray[np.floating]:
+def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return np.concatenate(parts) if parts else np.empty(0)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Precision = Literal["float32", "bfloat16"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
 
 
@@ -87,12 +88,27 @@ class EmbeddingMember(Section):
 
 
 class EmbeddingSection(Section):
-    """How images become patch embeddings; more than one member makes an ensemble."""
+    """How images become patch embeddings; more than one member makes an ensemble.
+
+    Attributes
+    ----------
+    members : list of EmbeddingMember
+    pretrain_embed_dimension : int
+        Dimension to which each layer's patch is pooled.
+    target_embed_dimension : int
+        Dimension of an embedding.
+    patchsize : int
+        Side of the neighbourhood that a patch aggregates, in cells of its layer; odd.
+    precision : "float32" or "bfloat16"
+        Number format of the backbone's computation. bfloat16 is quicker on hardware that has it
+        and moves the metrics a little; see docs/performance.md.
+    """
 
     members: list[EmbeddingMember] = Field(default=[EmbeddingMember()], min_length=1)
     pretrain_embed_dimension: int = Field(1024, ge=1, le=65536)
     target_embed_dimension: int = Field(1024, ge=1, le=65536)
     patchsize: int = Field(3, ge=1, le=31)
+    precision: Precision = "float32"
 
     @model_validator(mode="after")
     def _patchsize_is_odd(self) -> EmbeddingSection:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from patchcore_ops.backbones import load_backbone, normalisation_of
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.images import iterate_batches
+from patchcore_ops.images import load_image
 from patchcore_ops.sections import ImageSize
 
 IMAGESIZE = 32
@@ -147,7 +147,8 @@ def test_embeddings_equal_the_references(reference_data: Path) -> None:
     golden = np.load(reference_data / "golden" / "bottle_p01.npz")["embeddings_first4"]
     backbone = load_backbone("efficientnet_lite0")
     folder = reference_data / "data" / "mvtec" / "bottle" / "train" / "good"
-    (batch,) = iterate_batches(sorted(folder.iterdir())[:4], ImageSize(), 4, 0)
+    images = [load_image(path, ImageSize()) for path in sorted(folder.iterdir())[:4]]
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     mean, std = normalisation_of(backbone)
     embedder = PatchEmbedder(backbone, ["blocks.2", "blocks.4"], 224, 1024, 1024)
     embeddings, grid = embedder.embed((batch / 255 - mean) / std)

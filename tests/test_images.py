@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from PIL import Image
 from torchvision import transforms
 
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import iterate_batches, load_image, load_mask, load_masks
+from patchcore_ops.images import load_image, load_mask, load_masks
 from patchcore_ops.sections import ImageSize
 
 SHAPES = [
@@ -113,44 +112,6 @@ def test_images_without_a_mask_have_an_empty_one(tmp_path: Path, num_workers: in
     filled = [bool((mask == 255).all()) for mask in masks]
     assert filled == [number % 2 == 0 and number % 3 != 0 for number in range(7)]
     assert masks.any(axis=(1, 2)).tolist() == filled
-
-
-@pytest.fixture(scope="module")
-def numbered(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Return eleven image files of different content and shape, not in order of their names."""
-    folder = tmp_path_factory.mktemp("numbered")
-    paths = [folder / f"{(7 * number) % 11}.png" for number in range(11)]
-    for number, path in enumerate(paths):
-        noise(40 + 9 * number, 60, seed=number).save(path)
-    return paths
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 11, 64])
-@pytest.mark.parametrize("num_workers", [0, 1, 4])
-def test_batches_keep_the_order(numbered: list[Path], batch_size: int, num_workers: int) -> None:
-    size = ImageSize(resize=32, imagesize=24)
-    batches = list(iterate_batches(numbered, size, batch_size, num_workers))
-    assert {len(batch) for batch in batches[:-1]} <= {batch_size}
-    assert all(batch.dtype == torch.uint8 and batch.shape[1:] == (3, 24, 24) for batch in batches)
-    together = torch.cat(batches).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_array_equal(together, [load_image(path, size) for path in numbered])
-
-
-def test_no_images_give_no_batches() -> None:
-    assert list(iterate_batches([], ImageSize(), 4, 2)) == []
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("content", [b"not a picture", b""])
-def test_corrupt_file_is_named(
-    numbered: list[Path], tmp_path: Path, num_workers: int, content: bytes
-) -> None:
-    corrupt = tmp_path / "corrupt.png"
-    corrupt.write_bytes(content)
-    batches = iterate_batches([*numbered[:3], corrupt, *numbered[3:]], ImageSize(), 2, num_workers)
-    assert next(batches).shape == (2, 3, 224, 224)
-    with pytest.raises(DatasetError, match=r"corrupt\.png: cannot be decoded .*replace or remove"):
-        next(batches)
 
 
 def test_truncated_file_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""How a process behaves that does nothing but this work: its threads, its memory, its collector."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import os
+
+# Parameters of glibc's mallopt; see malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_MOST_FREED_BYTES_KEPT = 1 << 30
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+
+
+def tune_process() -> None:
+    """Prepare this process for the benchmark; call it before torch is imported.
+
+    Nothing here changes a result. A user's own `OMP_WAIT_POLICY` wins.
+    """
+    let_idle_threads_sleep()
+    keep_freed_memory()
+    relax_garbage_collector()
+
+
+def let_idle_threads_sleep() -> None:
+    """Make waiting OpenMP threads sleep instead of spinning.
+
+    Images are decoded beside the network's computation. Spinning threads take the processor away
+    from the decoders, and on a small or shared machine that costs more than waking up does.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library use freed memory again instead of returning it to the system at once.
+
+    Every batch needs the same large arrays. By default each of them is mapped anew, and the system
+    fills it with zeros page by page: a good part of a small network's time. Does nothing where the
+    C library is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, _MOST_FREED_BYTES_KEPT)
+
+
+def relax_garbage_collector() -> None:
+    """Collect seldom, and not once more at the end of the process.
+
+    Importing torch and Dagster makes half a million objects that live until the end. Walking them
+    over and over takes a second of each run, and freeing them one by one at the end another.
+    """
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
+    atexit.register(gc.freeze)

@@ -1,0 +1,128 @@
+"""The backbones of an ensemble, each loaded once, with the members that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from patchcore_ops.backbones import load_backbone, normalisation_of
+from patchcore_ops.devices import resolve_device
+from patchcore_ops.embedding import PatchEmbedder
+from patchcore_ops.errors import WeightsError
+from patchcore_ops.folding import fold_batch_norms
+from patchcore_ops.sections import CategoryConfig, RuntimeSection
+
+
+@dataclass(frozen=True)
+class _Network:
+    """One backbone with the embedder, and a buffer for its result, of each member that uses it."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    embedders: Mapping[int, PatchEmbedder]
+    buffers: Mapping[int, torch.Tensor]
+
+
+class Networks:
+    """Everything that turns a batch of images into embeddings.
+
+    Parameters
+    ----------
+    config : CategoryConfig
+        Image size and embedding members.
+    runtime : RuntimeSection
+        Device and batch size.
+
+    Attributes
+    ----------
+    grids : list of (int, int)
+        Height and width of each member's patch grid.
+    dimension : int
+        Length of an embedding.
+
+    Raises
+    ------
+    WeightsError, EnvironmentProblem
+        If a backbone or the device cannot be used.
+    """
+
+    def __init__(self, config: CategoryConfig, runtime: RuntimeSection) -> None:
+        self._members = config.embedding.members
+        self._device = resolve_device(runtime.device)
+        positions: dict[tuple[str, str | None], list[int]] = {}
+        for position, member in enumerate(self._members):
+            positions.setdefault((member.backbone, member.weights), []).append(position)
+        self._networks = [
+            self._load(name, weights, members, config, runtime.batch_size)
+            for (name, weights), members in positions.items()
+        ]
+        self.dimension = config.embedding.target_embed_dimension
+        embedders = {
+            member: embedder
+            for network in self._networks
+            for member, embedder in network.embedders.items()
+        }
+        self.grids = [embedders[member].grid for member in range(len(self._members))]
+
+    def embed(self, images: npt.NDArray[np.uint8]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Embed a batch for every member.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape [B, imagesize, imagesize, 3]
+
+        Yields
+        ------
+        member : int
+        embeddings : ndarray of float32, shape [B * h * w, dimension]
+            On a CPU its memory is used again for the next batch.
+
+        Raises
+        ------
+        WeightsError
+            If the network yields NaN or infinity.
+        """
+        pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+        for network in self._networks:
+            normalised = (pixels - network.mean) / network.std
+            for member, embedder in network.embedders.items():
+                embeddings, _ = embedder.embed(normalised, out=network.buffers[member])
+                # The sum is finite only if all are, and is much cheaper than looking at each.
+                if not bool(embeddings.sum().isfinite()):
+                    raise WeightsError(
+                        f"{self._members[member].backbone}: its features are not finite for some "
+                        "image; the weights are damaged or do not belong to this network"
+                    )
+                yield member, embeddings.cpu().numpy()
+
+    def _load(
+        self,
+        name: str,
+        weights: str | None,
+        members: list[int],
+        config: CategoryConfig,
+        batch_size: int,
+    ) -> _Network:
+        backbone = load_backbone(name, weights)
+        side = config.dataset.imagesize
+        fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
+        mean, std = (value.to(self._device) for value in normalisation_of(backbone))
+        backbone = backbone.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        embedders = {
+            member: PatchEmbedder(
+                backbone,
+                self._members[member].layers,
+                side,
+                config.embedding.pretrain_embed_dimension,
+                config.embedding.target_embed_dimension,
+                config.embedding.patchsize,
+                config.embedding.precision,
+            )
+            for member in members
+        }
+        buffers = {member: embedder.buffer(batch_size) for member, embedder in embedders.items()}
+        return _Network(mean, std, embedders, buffers)

@@ -1,0 +1,60 @@
+"""What a tuned process does differently, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+_REPORT = """
+import gc, json, os, resource
+from patchcore_ops.process import tune_process
+tune_process()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytes([1]) * (64 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+print(json.dumps({
+    "wait": os.environ["OMP_WAIT_POLICY"],
+    "threshold": gc.get_threshold()[0],
+    "collects": gc.isenabled(),
+    "faults": [first, faults()],
+}))
+"""
+
+
+def _tuned(**environment: str) -> dict[str, object]:
+    result = subprocess.run(
+        [sys.executable, "-c", _REPORT],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(result.stdout))
+
+
+def test_threads_sleep_unless_the_user_says_otherwise() -> None:
+    assert _tuned(OMP_WAIT_POLICY="active")["wait"] == "active"
+    plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    result = subprocess.run(
+        [sys.executable, "-c", _REPORT], env=plain, capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout)["wait"] == "passive"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt belongs to glibc")
+def test_freed_memory_is_used_again() -> None:
+    first, second = _tuned()["faults"]  # type: ignore[misc]
+    assert first > 1000
+    assert second < first / 10
+
+
+def test_collector_still_runs() -> None:
+    tuned = _tuned()
+    assert tuned["collects"]
+    assert tuned["threshold"] == 100_000
