@@ -19,6 +19,7 @@ mean this one keeps whole numbers whole, so that ties stay ties.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,10 @@ LEADERS = 1024
 # While picks are few, anchors fall fast everywhere and a pool would be outdated at once.
 PICKS_BEFORE_POOLING = 64
 _ROWS_PER_BLOCK = 4096
+_ROWS_PER_PASS = 1 << 16
 _PICKS_PER_BLOCK = 512
+# Rows that have dropped out are computed along until so many have that moving the others pays.
+_WORTH_KEEPING = 0.8
 _PICKED = -1.0
 
 
@@ -41,6 +45,7 @@ def k_center_greedy(
     num_samples: int,
     start_indices: Sequence[int],
     on_progress: Progress | None = None,
+    in_place: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Pick rows greedily so that every row is close to a pick.
 
@@ -57,6 +62,8 @@ def k_center_greedy(
         Rows that initialise the anchor distances.
     on_progress : callable, optional
         Called with (picks so far, `num_samples`) now and then.
+    in_place : bool
+        Whether `points` may be overwritten, which spares a copy of it.
 
     Returns
     -------
@@ -65,14 +72,18 @@ def k_center_greedy(
     """
     rows = torch.as_tensor(points)
     starts = rows[torch.as_tensor(np.asarray(start_indices, dtype=np.int64), device=rows.device)]
-    anchors = torch.cat([_mean_distances(block, starts) for block in torch.split(rows, 1 << 16)])
-    return greedy_picks(rows, anchors.square().float(), num_samples, on_progress)
+    anchors = torch.cat(
+        [_mean_distances(block, starts) for block in torch.split(rows, _ROWS_PER_PASS)]
+    )
+    shifted = _shifted(rows, in_place)
+    return greedy_picks(shifted, anchors.square().float(), num_samples, on_progress)
 
 
 def exact_k_center_greedy(
     points: torch.Tensor | npt.NDArray[np.float32],
     num_samples: int,
     on_progress: Progress | None = None,
+    in_place: bool = False,
 ) -> npt.NDArray[np.int64]:
     """Pick rows as the reference's `greedy_coreset` does, without its N x N distance matrix.
 
@@ -82,10 +93,12 @@ def exact_k_center_greedy(
     Parameters and returns as `k_center_greedy`.
     """
     rows = torch.as_tensor(points)
-    centred = rows.double() - rows.double().mean(dim=0)
-    squares = centred.square().sum(dim=1)
+    mean = rows.sum(dim=0, dtype=torch.float64) / max(len(rows), 1)
+    squares = torch.cat(
+        [(block.double() - mean).square().sum(dim=1) for block in torch.split(rows, _ROWS_PER_PASS)]
+    )
     anchors = len(rows) * squares + squares.sum()
-    return greedy_picks(rows, anchors.float(), num_samples, on_progress)
+    return greedy_picks(_shifted(rows, in_place), anchors.float(), num_samples, on_progress)
 
 
 def greedy_picks(
@@ -99,6 +112,7 @@ def greedy_picks(
     Parameters
     ----------
     rows : Tensor of float32, shape [N, d]
+        Not far from the origin, for the sake of rounding.
     squared_anchors : Tensor of float32, shape [N]
         Square of each row's initial anchor distance.
     num_samples : int
@@ -114,7 +128,7 @@ def greedy_picks(
         raise ValueError(f"cannot pick {num_samples} of {len(rows)} rows")
     if not bool(torch.isfinite(squared_anchors).all()):
         raise ValueError("cannot pick among rows that are not finite")
-    anchors = _Anchors(rows - rows[:1], squared_anchors, num_samples)
+    anchors = _Anchors(rows, squared_anchors, num_samples)
     while (wanted := num_samples - anchors.pick_count) > 0:
         if anchors.pick_count < PICKS_BEFORE_POOLING:
             pool, limit = _leading(anchors.squared, len(rows))
@@ -125,6 +139,12 @@ def greedy_picks(
         if on_progress is not None:
             on_progress(anchors.pick_count, num_samples)
     return anchors.picks
+
+
+def _shifted(rows: torch.Tensor, in_place: bool) -> torch.Tensor:
+    """Shift rows so that the first is the origin."""
+    origin = rows[:1].clone()
+    return rows.sub_(origin) if in_place else rows - origin
 
 
 def _mean_distances(rows: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
@@ -144,6 +164,20 @@ class _Limit(NamedTuple):
     def permits(self, squared: float, row: int) -> bool:
         """Tell whether a row of the group comes before every row outside."""
         return squared > self.squared or (squared == self.squared and row < self.row)
+
+
+@dataclass
+class _Group:
+    """Some rows, gathered side by side: their numbers, coordinates, norms and squared anchors."""
+
+    rows: torch.Tensor
+    points: torch.Tensor
+    norms: torch.Tensor
+    squared: torch.Tensor
+
+    def where(self, kept: torch.Tensor) -> _Group:
+        """Keep some of the rows."""
+        return _Group(self.rows[kept], self.points[kept], self.norms[kept], self.squared[kept])
 
 
 class _Anchors:
@@ -185,25 +219,28 @@ class _Anchors:
     def _refresh_block(self, rows: torch.Tensor, limit: _Limit) -> None:
         """Refresh rows that have seen about as many picks, until they fall below the limit."""
         first = int(self._seen[rows].min())
-        while first < self.pick_count and len(rows):
+        group = _Group(rows, self.rows[rows], self.norms[rows], self.squared[rows])
+        while first < self.pick_count and len(group.rows):
             last = min(first + _PICKS_PER_BLOCK, self.pick_count)
-            lowered = torch.minimum(self.squared[rows], self._nearest(rows, first, last))
-            self.squared[rows] = lowered
-            self._seen[rows] = self._seen[rows].clamp(min=last)
-            rows = rows[lowered >= limit.squared]
+            group.squared = torch.minimum(group.squared, self._nearest(group, first, last))
+            alive = group.squared >= limit.squared
+            if last == self.pick_count or int(alive.sum()) < _WORTH_KEEPING * len(alive):
+                self.squared[group.rows] = group.squared
+                self._seen[group.rows] = self._seen[group.rows].clamp(min=last)
+                group = group.where(alive)
             first = last
 
     def pick_inside(self, pool: torch.Tensor, limit: _Limit, wanted: int) -> None:
         """Pick from an up-to-date pool while its largest anchor comes before the limit outside."""
-        squared = self.squared[pool]
+        group = _Group(pool, self.rows[pool], self.norms[pool], self.squared[pool])
         stop = self.pick_count + wanted
         while self.pick_count < stop and len(pool):
-            leaders, inner = _leading(squared, LEADERS)
+            leaders, inner = _leading(group.squared, LEADERS)
             inner = _Limit(inner.squared, int(pool[inner.row]))
             rows = pool[leaders]
             chosen = _pick_among(
-                _squared_distances(self.rows[rows], self.norms[rows]).cpu().numpy(),
-                squared[leaders].cpu().numpy(),
+                _squared_distances(group.points[leaders], group.norms[leaders]).cpu().numpy(),
+                group.squared[leaders].cpu().numpy(),
                 rows.cpu().numpy(),
                 max(inner, limit, key=lambda bound: (bound.squared, -bound.row)),
                 stop - self.pick_count,
@@ -213,9 +250,10 @@ class _Anchors:
             positions = torch.as_tensor(chosen, device=rows.device)
             before = self.pick_count
             self._append(rows[positions])
-            squared = torch.minimum(squared, self._nearest(pool, before, self.pick_count))
-            squared[leaders[positions]] = _PICKED
-        self.squared[pool] = squared
+            nearest = self._nearest(group, before, self.pick_count)
+            group.squared = torch.minimum(group.squared, nearest)
+            group.squared[leaders[positions]] = _PICKED
+        self.squared[pool] = group.squared
         self._seen[pool] = self.pick_count
 
     def _append(self, picks: torch.Tensor) -> None:
@@ -225,12 +263,12 @@ class _Anchors:
         self._pick_norms[added] = self.norms[picks]
         self.pick_count = added.stop
 
-    def _nearest(self, rows: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    def _nearest(self, group: _Group, first: int, last: int) -> torch.Tensor:
         """Compute each row's squared distance to the nearest of the picks [first, last)."""
-        nearest = torch.full_like(self.norms[rows], torch.inf)
-        for start in range(0, len(rows), _ROWS_PER_BLOCK):
+        nearest = torch.full_like(group.norms, torch.inf)
+        for start in range(0, len(nearest), _ROWS_PER_BLOCK):
             block = slice(start, start + _ROWS_PER_BLOCK)
-            points = self.rows[rows[block]]
+            points = group.points[block]
             for pick in range(first, last, _PICKS_PER_BLOCK):
                 picks = slice(pick, min(pick + _PICKS_PER_BLOCK, last))
                 # Without a place of its own, each product would fault in fresh memory.
@@ -243,7 +281,7 @@ class _Anchors:
                     out=products,
                 )
                 nearest[block] = torch.minimum(nearest[block], products.amin(dim=1))
-        return nearest.add_(self.norms[rows]).clamp_(min=0)
+        return nearest.add_(group.norms).clamp_(min=0)
 
 
 def _leading(squared: torch.Tensor, count: int) -> tuple[torch.Tensor, _Limit]:

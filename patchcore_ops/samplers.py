@@ -116,7 +116,9 @@ def _greedy(
 ) -> Selection:
     generator = torch.Generator().manual_seed(coreset.seed)
     points = project(embeddings, coreset.projection_dimension, generator, device)
-    return exact_k_center_greedy(points, sample_count(len(points), coreset), on_progress)
+    return exact_k_center_greedy(
+        points, sample_count(len(points), coreset), on_progress, in_place=True
+    )
 
 
 def _approximate_greedy(
@@ -128,7 +130,9 @@ def _approximate_greedy(
     generator = torch.Generator().manual_seed(coreset.seed)
     points = project(embeddings, coreset.projection_dimension, generator, device)
     starts = torch.randperm(len(points), generator=generator)[: coreset.number_of_starting_points]
-    return k_center_greedy(points, sample_count(len(points), coreset), starts.tolist(), on_progress)
+    return k_center_greedy(
+        points, sample_count(len(points), coreset), starts.tolist(), on_progress, in_place=True
+    )
 
 
 SAMPLERS: Mapping[str, Sampler] = {
