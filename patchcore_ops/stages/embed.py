@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from patchcore_ops.arrays import ArrayWriter
-from patchcore_ops.backbones import load_backbone, normalisation_of
+from patchcore_ops.backbones import load_backbone, normalisation_of, weights_hash
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
@@ -24,7 +24,7 @@ from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS, TRAIN_EMBEDDINGS,
 
 @dataclass(frozen=True)
 class Grid:
-    """The shape of one member's embeddings: what `grid.json` holds.
+    """What `grid.json` holds: the shape of one member's embeddings, and their weights.
 
     Attributes
     ----------
@@ -33,6 +33,8 @@ class Grid:
     dimension : int
         Length of an embedding.
     train_images, test_images : int
+    weights_sha256 : str
+        Of the backbone as it was loaded, see `backbones.weights_hash`.
     """
 
     height: int
@@ -40,6 +42,7 @@ class Grid:
     dimension: int
     train_images: int
     test_images: int
+    weights_sha256: str = ""
 
     @property
     def patches(self) -> int:
@@ -58,6 +61,7 @@ class _Network:
 
     mean: torch.Tensor
     std: torch.Tensor
+    weights_sha256: str
     embedders: Mapping[int, PatchEmbedder]
     buffers: Mapping[int, torch.Tensor]
 
@@ -160,6 +164,7 @@ def _load_networks(config: CategoryConfig, runtime: RuntimeSection) -> list[_Net
     networks = []
     for (name, weights), positions in members_of.items():
         backbone = load_backbone(name, weights)
+        sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
         fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
         mean, std = (value.to(device) for value in normalisation_of(backbone))
@@ -172,7 +177,7 @@ def _load_networks(config: CategoryConfig, runtime: RuntimeSection) -> list[_Net
             position: embedder.buffer(runtime.batch_size)
             for position, embedder in embedders.items()
         }
-        networks.append(_Network(mean, std, embedders, buffers))
+        networks.append(_Network(mean, std, sha256, embedders, buffers))
     return networks
 
 
@@ -192,15 +197,14 @@ def _embedder(
 def _grids(
     networks: Sequence[_Network], config: CategoryConfig, train_images: int, test_images: int
 ) -> list[Grid]:
-    embedders = {
-        member: embedder for network in networks for member, embedder in network.embedders.items()
-    }
+    network_of = {member: network for network in networks for member in network.embedders}
     return [
         Grid(
-            *embedders[member].grid,
+            *network_of[member].embedders[member].grid,
             dimension=config.embedding.target_embed_dimension,
             train_images=train_images,
             test_images=test_images,
+            weights_sha256=network_of[member].weights_sha256,
         )
-        for member in range(len(embedders))
+        for member in range(len(network_of))
     ]
