@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from patchcore_assets.checks import results
+from patchcore_assets.pools import device_tag
 from patchcore_assets.progress import log_progress
-from patchcore_assets.storage import Artefact, ArtefactStore, Staging, missing, open_store
+from patchcore_assets.recording import INPUT_DATA_VERSION, file_hashes, record_inputs
+from patchcore_assets.storage import (
+    Artefact,
+    ArtefactStore,
+    MissingArtefact,
+    Staging,
+    is_transient,
+    missing,
+    open_store,
+)
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.errors import UserError
+from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
+
+if TYPE_CHECKING:
+    from patchcore_ops.checks.finding import Finding
+
+# A storage that is busy or out of reach is asked again this often, waiting twice as long each time.
+RETRIES = 3
+FIRST_WAIT_SECONDS = 2.0
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -43,18 +62,36 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
     def work(self, context: dg.AssetExecutionContext) -> Iterator[Work]:
         """Open the work of one step; a user's mistake becomes a failure without a traceback.
 
+        The inputs on which the step depends become known with the versions that it uses, whether
+        or not anything has observed them. The run is tagged with the device that it computes on. A
+        transient error of the storage starts the step again.
+
         Yields
         ------
         Work
             For the category of the step's partition, or for all where the asset has none.
         """
-        with plain_failures(), ExitStack() as stack:
+        with plain_failures(), transient_errors_retried(context), ExitStack() as stack:
             config = self.config()
             asset = context.asset_key.to_user_string()
             category = context.partition_key if context.assets_def.partitions_def else None
+            if tag := device_tag(asset, config.runtime):
+                context.instance.add_run_tags(context.run.run_id, tag)
+            hash_of: HashOf = file_hash
+            used: Mapping[str, str] = {}
+            if category is not None:
+                hash_of = stack.enter_context(file_hashes(context.instance, config, category))
+                used = record_inputs(
+                    context.instance,
+                    config,
+                    category,
+                    {dep.asset_key for dep in context.assets_def.get_asset_spec().deps},
+                    hash_of,
+                    f"run {context.run.run_id}",
+                )
             store = open_store(config.storage_root)
             staging = stack.enter_context(store.stage(asset, category))
-            yield Work(context, config, store, staging, stack, asset, category)
+            yield Work(context, config, store, staging, stack, asset, category, hash_of, used)
 
 
 class Work:
@@ -64,6 +101,8 @@ class Work:
     ----------
     config : BenchmarkConfig
         The whole configuration.
+    hash_of : callable
+        Gives a file's SHA-256: for every file the one that went into the recorded versions.
     """
 
     def __init__(
@@ -75,14 +114,19 @@ class Work:
         stack: ExitStack,
         asset: str,
         category: str | None,
+        hash_of: HashOf,
+        used: Mapping[str, str],
     ) -> None:
         self.config = config
+        self.hash_of = hash_of
         self._context = context
         self._store = store
         self._staging = staging
         self._stack = stack
         self._asset = asset
         self._category = category
+        self._used = used
+        self._read: list[Artefact] = []
         self._started = time.monotonic()
 
     @property
@@ -115,11 +159,21 @@ class Work:
         MissingArtefact
             If it has not been materialised.
         """
-        return self._stack.enter_context(self._store.open(asset, category or self._category))
+        artefact = self._stack.enter_context(self._store.open(asset, category or self._category))
+        self._read.append(artefact)
+        return artefact
 
     def read(self, asset: str, category: str | None = None) -> Path:
         """Open an upstream artefact, see `open`, and return its local folder."""
         return self.open(asset, category).folder
+
+    def earlier(self) -> Path | None:
+        """Open the version of this step's own artefact that it is about to replace, if any."""
+        try:
+            own = self._store.open(self._asset, self._category)
+            return self._stack.enter_context(own).folder
+        except MissingArtefact:
+            return None
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
         """Return the configured categories that have an artefact, and those that have none.
@@ -144,27 +198,81 @@ class Work:
         """Return a callback that logs how far the work is."""
         return log_progress(self._context.log, what)
 
-    def finish(self, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+    @property
+    def location(self) -> str:
+        """The path or URL at which users will find this step's files."""
+        return self._store.location(self._asset, self._category)
+
+    def finish(
+        self,
+        metadata: Mapping[str, Any],
+        provenance: Mapping[str, str] | None = None,
+        unversioned: Collection[str] = (),
+        findings: Mapping[str, Finding] | None = None,
+    ) -> dg.MaterializeResult[Any]:
         """Keep the output folder as the artefact's new version and report it.
+
+        Its sidecar records the run, and the lineage of every artefact of the category that was
+        read.
 
         Parameters
         ----------
         metadata : mapping
             What is worth seeing; seconds, bytes and the location are added.
+        provenance : mapping of str to str, optional
+            What else the sidecar shall say about how the artefact came about.
+        unversioned : collection of str
+            Files that do not count in the data version, because they tell of earlier versions.
+        findings : mapping of str to Finding, optional
+            What the asset's checks have found, by name.
         """
         seconds = time.monotonic() - self._started
-        artefact = self._staging.commit({"run_id": self._context.run.run_id})
+        artefact = self._staging.commit(
+            {"run_id": self._context.run.run_id, **(provenance or {}), **self._lineage()},
+            unversioned,
+        )
         return dg.MaterializeResult(
             metadata={
                 **metadata,
                 "seconds": dg.MetadataValue.float(round(seconds, 3)),
                 "bytes": dg.MetadataValue.int(artefact.bytes),
-                "location": dg.MetadataValue.path(
-                    self._store.location(self._asset, self._category)
-                ),
+                "location": dg.MetadataValue.path(self.location),
             },
             data_version=dg.DataVersion(artefact.data_version),
+            tags=self._used,
+            check_results=self._checked(findings or {}),
         )
+
+    def _checked(self, findings: Mapping[str, Finding]) -> list[dg.AssetCheckResult]:
+        """Turn findings into check results; what failed is said in the log too."""
+        for name, finding in findings.items():
+            if not finding.passed:
+                log = self._context.log.error if finding.is_error else self._context.log.warning
+                log(f"{name} failed: {finding.sentence}")
+        return results(self._asset, findings)
+
+    def _lineage(self) -> dict[str, str]:
+        """Merge what the inputs and the artefacts read say; what was read itself has precedence."""
+        if self._category is None:
+            return {
+                f"{artefact.asset}.{artefact.category}.data_version": artefact.data_version
+                for artefact in self._read
+            }
+        inputs = {
+            f"{tag.removeprefix(INPUT_DATA_VERSION)}.data_version": version
+            for tag, version in self._used.items()
+            if tag.startswith(INPUT_DATA_VERSION)
+        }
+        inherited = {
+            key: value for artefact in self._read for key, value in artefact.lineage.items()
+        }
+        direct = {
+            key: value
+            for artefact in self._read
+            for key, value in artefact.lineage.items()
+            if key.startswith(f"{artefact.asset}.")
+        }
+        return {**inherited, **direct, **inputs}
 
 
 @contextmanager
@@ -179,6 +287,20 @@ def plain_failures() -> Iterator[None]:
             metadata={"mistake": dg.MetadataValue.text(type(mistake).__name__)},
             allow_retries=False,
         ) from None
+
+
+@contextmanager
+def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Ask Dagster to start the step again where the storage was only busy or out of reach."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not is_transient(error):
+            raise
+        context.log.warning(f"the storage failed, perhaps for a moment: {error!r}")
+        raise dg.RetryRequested(
+            max_retries=RETRIES, seconds_to_wait=FIRST_WAIT_SECONDS * 2**context.retry_number
+        ) from error
 
 
 @contextmanager

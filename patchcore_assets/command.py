@@ -1,8 +1,8 @@
 """`patchcore-benchmark`: a whole benchmark from the command line, without a daemon.
 
 Runs every category of a configuration, one Dagster run each, in this process; goes on past a
-category that fails; then makes the table and the report. The runs are in the same history that
-`dagster dev` shows.
+category that fails; then makes the table and the report. All of them are one wave, in the same
+history that `dagster dev` shows.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
+from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_assets.storage import open_store
+from patchcore_assets.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.errors import UserError
 from patchcore_ops.process import tune_process
@@ -50,31 +52,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = options.categories or list(config.categories)
         for category in chosen:
             config.for_category(category)
+        definitions = define(config)
     except UserError as mistake:
         _say(str(mistake), sys.stderr)
         return 2
-    return _run(config, chosen)
+    return _run(config, definitions, chosen)
 
 
-def _run(config: BenchmarkConfig, categories: Sequence[str]) -> int:
+def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Sequence[str]) -> int:
     started = time.monotonic()
-    definitions = define(config)
+    tags = {WAVE: wave_name(datetime.now(UTC))}
     failed: dict[str, str] = {}
     with _instance() as instance:
         for position, category in enumerate(categories, start=1):
             _say(f"[{position}/{len(categories)}] {category}")
             result = definitions.resolve_job_def(BENCHMARK_JOB).execute_in_process(
-                instance=instance, partition_key=category, run_config=_QUIET, raise_on_error=False
+                instance=instance,
+                partition_key=category,
+                tags=tags,
+                run_config=_QUIET,
+                raise_on_error=False,
             )
             if not result.success:
-                failed[category] = _reason(result)
+                failed[category] = _reason(result)[1]
         summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
-            instance=instance, run_config=_QUIET, raise_on_error=False
+            instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
         )
     if summary.success:
         _show_table(config)
     else:
-        failed["metrics"] = _reason(summary)
+        step, reason = _reason(summary)
+        failed[step] = reason
     _say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
     for name, reason in failed.items():
         _say(f"FAILED {name}: {reason}", sys.stderr)
@@ -90,15 +98,26 @@ def _instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral()
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
-    """Return the sentence of the first failed step."""
+def _reason(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """Return the first failed step and its sentence."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:
-            return data.user_failure_data.description
+            return str(event.step_key), data.user_failure_data.description
+        if refusals := _refusals(result):
+            return str(event.step_key), refusals
         if data.error is not None:
-            return data.error.message.strip()
-    return "see the run's log"
+            return str(event.step_key), data.error.message.strip()
+    return result.job_def.name, "see the run's log"
+
+
+def _refusals(result: dg.ExecuteInProcessResult) -> str:
+    """Return what the blocking checks say that have failed the run, if any."""
+    return " ".join(
+        one.description or one.check_name
+        for one in result.get_asset_check_evaluations()
+        if one.blocking and not one.passed and one.severity is dg.AssetCheckSeverity.ERROR
+    )
 
 
 def _show_table(config: BenchmarkConfig) -> None:

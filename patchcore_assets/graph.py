@@ -12,8 +12,22 @@ from patchcore_assets.assets.memory_bank import memory_bank
 from patchcore_assets.assets.metrics import metrics
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
+from patchcore_assets.automation import (
+    automation_sensor,
+    condition_of_category,
+    condition_of_summary,
+)
 from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.inputs import observed_inputs
+from patchcore_assets.checks import by_category as checks_by_category
+from patchcore_assets.observables import observed_inputs
+from patchcore_assets.pools import with_pool
+from patchcore_assets.watch import watch_sensor
+from patchcore_assets.waves import (
+    BENCHMARK_JOB,
+    SUMMARY_JOB,
+    rebenchmark_schedule,
+    summary_sensor,
+)
 from patchcore_ops.config import BenchmarkConfig
 
 BY_CATEGORY = (
@@ -25,8 +39,8 @@ BY_CATEGORY = (
     category_metrics,
 )
 OVER_ALL = (metrics, benchmark_report)
-BENCHMARK_JOB = "benchmark_job"
-SUMMARY_JOB = "summary_job"
+# What automation may rebuild in one run; see `patchcore_assets.automation`.
+_AFTER_THE_MANIFEST = frozenset(asset.key for asset in BY_CATEGORY[1:])
 
 
 def define(config: BenchmarkConfig) -> dg.Definitions:
@@ -34,13 +48,29 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
 
     Steps share one process by default: torch is imported once, and what one step has loaded into
     the page cache serves the next. Categories are the unit of parallel work, as runs.
+
+    Raises
+    ------
+    ConfigError
+        If `schedule.cron` is no cron expression.
     """
     partitions = dg.StaticPartitionsDefinition(list(config.categories))
-    partitioned = dg.map_asset_specs(
-        lambda spec: spec.replace_attributes(partitions_def=partitions), BY_CATEGORY
+    by_category = dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(
+            partitions_def=partitions,
+            automation_condition=condition_of_category(_AFTER_THE_MANIFEST),
+        ),
+        [checks_by_category(with_pool(asset, config.runtime), partitions) for asset in BY_CATEGORY],
     )
+    over_all = dg.map_asset_specs(
+        lambda spec: spec.replace_attributes(
+            automation_condition=condition_of_summary({metrics.key})
+        ),
+        OVER_ALL,
+    )
+    interval = config.schedule.seconds_between_looks
     return dg.Definitions(
-        assets=[*observed_inputs(partitions), *partitioned, *OVER_ALL],
+        assets=[*observed_inputs(partitions), *by_category, *over_all],
         jobs=[
             dg.define_asset_job(
                 BENCHMARK_JOB,
@@ -52,6 +82,12 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
                 selection=dg.AssetSelection.assets(*OVER_ALL),
                 description="The table and the report over all categories that have metrics.",
             ),
+        ],
+        schedules=[rebenchmark_schedule(config)],
+        sensors=[
+            watch_sensor(config),
+            automation_sensor([*BY_CATEGORY, *OVER_ALL], interval),
+            summary_sensor(interval),
         ],
         resources={"benchmark": Benchmark(config_path=str(config.path))},
         executor=dg.in_process_executor,

@@ -1,22 +1,19 @@
-"""The observed inputs: image folders and configuration sections, versioned by category.
+"""The inputs: image folders and configuration sections, and the version of each by category.
 
 An input's version says all that can change a result: the files of the folder, or a category's
 resolved section. What cannot change a result (device, batch size, workers, storage) is in none.
+A version follows content alone, whoever computes it: an observation, the sensor, or a run.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
-from patchcore_assets.benchmark import Benchmark, plain_failures
 from patchcore_ops.config import BenchmarkConfig, section_hash
-from patchcore_ops.manifest import file_hash, folder_version
+from patchcore_ops.fingerprints import HashOf, folder_version
 
-GROUP = "inputs"
 IMAGES = dg.AssetKey("images")
 EMBEDDING_CONFIG = dg.AssetKey("embedding_config")
 CORESET_CONFIG = dg.AssetKey("coreset_config")
@@ -24,12 +21,19 @@ INDEX_CONFIG = dg.AssetKey("index_config")
 SCORING_CONFIG = dg.AssetKey("scoring_config")
 METRICS_CONFIG = dg.AssetKey("metrics_config")
 
-VersionOf = Callable[[BenchmarkConfig, str], str]
+VersionOf = Callable[[BenchmarkConfig, str, HashOf], str]
 
 
 @dataclass(frozen=True)
 class ObservedInput:
-    """One input: its key, what it is, and its version for a category."""
+    """One input: its key, what it is, and its version for a category.
+
+    Attributes
+    ----------
+    version_of : callable
+        Takes the configuration, the category, and what hashes files; a `UserError` says why
+        there is no version.
+    """
 
     key: dg.AssetKey
     description: str
@@ -37,14 +41,14 @@ class ObservedInput:
     version_of: VersionOf
 
 
-def _images_version(config: BenchmarkConfig, category: str) -> str:
-    return folder_version(config.dataset_root, category)
+def _images_version(config: BenchmarkConfig, category: str, hash_of: HashOf) -> str:
+    return folder_version(config.dataset_root, category, hash_of)
 
 
-def _embedding_version(config: BenchmarkConfig, category: str) -> str:
+def _embedding_version(config: BenchmarkConfig, category: str, hash_of: HashOf) -> str:
     settings = config.for_category(category)
     weights = {
-        member.weights: file_hash(Path(member.weights))
+        member.weights: hash_of(Path(member.weights))
         for member in settings.embedding.members
         if member.weights is not None and Path(member.weights).is_file()
     }
@@ -52,7 +56,7 @@ def _embedding_version(config: BenchmarkConfig, category: str) -> str:
 
 
 def _section_version(section: str) -> VersionOf:
-    def version(config: BenchmarkConfig, category: str) -> str:
+    def version(config: BenchmarkConfig, category: str, _hash_of: HashOf) -> str:
         return section_hash(getattr(config.for_category(category), section))
 
     return version
@@ -98,38 +102,3 @@ INPUTS = (
         _section_version("metrics"),
     ),
 )
-
-
-def observed_inputs(partitions: dg.PartitionsDefinition[str]) -> list[dg.SourceAsset]:
-    """Declare every input as an observable source asset, partitioned by category."""
-    with _beta_is_known():
-        return [_observable(observed, partitions) for observed in INPUTS]
-
-
-def versions_of(config: BenchmarkConfig, observed: ObservedInput) -> Mapping[str, str]:
-    """Return the version that an input has now, for each category."""
-    return {category: observed.version_of(config, category) for category in config.categories}
-
-
-@contextmanager
-def _beta_is_known() -> Iterator[None]:
-    """Silence the one warning that observable source assets are in beta."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
-
-
-def _observable(
-    observed: ObservedInput, partitions: dg.PartitionsDefinition[str]
-) -> dg.SourceAsset:
-    def observe(benchmark: Benchmark) -> dg.DataVersionsByPartition:
-        with plain_failures(), _beta_is_known():
-            return dg.DataVersionsByPartition(dict(versions_of(benchmark.config(), observed)))
-
-    return dg.observable_source_asset(
-        key=observed.key,
-        description=observed.description,
-        group_name=GROUP,
-        partitions_def=partitions,
-        tags={"dagster/kind/" + observed.kind: ""},
-    )(observe)

@@ -1,18 +1,32 @@
-"""Tables and pictures as Dagster metadata."""
+"""Numbers, tables and pictures as Dagster metadata.
+
+Dagster's pages show markdown shorter than `SHOWN_IN_PLACE` characters in place; a longer entry is
+behind a link that opens it. So charts come twice: as a glance of less than a kilobyte, and with
+axes behind the link. Tables are always in place, with room for about four columns.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-# Every materialisation stays in the event log for ever, so pictures in it are kept small.
-MAX_PICTURE_BYTES = 150_000
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    from markupsafe import Markup
+
+# Every materialisation stays in the event log for ever, so pictures in it are kept small: an entry
+# as it is stored, and all pictures of one materialisation.
+MAX_PICTURE_BYTES = 100_000
+MAX_MATERIALISATION_BYTES = 300_000
+SHOWN_IN_PLACE = 1_000
+_PICTURE_WIDTH = 520
 
 
 def table(frame: pd.DataFrame, digits: int = 4) -> dg.TableMetadataValue:
@@ -31,7 +45,9 @@ def number(value: float) -> dg.MetadataValue[float | None]:
 
 
 def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataValue:
-    """Embed a picture, compressed until it is at most `MAX_PICTURE_BYTES` large.
+    """Embed a picture as JPEG, compressed until the entry is at most `MAX_PICTURE_BYTES` large.
+
+    It is scaled down to the width of the dialog that shows it.
 
     Parameters
     ----------
@@ -42,25 +58,90 @@ def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataVal
     from PIL import Image
 
     image = Image.fromarray(pixels)
-    quality = 85
+    image.thumbnail((_PICTURE_WIDTH, image.height), Image.Resampling.BILINEAR)
+    quality = 80
     while True:
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= MAX_PICTURE_BYTES:
-            break
+        image.save(buffer, "JPEG", quality=quality)
+        entry = f"![{title}]({_base64_uri('image/jpeg', buffer.getvalue())})"
+        if len(entry) <= MAX_PICTURE_BYTES:
+            return dg.MetadataValue.md(entry)
         quality -= 10
-        if quality < 35:
-            quality = 75
+        if quality < 40:
+            quality = 70
             image = image.resize((max(image.width // 2, 1), max(image.height // 2, 1)))
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return dg.MetadataValue.md(f"![{title}](data:image/jpeg;base64,{encoded})")
 
 
-def _cell(value: object, digits: int) -> str | int | float | bool:
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return "\u2013" if math.isnan(value) else round(float(value), digits)
-    return str(value)
+def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
+    """Embed drawings of `patchcore_ops.charts` with their axes, below the titles given.
+
+    Parameters
+    ----------
+    drawings : mapping of str to Markup or None
+        By title; None where there is nothing to draw.
+
+    Raises
+    ------
+    ValueError
+        If they are larger than `MAX_PICTURE_BYTES` together.
+    """
+    from patchcore_ops.charts.standalone import standalone
+
+    shown = [
+        f"{title}\n\n![{title}]({_base64_uri('image/svg+xml', standalone(drawing).encode())})"
+        for title, drawing in drawings.items()
+        if drawing is not None
+    ]
+    entry = "\n\n".join(shown) or "There is nothing to draw."
+    if len(entry) > MAX_PICTURE_BYTES:
+        raise ValueError(f"drawings of {len(entry)} bytes are too large for the event log")
+    return dg.MetadataValue.md(entry)
+
+
+def glance(title: str, drawing: str | None) -> dg.MetadataValue[Any]:
+    """Embed a drawing of `patchcore_ops.charts.glance`, which the page shows without a click.
+
+    Parameters
+    ----------
+    title : str
+        Alternative text.
+    drawing : str or None
+        None, where there is nothing to draw, is shown as null.
+    """
+    if drawing is None:
+        return dg.MetadataValue.null()
+    escaped = drawing.replace("<", "%3C").replace(">", "%3E").replace("#", "%23")
+    return dg.MetadataValue.md(f"![{title}](<data:image/svg+xml,{escaped}>)")
+
+
+def coverage(picks: Sequence[int], radius: Sequence[float]) -> dict[str, dg.MetadataValue[Any]]:
+    """Show how a memory bank covers the normal patches, as a glance and with axes.
+
+    Parameters
+    ----------
+    picks : sequence of int
+        Ascending, from 1 on.
+    radius : sequence of float
+        The coverage radius after as many picks; same length.
+    """
+    from patchcore_ops.charts.coverage import coverage_chart
+    from patchcore_ops.charts.glance import glance_coverage
+
+    title = "Coverage radius by number of picks"
+    return {
+        "coverage_curve": glance(title, glance_coverage(picks, radius)),
+        "coverage_curve_with_axes": charts({title: coverage_chart(title, picks, radius)}),
+    }
+
+
+def _base64_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _cell(value: Any, digits: int) -> str | int | float | bool:
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, bool | int):
+        return plain
+    if isinstance(plain, float):
+        return "\u2013" if math.isnan(plain) else round(plain, digits)
+    return str(plain)

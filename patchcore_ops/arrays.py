@@ -115,6 +115,18 @@ class ArrayFile:
                 raise EOFError(f"{self.path}: ends before its {len(self)} rows do")
             missing = missing[count:]
 
+    def take_few(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Gather a few rows in the given order, seeking to each; see `take` for many."""
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"{self.path}: asked for rows beyond its {len(self)}")
+        gathered = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        row_bytes = gathered.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        with self.path.open("rb", buffering=0) as stream:
+            for position, row in enumerate(rows.tolist()):
+                stream.seek(self._offset + row * row_bytes)
+                self._fill(stream, gathered[position : position + 1])
+        return gathered
+
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Gather rows in the given order, in one sequential pass over the file."""
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
@@ -95,6 +96,19 @@ def normalisation_of(backbone: torch.nn.Module) -> tuple[torch.Tensor, torch.Ten
     config: Any = backbone.pretrained_cfg
     mean, std = (torch.tensor(config[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     return mean, std
+
+
+def weights_hash(backbone: torch.nn.Module) -> str:
+    """Return the SHA-256 of every parameter and buffer, with their names, types and shapes.
+
+    It identifies the weights as they are in memory, wherever they came from: a file, a package or
+    the hub.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(backbone.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:

@@ -28,6 +28,7 @@ from patchcore_ops.sections import (
     EmbeddingSection,
     ImageSize,
     RuntimeSection,
+    ScheduleSection,
 )
 
 MVTEC_CATEGORIES = (
@@ -69,6 +70,8 @@ class BenchmarkConfig:
         Absolute folder, or URL, that holds the artefacts.
     runtime : RuntimeSection
         What the machine does; no result depends on it.
+    schedule : ScheduleSection
+        When the benchmark runs by itself.
     by_category : mapping of str to CategoryConfig
         The resolved sections of each category, in the file's order (sorted where discovered).
     """
@@ -77,6 +80,7 @@ class BenchmarkConfig:
     dataset_root: Path
     storage_root: str
     runtime: RuntimeSection
+    schedule: ScheduleSection
     by_category: Mapping[str, CategoryConfig]
 
     @property
@@ -129,6 +133,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
         dataset_root=Path(dataset_root),
         storage_root=_resolve_root(config.storage.root, STORAGE_ROOT_VARIABLE, file),
         runtime=config.runtime,
+        schedule=config.schedule,
         by_category={name: _resolve_category(name, raw, file) for name in categories},
     )
 

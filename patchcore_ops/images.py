@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,32 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     return np.asarray(_resize_and_crop(_open(path, "L"), size))
 
 
+def load_thumbnail(path: Path, side: int) -> npt.NDArray[np.uint8]:
+    """Load a small version of the whole image, uncropped, as quickly as its format allows.
+
+    Parameters
+    ----------
+    path : Path
+    side : int
+        Longer side of the result in pixels; smaller images keep their size.
+
+    Returns
+    -------
+    ndarray of uint8, shape [H, W, 3]
+        RGB.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read or decoded.
+    """
+    with _decoding(path), Image.open(path) as image:
+        image.draft("RGB", (side, side))
+        small = _eight_bit(image) if _is_deep(image) else image
+        small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=1.0)
+        return np.asarray(small.convert("RGB"))
+
+
 def load_masks(
     paths: Sequence[Path | None], size: ImageSize, num_workers: int
 ) -> npt.NDArray[np.uint8]:
@@ -87,11 +114,15 @@ def load_masks(
 
 
 def _open(path: Path, mode: str) -> Image.Image:
+    with _decoding(path), Image.open(path) as image:
+        return (_eight_bit(image) if _is_deep(image) else image).convert(mode)
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Say which file it was that could not be read or decoded."""
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16") or image.mode == "I":
-                return _eight_bit(image).convert(mode)
-            return image.convert(mode)
+        yield
     except FileNotFoundError:
         raise DatasetError(
             f"{path}: the file has vanished; materialise image_manifest again"
@@ -100,6 +131,10 @@ def _open(path: Path, mode: str) -> Image.Image:
         raise DatasetError(
             f"{path}: cannot be decoded as an image ({error}); replace or remove the file"
         ) from None
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or image.mode == "I"
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -6,15 +6,16 @@ images however the folder changes meanwhile.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from PIL import Image
 
 from patchcore_ops.errors import DatasetError
+from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.images import IMAGE_EXTENSIONS
 
 MVTEC_URL = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
@@ -34,6 +35,14 @@ COLUMNS = (
 )
 
 
+class Misfit(NamedTuple):
+    """A mask of another size than its image: paths relative to the root, sizes as "W x H"."""
+
+    mask: str
+    mask_size: str
+    image_size: str
+
+
 @dataclass(frozen=True)
 class CategoryScan:
     """What a category's folder holds.
@@ -46,13 +55,22 @@ class CategoryScan:
         root; `defect_type`, `mask_path` and `mask_fingerprint` are None where there is none.
     skipped : tuple of str
         Files that are not images, relative to the root.
+    misfits : tuple of Misfit
+        Masks that are not used, since their size is not that of their image.
+    unused_masks : tuple of str
+        Files of the ground truth that are no defective image's mask, relative to the root.
+    has_ground_truth : bool
+        Whether the category has a ground-truth folder.
     """
 
     images: pd.DataFrame
     skipped: tuple[str, ...]
+    misfits: tuple[Misfit, ...]
+    unused_masks: tuple[str, ...]
+    has_ground_truth: bool
 
 
-def scan_category(root: Path, category: str) -> CategoryScan:
+def scan_category(root: Path, category: str, hash_of: HashOf = file_hash) -> CategoryScan:
     """Read and validate the folder of one category in MVTec AD's layout.
 
     Parameters
@@ -61,6 +79,9 @@ def scan_category(root: Path, category: str) -> CategoryScan:
         The dataset's folder.
     category : str
         Name of the folder below it.
+    hash_of : callable
+        Gives a file's SHA-256; with the one that `folder_version` was given, the manifest's
+        fingerprints are those of that version.
 
     Raises
     ------
@@ -77,6 +98,8 @@ def scan_category(root: Path, category: str) -> CategoryScan:
     rows: list[dict[str, object]] = []
     problems: list[str] = []
     skipped: list[str] = []
+    misfits: list[Misfit] = []
+    masks: set[Path] = set()
     for split in ("train", "test"):
         for label_folder in _visible_folders(folder / split):
             if split == "train" and label_folder.name != GOOD:
@@ -90,7 +113,16 @@ def scan_category(root: Path, category: str) -> CategoryScan:
                     skipped.append(file.relative_to(root).as_posix())
                     continue
                 try:
-                    rows.append(_describe(file, root, folder, split))
+                    row = _describe(file, root, split, hash_of)
+                    mask = _find_mask(file, folder) if row["is_anomaly"] else None
+                    if mask is not None:
+                        masks.add(mask)
+                        if misfit := _misfit(mask, row, root):
+                            misfits.append(misfit)
+                        else:
+                            row["mask_path"] = mask.relative_to(root).as_posix()
+                            row["mask_fingerprint"] = hash_of(mask)
+                    rows.append(row)
                 except DatasetError as problem:
                     problems.append(str(problem))
     images = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -98,7 +130,18 @@ def scan_category(root: Path, category: str) -> CategoryScan:
         problems.extend(_missing_splits(images, folder))
     if problems:
         raise DatasetError("\n".join(problems))
-    return CategoryScan(images=images, skipped=tuple(skipped))
+    truth = folder / "ground_truth"
+    return CategoryScan(
+        images=images,
+        skipped=tuple(skipped),
+        misfits=tuple(misfits),
+        unused_masks=tuple(
+            file.relative_to(root).as_posix()
+            for file in sorted(truth.rglob("*"))
+            if file.is_file() and file not in masks
+        ),
+        has_ground_truth=truth.is_dir(),
+    )
 
 
 def image_files(images: pd.DataFrame, split: str, root: Path) -> list[Path]:
@@ -114,30 +157,6 @@ def count_labels(images: pd.DataFrame) -> pd.DataFrame:
     return counts.reset_index()
 
 
-def file_hash(file: Path) -> str:
-    """Hash a file's content with SHA-256."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def folder_version(root: Path, category: str) -> str:
-    """Hash the names and contents of all files of a category: equal folders, equal versions.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits; a category without a folder has the version `absent`.
-    """
-    folder = root / category
-    if not folder.is_dir():
-        return "absent"
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            digest.update(f"{file.relative_to(folder).as_posix()}\0{file_hash(file)}\0".encode())
-    return digest.hexdigest()[:16]
-
-
 def _visible_folders(parent: Path) -> Iterator[Path]:
     if parent.is_dir():
         yield from sorted(
@@ -145,29 +164,32 @@ def _visible_folders(parent: Path) -> Iterator[Path]:
         )
 
 
-def _describe(file: Path, root: Path, folder: Path, split: str) -> dict[str, object]:
-    """Validate one image, with its mask, and describe it as a row."""
+def _describe(file: Path, root: Path, split: str, hash_of: HashOf) -> dict[str, object]:
+    """Validate one image and describe it as a row, so far without a mask."""
     label = file.parent.name
     width, height = _image_size(file)
-    mask = _find_mask(file, folder) if split == "test" and label != GOOD else None
-    if mask is not None and (mask_size := _image_size(mask)) != (width, height):
-        raise DatasetError(
-            f"{mask}: is {mask_size[0]} x {mask_size[1]} pixels, but its image is {width} x "
-            f"{height}; a mask must match its image"
-        )
     return {
         "path": file.relative_to(root).as_posix(),
         "split": split,
         "label": label,
         "is_anomaly": label != GOOD,
         "defect_type": None if label == GOOD else label,
-        "mask_path": None if mask is None else mask.relative_to(root).as_posix(),
+        "mask_path": None,
         "width": width,
         "height": height,
         "bytes": file.stat().st_size,
-        "fingerprint": file_hash(file),
-        "mask_fingerprint": None if mask is None else file_hash(mask),
+        "fingerprint": hash_of(file),
+        "mask_fingerprint": None,
     }
+
+
+def _misfit(mask: Path, image: Mapping[str, object], root: Path) -> Misfit | None:
+    """Validate one mask; tell in what its size differs from that of its image, if it does."""
+    width, height = _image_size(mask)
+    if (width, height) == (image["width"], image["height"]):
+        return None
+    size = f"{image['width']} x {image['height']}"
+    return Misfit(mask.relative_to(root).as_posix(), f"{width} x {height}", size)
 
 
 def _image_size(file: Path) -> tuple[int, int]:
@@ -187,7 +209,7 @@ def _image_size(file: Path) -> tuple[int, int]:
 
 
 def _find_mask(file: Path, folder: Path) -> Path | None:
-    """Find an image's mask; a defect type without a ground-truth folder has no masks at all."""
+    """Find an image's mask, None where there is none."""
     masks = folder / "ground_truth" / file.parent.name
     if not masks.is_dir():
         return None
@@ -195,10 +217,7 @@ def _find_mask(file: Path, folder: Path) -> Path | None:
         for extension in (".png", file.suffix, *sorted(IMAGE_EXTENSIONS)):
             if (candidate := masks / f"{name}{extension}").is_file():
                 return candidate
-    raise DatasetError(
-        f"{file}: its mask {masks / (file.stem + '_mask.png')} is missing; "
-        "add it, or remove the whole folder to do without pixel metrics for this defect"
-    )
+    return None
 
 
 def _missing_splits(images: pd.DataFrame, folder: Path) -> list[str]:

@@ -126,6 +126,11 @@ def summary_table(by_category: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=["category", *METRICS])
     table[list(METRICS)] = table[list(METRICS)].astype(float)
+    return with_mean(table)
+
+
+def with_mean(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the row `Mean` to rows of categories; see `summary_table`."""
     mean = {
         name: math.nan if name.endswith("threshold") else table[name].mean() for name in METRICS
     }

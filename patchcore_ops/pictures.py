@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 Picture = npt.NDArray[np.uint8]
@@ -13,6 +15,14 @@ Picture = npt.NDArray[np.uint8]
 _HEAT_STOPS = np.array(
     [[0, 0, 96], [0, 64, 255], [0, 220, 220], [255, 230, 0], [255, 96, 0], [160, 0, 0]], dtype=float
 )
+_HEAT_COLOURS = np.stack(
+    [
+        np.interp(np.linspace(0, len(_HEAT_STOPS) - 1, 1024), np.arange(len(_HEAT_STOPS)), channel)
+        for channel in _HEAT_STOPS.T
+    ],
+    axis=-1,
+).astype(np.uint8)
+_GAP = 4
 _OUTLINE = np.array([0, 255, 80], dtype=np.uint8)
 
 
@@ -29,11 +39,8 @@ def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> P
     -------
     ndarray of uint8, shape [*values.shape, 3]
     """
-    position = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(_HEAT_STOPS) - 1)
-    stops = np.arange(len(_HEAT_STOPS))
-    return np.stack(
-        [np.interp(position, stops, _HEAT_STOPS[:, channel]) for channel in range(3)], axis=-1
-    ).astype(np.uint8)
+    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    return np.asarray(_HEAT_COLOURS[np.rint(share * (len(_HEAT_COLOURS) - 1)).astype(np.intp)])
 
 
 def overlay_heat(
@@ -52,10 +59,10 @@ def overlay_heat(
     -------
     ndarray of uint8, shape [H, W, 3]
     """
-    strength = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1)[..., None]
-    opacity = 0.25 + 0.45 * strength
-    blended = (1 - opacity) * image + opacity * heat_colours(anomaly_map, low, high)
-    return np.asarray(blended.round().astype(np.uint8))
+    share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    opacity = (0.25 + 0.45 * share)[..., None]
+    blended = image + opacity * (heat_colours(anomaly_map, low, high).astype(np.float32) - image)
+    return np.asarray(np.rint(blended).astype(np.uint8))
 
 
 def outline_mask(image: Picture, mask: npt.NDArray[np.bool_], width: int = 2) -> Picture:
@@ -93,15 +100,49 @@ def prediction_strip(
     heat = overlay_heat(image, anomaly_map, low, high)
     if mask is not None and mask.any():
         heat = outline_mask(heat, mask)
-    gap = np.full((image.shape[0], 4, 3), 255, dtype=np.uint8)
+    gap = np.full((image.shape[0], _GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([image, gap, truth, gap, heat], axis=1)
+
+
+def captioned(picture: Picture, caption: str, size: int = 15) -> Picture:
+    """Write a caption above a picture, in letters `size` pixels high on a white band."""
+    band = Image.new("RGB", (picture.shape[1], size + 7), "white")
+    ImageDraw.Draw(band).text((2, 2), caption, fill=(24, 33, 43), font=ImageFont.load_default(size))
+    return np.concatenate([np.asarray(band), picture], axis=0)
+
+
+def contact_sheet(pictures: Sequence[Picture], columns: int, side: int) -> Picture:
+    """Lay pictures out in rows, each centred in a white square.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray of uint8, shape [H, W, 3]
+        At least one; at most `side` high and wide.
+    columns : int
+        Squares in a row.
+    side : int
+        Side of a square in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape [rows * (side + 4) - 4, columns * (side + 4) - 4, 3]
+    """
+    rows = -(-len(pictures) // columns)
+    step = side + _GAP
+    sheet = np.full((rows * step - _GAP, columns * step - _GAP, 3), 255, dtype=np.uint8)
+    for at, picture in enumerate(pictures):
+        height, width = picture.shape[:2]
+        top = at // columns * step + (side - height) // 2
+        left = at % columns * step + (side - width) // 2
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
 
 
 def stack_strips(strips: list[Picture], height: int | None = None) -> Picture:
     """Stack pictures of equal width, optionally scaled so that each is `height` pixels high."""
     if height is not None:
         strips = [_scale_to_height(strip, height) for strip in strips]
-    gap = np.full((4, strips[0].shape[1], 3), 255, dtype=np.uint8)
+    gap = np.full((_GAP, strips[0].shape[1], 3), 255, dtype=np.uint8)
     parts = [part for strip in strips for part in (strip, gap)][:-1]
     return np.concatenate(parts, axis=0)
 

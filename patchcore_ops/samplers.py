@@ -73,12 +73,9 @@ def project(
     Tensor of float32, shape [N, dimension]
         On `device`.
     """
-    width = embeddings.shape[1]
-    weight = None
-    if width != dimension:
-        bound = width**-0.5
-        weight = torch.empty(dimension, width).uniform_(-bound, bound, generator=generator)
-        weight = weight.T.to(device)
+    weight = random_projection(embeddings.shape[1], dimension, generator)
+    if weight is not None:
+        weight = weight.to(device)
     projected = torch.empty(len(embeddings), dimension, device=device)
     start = 0
     for block in embeddings.blocks():
@@ -90,6 +87,22 @@ def project(
             torch.mm(rows, weight, out=target)
         start += len(rows)
     return projected
+
+
+def random_projection(
+    width: int, dimension: int, generator: torch.Generator
+) -> torch.Tensor | None:
+    """Draw the map of `project`.
+
+    Returns
+    -------
+    Tensor of float32, shape [width, dimension], or None
+        None where the embeddings have the wanted dimension already.
+    """
+    if width == dimension:
+        return None
+    bound = width**-0.5
+    return torch.empty(dimension, width).uniform_(-bound, bound, generator=generator).T
 
 
 def _identity(

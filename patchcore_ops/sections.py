@@ -7,11 +7,20 @@ wrong types and values out of range are refused by every section.
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Precision = Literal["float32", "bfloat16"]
+Verdict = Literal["fail", "warn", "ignore"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
 
 
@@ -229,8 +238,69 @@ class StorageSection(Section):
     root: Name = "storage"
 
 
+class ScheduleSection(Section):
+    """When the benchmark runs by itself, once it has been turned on in Dagster.
+
+    Attributes
+    ----------
+    cron : str
+        When every category is benchmarked anew: minute, hour, day, month, weekday.
+    timezone : str
+        The time zone of `cron`, by its IANA name.
+    seconds_between_looks : int
+        How often the sensors look for changed inputs, stale assets and finished waves.
+    """
+
+    cron: Name = "0 3 * * 0"
+    timezone: Name = "UTC"
+    seconds_between_looks: int = Field(30, ge=1, le=86400)
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"must be a time zone by its IANA name, such as 'Europe/Berlin' (got {name!r})"
+            ) from None
+        return name
+
+
+class ChecksSection(Section):
+    """When a result, or the images it comes from, is called into question; it changes none.
+
+    Attributes
+    ----------
+    minimum_train_images, minimum_test_images : int
+        With fewer, a warning is shown.
+    regression : "fail", "warn" or "ignore"
+        What it means when metrics are worse than those of the previous materialisation.
+    regression_tolerance : float
+        How much lower an AUROC or AUPRO may be.
+    published : "fail", "warn" or "ignore"
+        What it means when metrics are worse than the published ones, where those were measured
+        with this configuration.
+    published_tolerance : float
+        How much lower they may be.
+    confidence : float
+        Confidence level of the intervals by which a drop is told from noise.
+    """
+
+    minimum_train_images: int = Field(20, ge=1)
+    minimum_test_images: int = Field(10, ge=1)
+    regression: Verdict = "fail"
+    regression_tolerance: float = Field(0.01, ge=0, le=1)
+    published: Verdict = "warn"
+    published_tolerance: float = Field(0.01, ge=0, le=1)
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
 class CategoryConfig(Section):
-    """The sections that can change one category's results, with its overrides applied."""
+    """The sections that concern one category, with its overrides applied.
+
+    All but `checks` can change its results.
+    """
 
     dataset: ImageSize = ImageSize()
     embedding: EmbeddingSection = EmbeddingSection()
@@ -238,6 +308,7 @@ class CategoryConfig(Section):
     index: IndexSection = IndexSection()
     scoring: ScoringSection = ScoringSection()
     metrics: MetricsSection = MetricsSection()
+    checks: ChecksSection = ChecksSection()
 
 
 class ConfigFile(CategoryConfig):
@@ -246,4 +317,5 @@ class ConfigFile(CategoryConfig):
     dataset: DatasetSection = DatasetSection()
     runtime: RuntimeSection = RuntimeSection()
     storage: StorageSection = StorageSection()
+    schedule: ScheduleSection = ScheduleSection()
     overrides: dict[str, dict[str, dict[str, Any]]] = {}

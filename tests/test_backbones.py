@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import socket
 from pathlib import Path
@@ -13,7 +14,12 @@ import torch
 from safetensors.torch import save_file
 from timm.models import get_pretrained_cfg
 
-from patchcore_ops.backbones import REFERENCE_NAMES, load_backbone, normalisation_of
+from patchcore_ops.backbones import (
+    REFERENCE_NAMES,
+    load_backbone,
+    normalisation_of,
+    weights_hash,
+)
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.features import FeatureExtractor
 
@@ -206,6 +212,21 @@ def test_normalisation_is_the_backbones_own(resnet18: torch.nn.Module) -> None:
     assert mean.shape == std.shape == (1, 3, 1, 1)
     torch.testing.assert_close(mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
     torch.testing.assert_close(std.flatten(), torch.tensor([0.229, 0.224, 0.225]))
+
+
+def test_hash_follows_the_weights_and_not_the_file_that_held_them(
+    resnet18: torch.nn.Module, weights_files: Path
+) -> None:
+    expected = hashlib.sha256()
+    for name, tensor in sorted(resnet18.state_dict().items()):
+        expected.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        expected.update(tensor.numpy().tobytes())
+    for file in ("plain.pth", "checkpoint.pth", "safe.safetensors"):
+        loaded = load_backbone("resnet18", weights_files / file)
+        assert weights_hash(loaded) == expected.hexdigest()
+    other = load_backbone("resnet18", weights_files / "plain.pth")
+    other.get_parameter("conv1.weight").data[0, 0, 0, 0] += 1e-6
+    assert weights_hash(other) != expected.hexdigest()
 
 
 def test_features_are_the_layers_outputs_in_the_order_asked(resnet18: torch.nn.Module) -> None:

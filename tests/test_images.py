@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import transforms
 
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_image, load_mask, load_masks
+from patchcore_ops.images import load_image, load_mask, load_masks, load_thumbnail
 from patchcore_ops.sections import ImageSize
 
 SHAPES = [
@@ -125,3 +125,32 @@ def test_truncated_file_is_named(tmp_path: Path) -> None:
 def test_vanished_file_names_the_asset_to_renew(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone\.png: the file has vanished; .*image_manifest"):
         load_mask(tmp_path / "gone.png", ImageSize())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((900, 900), (64, 64)), ((300, 900), (21, 64)), ((30, 20), (30, 20))]
+)
+def test_thumbnail_is_the_whole_image(
+    tmp_path: Path, suffix: str, shape: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    width, height = shape
+    ramp = np.linspace(0, 255, width)[None, :, None] * np.ones((height, 1, 3))
+    Image.fromarray(ramp.astype(np.uint8)).save(tmp_path / f"ramp{suffix}")
+    small = load_thumbnail(tmp_path / f"ramp{suffix}", 64)
+    assert small.dtype == np.uint8
+    assert (small.shape[1], small.shape[0]) == expected
+    assert small[:, 0].mean() < 12
+    assert small[:, -1].mean() > 243
+    assert np.abs(small.mean() - ramp.mean()) < 4
+
+
+def test_thumbnail_keeps_the_range_of_sixteen_bits_and_names_what_it_cannot_read(
+    tmp_path: Path,
+) -> None:
+    deep = np.linspace(0, 65535, 100 * 100).reshape(100, 100).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert abs(load_thumbnail(tmp_path / "deep.png", 50).mean() - 127.5) < 2
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"empty\.png"):
+        load_thumbnail(tmp_path / "empty.png", 50)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.manifest import COLUMNS, file_hash, folder_version, scan_category
+from patchcore_ops.fingerprints import file_hash
+from patchcore_ops.manifest import COLUMNS, scan_category
 
 SIZE = (12, 8)
 
@@ -106,20 +106,31 @@ def test_other_files_are_skipped_and_listed(root: Path) -> None:
 def test_all_problems_are_reported_together(root: Path) -> None:
     nut = root / "nut"
     (nut / "train/good/a.png").write_bytes(b"not a picture")
-    (nut / "ground_truth/cut/9_mask.png").unlink()
-    draw(nut / "ground_truth/cut/10_mask.png", size=(8, 12))
+    (nut / "ground_truth/cut/10_mask.png").write_bytes(b"")
     draw(nut / "train/cut/0.png")
     with pytest.raises(DatasetError) as caught:
         scan_category(root, "nut")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 3
     for path, fragment in (
         ("train/cut", "train may hold only 'good'"),
         ("train/good/a.png", "cannot be read as an image"),
-        ("ground_truth/cut/10_mask.png", "is 8 x 12 pixels, but its image is 12 x 8"),
-        ("test/cut/9.png", "its mask"),
+        ("ground_truth/cut/10_mask.png", "cannot be read as an image"),
     ):
         assert any(line.startswith(f"{nut / path}: ") and fragment in line for line in lines)
+
+
+def test_masks_that_cannot_be_used_are_left_out_and_named(root: Path) -> None:
+    nut = root / "nut"
+    (nut / "ground_truth/cut/9_mask.png").rename(nut / "ground_truth/cut/misnamed.png")
+    draw(nut / "ground_truth/cut/10_mask.png", size=(8, 12))
+    scan = scan_category(root, "nut")
+    assert scan.misfits == (("nut/ground_truth/cut/10_mask.png", "8 x 12", "12 x 8"),)
+    assert scan.unused_masks == ("nut/ground_truth/cut/misnamed.png",)
+    assert scan.has_ground_truth
+    images = scan.images.set_index("path")
+    for name in ("nut/test/cut/9.png", "nut/test/cut/10.png"):
+        assert images.loc[[name], ["mask_path", "mask_fingerprint"]].isna().all(axis=None)
 
 
 def test_truncated_image_is_reported(root: Path) -> None:
@@ -149,29 +160,3 @@ def test_vanished_category_says_where_it_was_expected(root: Path) -> None:
     assert "bolt/train/good" in message
     assert "PATCHCORE_DATASET_ROOT" in message
     assert "\n" not in message
-
-
-def test_folder_version_ignores_times_and_place(root: Path, tmp_path: Path) -> None:
-    before = folder_version(root, "nut")
-    os.utime(root / "nut/train/good/a.png", (1, 1))
-    assert folder_version(root, "nut") == before
-    (root / "nut").rename(root / "moved")
-    assert folder_version(root, "moved") == before
-    assert folder_version(root, "nut") == "absent"
-
-
-@pytest.mark.parametrize("change", ["content", "name", "added", "removed", "mask"])
-def test_folder_version_changes_with_every_content(root: Path, change: str) -> None:
-    before = folder_version(root, "nut")
-    file = root / "nut/train/good/a.png"
-    if change == "content":
-        draw(file, grey=200)
-    elif change == "name":
-        file.rename(file.with_name("c.png"))
-    elif change == "added":
-        draw(file.with_name("c.png"))
-    elif change == "removed":
-        file.unlink()
-    else:
-        draw(root / "nut/ground_truth/bent/0.png", grey=254)
-    assert folder_version(root, "nut") != before

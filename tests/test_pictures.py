@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from patchcore_ops.pictures import (
+    captioned,
+    contact_sheet,
     heat_colours,
     outline_mask,
     overlay_heat,
     prediction_strip,
     stack_strips,
 )
+from patchcore_ops.stages.illustrate import train_contact_sheet
 
 HEIGHT, WIDTH = 40, 40
 
@@ -126,3 +133,39 @@ def test_strips_are_scaled_to_a_height(image: np.ndarray) -> None:
     stacked = stack_strips([image, image], height=10)
     assert stacked.shape == (24, 10, 3)
     assert stacked.dtype == np.uint8
+
+
+def test_caption_stands_above_the_picture(image: np.ndarray) -> None:
+    shown = captioned(image, "good/000.png   1.25", size=15)
+    assert shown.shape == (HEIGHT + 22, WIDTH, 3)
+    np.testing.assert_array_equal(shown[22:], image)
+    assert (shown[:22] < 128).any(), "there is no writing"
+    assert (shown[:2] == 255).all()
+
+
+@pytest.mark.parametrize("caption", ["", "überlang " * 40, "絵/\N{GRINNING FACE}.png", "a\nb"])
+def test_any_caption_keeps_the_width(image: np.ndarray, caption: str) -> None:
+    assert captioned(image, caption).shape[1] == WIDTH
+
+
+def test_contact_sheet_centres_each_picture_in_its_square() -> None:
+    pictures = [np.full((10, 6, 3), at, dtype=np.uint8) for at in range(5)]
+    sheet = contact_sheet(pictures, columns=3, side=10)
+    assert sheet.shape == (24, 38, 3)
+    for at, picture in enumerate(pictures):
+        top, left = at // 3 * 14, at % 3 * 14
+        np.testing.assert_array_equal(sheet[top : top + 10, left + 2 : left + 8], picture)
+    assert (sheet[14:, 28:] == 255).all(), "the place of the sixth stays white"
+
+
+def test_contact_sheet_shows_train_images_and_greys_out_unreadable_ones(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    paths = [f"part/{at}.png" for at in range(4)]
+    for at, path in enumerate(paths):
+        Image.new("RGB", (400, 300), (60 * at, 0, 0)).save(tmp_path / path)
+    (tmp_path / paths[1]).write_bytes(b"no image")
+    manifest = pd.DataFrame({"split": ["train"] * 3 + ["test"], "path": paths})
+    sheet = train_contact_sheet(manifest, tmp_path)
+    assert sheet.shape == (170, 3 * 174 - 4, 3)
+    middles = [sheet[85, 85 + 174 * at].tolist() for at in range(3)]
+    assert middles == [[0, 0, 0], [128, 128, 128], [120, 0, 0]]

@@ -1,23 +1,31 @@
-"""The parts of the report: pictures, charts, the choice of images, published figures."""
+"""The parts of the report: pictures, the choice of images, published figures."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from report_samples import Page, make_category, make_gallery, make_report, picture_of
+from report_samples import (
+    Page,
+    figures,
+    make_category,
+    make_gallery,
+    make_report,
+    picture_of,
+)
 
 from patchcore_ops.report import (
-    ImageScores,
+    Origin,
     choose_items,
     published_baseline,
     render_report,
 )
-from patchcore_ops.report.charts import axis_floor, curve_chart, metric_bars, score_histogram
+from patchcore_ops.report.by_category import beside_published, category_bars
+from patchcore_ops.report.columns import CHARTED, COLUMN_OF
 from patchcore_ops.report.encode import MAX_SIDE, outline_uri, picture_uri
-from patchcore_ops.report.svg import round_ticks
+from patchcore_ops.report.gallery import GALLERY_LIMIT, gallery_limit
 from patchcore_ops.report.tables import flatten
 
 
@@ -29,7 +37,7 @@ def test_size_and_number_of_pictures_are_limited() -> None:
     page = Page(markup)
     assert len(page.all("li", class_="card")) == 3 * 24
     assert picture_of(page.all("img", data_role="image")[0]["src"]).size == (MAX_SIDE, MAX_SIDE)
-    limited = Page(render_report(make_report(*categories), gallery_limit=5))
+    limited = Page(render_report(make_report(*categories), limit=5))
     assert len(limited.all("li", class_="card")) == 3 * 5
 
 
@@ -72,63 +80,6 @@ def test_published_figures_are_the_whole_table() -> None:
     np.testing.assert_allclose(published[columns].iloc[-1].astype(float), means, atol=1e-4)
 
 
-def test_bars_show_values_and_published_figures() -> None:
-    markup = metric_bars("AUROC", {"a": 0.9, "b": math.nan}, {"a": 0.95}, 0.8)
-    page = Page(str(markup))
-    assert len(page.all("rect", class_="bar")) == 1
-    assert len(page.all("line", class_="published")) == 1
-    assert {"90.00", "not defined"} <= set(page.texts("text"))
-    assert page.texts("desc") == ["a 90.00, b not defined"]
-
-
-@pytest.mark.parametrize(
-    ("values", "floor"), [((0.99, 0.83), 0.8), ((1.0,), 0.9), ((0.01,), 0.0), ((), 0.0)]
-)
-def test_axis_begins_below_all_values(values: Sequence[float], floor: float) -> None:
-    assert axis_floor(values) == pytest.approx(floor)
-
-
-def test_long_curves_are_thinned_without_losing_their_ends() -> None:
-    x = np.linspace(0, 1, 100_000)
-    page = Page(str(curve_chart("ROC", {"x": x, "y": np.sqrt(x)}, "rate")))
-    points = page.all("polyline")[0]["points"].split()
-    assert 100 < len(points) < 300
-    assert points[0] == "54,214"
-    assert points[-1] == "290,10"
-
-
-def test_shading_ends_at_the_limit() -> None:
-    curve = {"x": [0.0, 0.5, 1.0], "y": [0.0, 1.0, 1.0]}
-    page = Page(str(curve_chart("PRO", curve, "overlap", limit=0.25)))
-    assert page.all("polygon")[0]["points"] == "54,214 54,214 113,112 113,214"
-    assert "limit 0.25" in page.texts("text")
-
-
-def test_axis_ends_with_a_curve_that_ends_at_the_limit() -> None:
-    curve = {"x": [0.0, 0.1, 0.3], "y": [0.0, 0.5, 1.0]}
-    page = Page(str(curve_chart("PRO", curve, "overlap", limit=0.3)))
-    assert page.all("polyline")[0]["points"].endswith(" 290,10")
-    assert "0.3" in page.texts("text")
-
-
-def test_histogram_counts_both_classes() -> None:
-    scores = ImageScores(["good"] * 2 + ["bad"], np.array([0, 0, 1], bool), np.array([1, 1, 3.0]))
-    markup = score_histogram(scores, threshold=2.0)
-    page = Page(str(markup))
-    assert len(page.all("rect", class_="good")) == len(page.all("rect", class_="bad")) == 1
-    assert len(page.all("line", class_="threshold")) == 1
-    nowhere = ImageScores(["good"], np.zeros(1, dtype=bool), np.array([np.nan]))
-    assert score_histogram(nowhere, math.nan) is None
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.8, 1), (0, 3), (-2.5, 1e4), (1e-5, 2e-5)])
-def test_ticks_lie_within_their_limits(low: float, high: float) -> None:
-    ticks = round_ticks(low, high)
-    assert 2 <= len(ticks) <= 6 + 1
-    assert low - 1e-9 <= ticks[0]
-    assert ticks[-1] <= high + 1e-9
-
-
 def test_configuration_is_flattened_by_path() -> None:
     nested = {"a": {"members": [{"layers": ["x", "y"]}, {"layers": []}]}, "b": None}
     assert list(flatten(nested)) == [
@@ -136,3 +87,60 @@ def test_configuration_is_flattened_by_path() -> None:
         ("a.members.1.layers", ""),
         ("b", "None"),
     ]
+
+
+def test_fifteen_categories_stay_below_ten_megabytes() -> None:
+    # Noise is what compresses worst.
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    gallery = [
+        dataclasses.replace(item, image=noise, heat=noise // 2)
+        for item in make_gallery(GALLERY_LIMIT, side=224)
+    ]
+    markup = render_report(make_report(make_category(gallery=gallery)))
+    assert len(Page(markup).all("li", class_="card")) == GALLERY_LIMIT
+    assert 15 * len(markup.encode()) < 10_000_000
+
+
+def test_galleries_share_the_room_of_many_categories() -> None:
+    assert [gallery_limit(count) for count in (0, 1, 15, 16, 30, 60, 500)] == [
+        *[GALLERY_LIMIT] * 3,
+        22,
+        12,
+        6,
+        6,
+    ]
+
+
+def test_bars_of_all_metrics_begin_at_one_floor() -> None:
+    summary = figures(bottle=0.93, cable=0.97, own_part=0.5)
+    bars = category_bars(summary, published_baseline())
+    assert list(bars.drawings) == list(CHARTED)
+    assert bars.floor == pytest.approx(0.45)
+    for drawing in bars.drawings.values():
+        page = Page(str(drawing))
+        assert len(page.all("rect", class_="bar")) == 3
+        # The published table has bottle and cable, but not the own part.
+        assert len(page.all("line", class_="published")) == 2
+    assert not category_bars(summary, None).drawings["aupro"].count("published")
+
+
+def test_table_beside_published_figures_has_signed_differences() -> None:
+    published = published_baseline()
+    bottle = published.set_index("category").loc["bottle"]
+    table = beside_published(figures(bottle=0.93, own_part=0.5), published).set_index("category")
+    for name in CHARTED:
+        difference = f"{100 * (0.93 - bottle[name]):+.2f}".replace("-", "−")
+        assert table.loc["bottle", COLUMN_OF[name].full_title] == f"93.00 ({difference})"
+    assert set(table.loc["own_part"]) == {"50.00"}
+    # The two means are over different categories.
+    assert set(table.loc["Mean"]) == {"71.50"}
+    whole = beside_published(published.assign(aupro=math.nan), published).set_index("category")
+    assert whole.loc["Mean", "Image AUROC"].endswith("(±0.00)")
+    assert whole.loc["Mean", "Pixel AUPRO"] == "—"
+
+
+def test_origins_are_listed_with_version_and_run() -> None:
+    origins = [Origin("raw_embeddings", "0a1b", "71af"), Origin("images", "2c3d")]
+    page = Page(render_report(make_report(make_category(origins=origins))))
+    assert page.texts("td", class_="code") == ["0a1b", "71af", "2c3d", "an input"]
+    assert "raw_embeddings" in page.texts("th", scope="row")

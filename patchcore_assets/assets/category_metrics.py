@@ -1,14 +1,15 @@
 """`category_metrics`: how good the predictions of one category are."""
 
-from typing import Any
-
 import dagster as dg
 
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.test_predictions import test_predictions
 from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import METRICS_CONFIG
-from patchcore_assets.presentation import number, table
+from patchcore_assets.presentation import charts, glance, number, table
+
+_SEEN_WHOLE = ["defect_type", "images", "instance_auroc", "aupro"]
 
 
 @dg.asset(
@@ -16,33 +17,56 @@ from patchcore_assets.presentation import number, table
     group_name="evaluation",
     kinds={"numpy", "scikitlearn"},
     code_version="1",
+    check_specs=specs("category_metrics"),
 )
-def category_metrics(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
+def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """AUROC, AUPRO, average precision and best F1 of a category, and each defect type's own."""
     import pandas as pd
 
+    from patchcore_ops.charts.curves import metric_curves
+    from patchcore_ops.charts.glance import glance_curves
+    from patchcore_ops.checks import published, regression
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.stages.evaluate import evaluate
-    from patchcore_ops.stages.layout import read_manifest, test_rows
+    from patchcore_ops.stages.layout import COMPARED_SCORES, read_manifest, test_rows
 
     with benchmark.work(context) as work:
+        images = test_rows(read_manifest(work.read("image_manifest")))
+        predictions = work.read("test_predictions")
         result = evaluate(
             work.category,
-            test_rows(read_manifest(work.read("image_manifest"))),
+            images,
             work.config.dataset_root,
-            work.read("test_predictions"),
+            predictions,
             work.settings,
             work.runtime,
             work.output,
         )
+        judged = regression.keep_for_comparison(
+            result, images, predictions, work.settings.metrics, work.output
+        )
+        before = regression.read_judged(work.earlier())
+        per_defect = pd.DataFrame(result["per_defect"], columns=["defect_type", "images", *METRICS])
         return work.finish(
             {
                 **{name: number(result[name]) for name in METRICS},
                 "undefined": dg.MetadataValue.json(result["notes"]),
-                "per_defect": table(pd.DataFrame(result["per_defect"])),
+                "roc_and_pro": glance("ROC and PRO curves", glance_curves(result)),
+                "roc_and_pro_with_axes": charts(
+                    metric_curves(result["curves"], work.settings.metrics.aupro_fpr_limit)
+                ),
+                "defect_types": table(per_defect[_SEEN_WHOLE]),
+                "per_defect": table(per_defect),
                 "test_images": result["images"],
                 "defective_images": result["anomalous_images"],
-            }
+            },
+            unversioned=[COMPARED_SCORES],
+            findings={
+                "metrics_did_not_drop": regression.metrics_did_not_drop(
+                    before, judged, work.settings.checks
+                ),
+                "published_figures_are_reached": published.published_figures_are_reached(
+                    work.category, result, work.settings
+                ),
+            },
         )

@@ -1,27 +1,32 @@
 """`image_manifest`: what a category's folder holds, validated."""
 
-from typing import Any
-
 import dagster as dg
 
 from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import IMAGES
-from patchcore_assets.presentation import table
+from patchcore_assets.presentation import picture, table
 
 
-@dg.asset(deps=[IMAGES], group_name="dataset", kinds={"pandas", "parquet"}, code_version="1")
-def image_manifest(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
+@dg.asset(
+    deps=[IMAGES],
+    group_name="dataset",
+    kinds={"pandas", "parquet"},
+    code_version="1",
+    check_specs=specs("image_manifest"),
+)
+def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """One row per image of a category: path, split, label, mask, size and fingerprint.
 
     Input is validated here; everything downstream reads the manifest instead of the folder.
     """
+    from patchcore_ops.checks import dataset
     from patchcore_ops.manifest import count_labels, scan_category
+    from patchcore_ops.stages.illustrate import train_contact_sheet
     from patchcore_ops.stages.layout import MANIFEST
 
     with benchmark.work(context) as work:
-        scan = scan_category(work.config.dataset_root, work.category)
+        scan = scan_category(work.config.dataset_root, work.category, work.hash_of)
         scan.images.to_parquet(work.output / MANIFEST, index=False)
         return work.finish(
             {
@@ -29,8 +34,22 @@ def image_manifest(
                 "test_images": int((scan.images["split"] == "test").sum()),
                 "defective_images": int(scan.images["is_anomaly"].sum()),
                 "masks": int(scan.images["mask_path"].notna().sum()),
+                "folder": dg.MetadataValue.path(work.config.dataset_root / work.category),
+                "train_contact_sheet": picture(
+                    train_contact_sheet(scan.images, work.config.dataset_root),
+                    "Train images, evenly spaced",
+                ),
                 "labels": table(count_labels(scan.images)),
                 "skipped_files": len(scan.skipped),
                 "skipped": dg.MetadataValue.json(list(scan.skipped[:100])),
-            }
+            },
+            findings={
+                "train_and_test_differ": dataset.train_and_test_differ(scan.images),
+                "masks_match_images": dataset.masks_match_images(scan),
+                "train_images_differ": dataset.train_images_differ(scan.images),
+                "defects_have_masks": dataset.defects_have_masks(scan),
+                "enough_images": dataset.enough_images(scan.images, work.settings.checks),
+                "image_sizes_agree": dataset.image_sizes_agree(scan.images),
+                "every_file_is_used": dataset.every_file_is_used(scan),
+            },
         )

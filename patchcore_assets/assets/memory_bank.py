@@ -1,12 +1,18 @@
 """`memory_bank`: the coreset of a category's normal patches."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import CORESET_CONFIG
+from patchcore_assets.presentation import coverage
+
+if TYPE_CHECKING:
+    from patchcore_ops.checks.bank import MemberBank
 
 
 @dg.asset(
@@ -14,30 +20,52 @@ from patchcore_assets.inputs import CORESET_CONFIG
     group_name="memory",
     kinds={"pytorch", "numpy"},
     code_version="1",
+    check_specs=specs("memory_bank"),
 )
-def memory_bank(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
+def memory_bank(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """The embeddings that represent normality: a coreset of the train images' patches."""
+    from patchcore_ops.checks import bank
     from patchcore_ops.stages.select import select_memory_bank
 
     with benchmark.work(context) as work:
+        embeddings = work.read("raw_embeddings")
         banks = select_memory_bank(
-            work.read("raw_embeddings"),
+            embeddings,
             work.settings,
             work.runtime,
             work.output,
             work.progress("rows picked"),
         )
-        picks = sum(bank.picks for bank in banks)
+        picks = sum(one.picks for one in banks)
+        picks_per_second = work.per_second(picks)
+        written = bank.read_banks(embeddings, work.output, work.settings)
         return work.finish(
             {
                 "members": len(banks),
-                "rows": sum(bank.rows for bank in banks),
+                "rows": sum(one.rows for one in banks),
                 "picks": picks,
                 "dimension": banks[0].dimension,
                 "sampler": work.settings.coreset.sampler,
                 "percentage": work.settings.coreset.percentage,
-                "picks_per_second": work.per_second(picks),
-            }
+                "picks_per_second": picks_per_second,
+                **_coverage(written),
+            },
+            findings={
+                "bank_has_its_size": bank.bank_has_its_size(written, work.settings.coreset),
+                "picks_differ": bank.picks_differ(written),
+                "features_differ": bank.features_differ(written),
+                "bank_covers_the_patches": bank.bank_covers_the_patches(written),
+            },
         )
+
+
+def _coverage(banks: "Sequence[MemberBank]") -> dict[str, dg.MetadataValue[Any]]:
+    """Show the coverage of the member whose bank covers worst."""
+    measured = [one.coverage for one in banks if one.coverage is not None]
+    if not measured:
+        return {"coverage_radius": dg.MetadataValue.float(0.0)}
+    worst = max(measured, key=lambda one: one.final)
+    return {
+        "coverage_radius": dg.MetadataValue.float(worst.final),
+        **coverage(worst.picks, worst.radius),
+    }

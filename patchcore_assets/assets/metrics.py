@@ -1,29 +1,48 @@
 """`metrics`: the table of all categories, as the reference's results.csv."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from patchcore_assets.assets.category_metrics import category_metrics
 from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.presentation import number, table
+from patchcore_assets.checks import CheckedResult, specs
+from patchcore_assets.presentation import charts, number, table
+from patchcore_assets.waves import wave_of_run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-@dg.asset(deps=[category_metrics], group_name="benchmark", kinds={"pandas"}, code_version="1")
-def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> dg.MaterializeResult[Any]:
+@dg.asset(
+    deps=[category_metrics],
+    group_name="benchmark",
+    kinds={"pandas"},
+    code_version="1",
+    check_specs=specs("metrics"),
+)
+def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """The metrics of every category that has them, and their mean.
 
     It has no partitions: it takes the categories that are there and names those that are not.
+    `history.parquet` keeps what every wave measured, and does not count in the data version.
     """
+    from patchcore_ops.checks.table import every_category_is_there
     from patchcore_ops.metrics import METRICS
-    from patchcore_ops.stages.evaluate import read_metrics, tabulate
+    from patchcore_ops.stages.evaluate import keep_history, read_metrics, tabulate
+    from patchcore_ops.stages.layout import HISTORY
 
     with benchmark.work(context) as work:
         present, absent = work.require_any("category_metrics")
-        if absent:
-            context.log.warning(f"not in the table yet: {', '.join(absent)}")
         summary = tabulate(
             {name: read_metrics(work.read("category_metrics", name)) for name in present},
+            work.output,
+        )
+        waves = keep_history(
+            work.earlier(),
+            summary,
+            wave_of_run(context.instance, context.run),
+            context.run.run_id,
             work.output,
         )
         mean = summary.iloc[-1]
@@ -32,6 +51,28 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> dg.Mater
                 **{f"mean_{name}": number(mean[name]) for name in METRICS if "thresh" not in name},
                 "categories": len(present),
                 "missing_categories": dg.MetadataValue.json(absent),
+                **_against_published(summary),
                 "table": table(summary),
-            }
+                "waves_in_history": waves,
+            },
+            unversioned=[HISTORY],
+            findings={"every_category_is_there": every_category_is_there(present, absent)},
         )
+
+
+def _against_published(summary: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
+    from patchcore_ops.report.by_category import beside_published, category_bars
+    from patchcore_ops.report.columns import COLUMN_OF
+    from patchcore_ops.report.published import published_baseline
+
+    published = published_baseline()
+    drawings = category_bars(summary, published).drawings
+    return {
+        "against_published": table(beside_published(summary, published)),
+        "charts_against_published": charts(
+            {
+                f"{COLUMN_OF[name].full_title} in percent, published figure as a tick": drawing
+                for name, drawing in drawings.items()
+            }
+        ),
+    }

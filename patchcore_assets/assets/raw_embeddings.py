@@ -1,11 +1,10 @@
 """`raw_embeddings`: every image of a category through the network, once."""
 
-from typing import Any
-
 import dagster as dg
 
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import EMBEDDING_CONFIG
 
 
@@ -14,29 +13,32 @@ from patchcore_assets.inputs import EMBEDDING_CONFIG
     group_name="embedding",
     kinds={"pytorch", "numpy"},
     code_version="1",
+    check_specs=specs("raw_embeddings"),
 )
-def raw_embeddings(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
+def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """Patch embeddings of all train and test images, one array per ensemble member and split.
 
     The network sees each image once: what follows, however often it is repeated with other
     settings, is selection and search.
     """
+    from patchcore_ops.checks import embeddings
     from patchcore_ops.manifest import image_files
     from patchcore_ops.stages.embed import embed_images
     from patchcore_ops.stages.layout import read_manifest
 
     with benchmark.work(context) as work:
         images = read_manifest(work.read("image_manifest"))
+        train = image_files(images, "train", work.config.dataset_root)
+        test = image_files(images, "test", work.config.dataset_root)
         grids = embed_images(
-            image_files(images, "train", work.config.dataset_root),
-            image_files(images, "test", work.config.dataset_root),
+            train,
+            test,
             work.settings,
             work.runtime,
             work.output,
             work.progress("images embedded"),
         )
+        weights = {f"weights_sha256_{at}": grid.weights_sha256 for at, grid in enumerate(grids)}
         return work.finish(
             {
                 "members": len(grids),
@@ -46,5 +48,13 @@ def raw_embeddings(
                 "dimension": grids[0].dimension,
                 "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
                 "images_per_second": work.per_second(len(images)),
-            }
+                **{key: dg.MetadataValue.text(sha256) for key, sha256 in weights.items()},
+            },
+            provenance=weights,
+            findings={
+                "every_patch_has_an_embedding": embeddings.every_patch_has_an_embedding(
+                    work.output, grids, len(train), len(test)
+                ),
+                "embeddings_vary": embeddings.embeddings_vary(work.output, grids),
+            },
         )

@@ -1,6 +1,7 @@
 """`test_predictions`: scores and anomaly maps of the test images."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -8,10 +9,21 @@ from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import SCORING_CONFIG
-from patchcore_assets.presentation import number, picture, table
+from patchcore_assets.presentation import charts, glance, number, picture, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from patchcore_ops.stages.illustrate import PredictionPictures
 
 _PICTURED_IMAGES = 4
+_LISTED_IMAGES = 10
+_PICTURES = {
+    "most_anomalous": "The most anomalous test images: image, ground truth, heat map",
+    "most_wrong": "The most wrongly scored test images: image, ground truth, heat map",
+}
 
 
 @dg.asset(
@@ -19,13 +31,13 @@ _PICTURED_IMAGES = 4
     group_name="evaluation",
     kinds={"faiss", "numpy"},
     code_version="1",
+    check_specs=specs("test_predictions"),
 )
-def test_predictions(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
+def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """An anomaly score and an anomaly map of each test image, by nearest-neighbour search."""
+    from patchcore_ops.checks import predictions as checks
     from patchcore_ops.stages.illustrate import PredictionPictures
-    from patchcore_ops.stages.layout import read_manifest, test_rows
+    from patchcore_ops.stages.layout import PICTURES, SEGMENTATION_IMAGES, read_manifest, test_rows
     from patchcore_ops.stages.predict import predict
 
     with benchmark.work(context) as work:
@@ -46,7 +58,6 @@ def test_predictions(
         if work.runtime.save_segmentation_images:
             pictures.save_all(work.output)
         scores = predictions.table
-        ranked = scores.sort_values("score", ascending=False)
         return work.finish(
             {
                 "test_images": len(scores),
@@ -56,10 +67,60 @@ def test_predictions(
                 "proven_share": dg.MetadataValue.null()
                 if predictions.proven_share is None
                 else predictions.proven_share,
-                "most_anomalous": table(ranked[["path", "label", "score"]].head(10)),
-                "pictures": picture(
-                    pictures.stacked(ranked.index[:_PICTURED_IMAGES].tolist()),
-                    "The most anomalous test images: image, ground truth, heat map",
+                **_score_distribution(scores),
+                **_notable_images(scores, pictures, work.output / PICTURES),
+                "full_size_pictures": dg.MetadataValue.path(f"{work.location}/{PICTURES}"),
+                "pictures_of_all_images": dg.MetadataValue.path(
+                    f"{work.location}/{SEGMENTATION_IMAGES}"
+                )
+                if work.runtime.save_segmentation_images
+                else "not saved; set runtime.save_segmentation_images to true",
+            },
+            unversioned=[f"{PICTURES}/{name}.jpg" for name in _PICTURES],
+            findings={
+                "one_prediction_per_image": checks.one_prediction_per_image(
+                    images, scores, work.output, work.settings.dataset.imagesize
                 ),
-            }
+                "predictions_are_finite": checks.predictions_are_finite(scores, work.output),
+            },
         )
+
+
+def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
+    from patchcore_ops.charts.glance import glance_scores
+    from patchcore_ops.charts.histogram import score_histogram
+    from patchcore_ops.stages.illustrate import best_threshold
+
+    threshold = best_threshold(scores)
+    score, is_anomaly = scores["score"].to_numpy(), scores["is_anomaly"].to_numpy(dtype=bool)
+    title = "Scores of good images (upwards) and of defective ones (downwards)"
+    return {
+        "score_histogram": glance(title, glance_scores(score, is_anomaly, threshold)),
+        "score_histogram_with_axes": charts({title: score_histogram(score, is_anomaly, threshold)}),
+    }
+
+
+def _notable_images(
+    scores: "pd.DataFrame", pictures: "PredictionPictures", folder: Path
+) -> dict[str, dg.MetadataValue[Any]]:
+    from patchcore_ops.stages.illustrate import most_wrong, save_picture
+
+    anomalous = scores.sort_values("score", ascending=False).head(_LISTED_IMAGES)
+    wrong = most_wrong(scores, _LISTED_IMAGES)
+    shown = {}
+    for (name, title), rows in zip(_PICTURES.items(), (anomalous, wrong), strict=True):
+        pixels = pictures.stacked(rows.head(_PICTURED_IMAGES))
+        save_picture(pixels, folder / f"{name}.jpg")
+        shown[f"{name}_pictures"] = picture(pixels, title)
+    return {
+        **shown,
+        "most_wrong": table(_listed(wrong, "score", "error")),
+        "most_anomalous": table(_listed(anomalous, "score")),
+    }
+
+
+def _listed(scores: "pd.DataFrame", *columns: str) -> "pd.DataFrame":
+    """Name the images by folder and file, so that the table fits into the page's column."""
+    from patchcore_ops.stages.illustrate import short_name
+
+    return scores.assign(image=scores["path"].map(short_name))[["image", *columns]]

@@ -2,6 +2,7 @@
 
 from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, MissingArtefact, missing
 from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
+from patchcore_assets.storage.transient import is_transient
 
 __all__ = [
     "Artefact",
@@ -9,6 +10,7 @@ __all__ = [
     "DamagedArtefact",
     "MissingArtefact",
     "Staging",
+    "is_transient",
     "missing",
     "open_store",
 ]

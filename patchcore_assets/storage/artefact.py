@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from patchcore_ops.errors import UserError
-from patchcore_ops.manifest import file_hash
+from patchcore_ops.fingerprints import file_hash
 
 SIDECAR = "artefact.json"
 
@@ -34,6 +34,8 @@ class Artefact:
         By path relative to the folder.
     provenance : mapping of str to str
         What it was made from and with.
+    unversioned : collection of str
+        The files that do not count in the data version, because they tell of earlier versions.
     """
 
     asset: str
@@ -41,6 +43,7 @@ class Artefact:
     folder: Path
     files: Mapping[str, tuple[int, str]]
     provenance: Mapping[str, str]
+    unversioned: Collection[str] = ()
 
     @property
     def bytes(self) -> int:
@@ -50,12 +53,32 @@ class Artefact:
     @property
     def data_version(self) -> str:
         """A version that follows the content alone: equal files, equal versions."""
-        lines = sorted(f"{name}\0{digest}" for name, (_, digest) in self.files.items())
+        lines = sorted(
+            f"{name}\0{digest}"
+            for name, (_, digest) in self.files.items()
+            if name not in self.unversioned
+        )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """What this artefact is and what it was made from, as what is made from it records it.
+
+        Keys are `<asset>.<what>`, for instance `raw_embeddings.data_version`.
+        """
+        recorded = {
+            key if "." in key else f"{self.asset}.{key}": value
+            for key, value in self.provenance.items()
+        }
+        return {**recorded, f"{self.asset}.data_version": self.data_version}
 
     @staticmethod
     def describe(
-        asset: str, category: str | None, folder: Path, provenance: Mapping[str, str]
+        asset: str,
+        category: str | None,
+        folder: Path,
+        provenance: Mapping[str, str],
+        unversioned: Collection[str] = (),
     ) -> Artefact:
         """Measure and hash the files of a folder."""
         files = {
@@ -63,7 +86,7 @@ class Artefact:
             for file in sorted(folder.rglob("*"))
             if file.is_file() and file.name != SIDECAR
         }
-        return Artefact(asset, category, folder, files, dict(provenance))
+        return Artefact(asset, category, folder, files, dict(provenance), tuple(unversioned))
 
     def write_sidecar(self) -> None:
         """Write `artefact.json` into the folder."""
@@ -75,6 +98,7 @@ class Artefact:
                 name: {"bytes": size, "sha256": digest}
                 for name, (size, digest) in self.files.items()
             },
+            "unversioned": sorted(self.unversioned),
             "provenance": dict(self.provenance),
         }
         (self.folder / SIDECAR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -105,6 +129,7 @@ class Artefact:
             folder,
             {name: (file["bytes"], file["sha256"]) for name, file in content["files"].items()},
             content["provenance"],
+            tuple(content.get("unversioned", ())),
         )
 
 

@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,9 +115,11 @@ class LocalStaging:
         self._category = category
         self._link = link
 
-    def commit(self, provenance: Mapping[str, str]) -> Artefact:
+    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
         """Make this version the current one, in one rename."""
-        artefact = Artefact.describe(self._asset, self._category, self.folder, provenance)
+        artefact = Artefact.describe(
+            self._asset, self._category, self.folder, provenance, unversioned
+        )
         artefact.write_sidecar()
         self._link.parent.mkdir(parents=True, exist_ok=True)
         self._set_plain_folder_aside()

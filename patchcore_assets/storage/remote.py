@@ -7,7 +7,7 @@ downloaded to a local scratch folder first, and checked against the sidecar.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -74,9 +74,11 @@ class RemoteStaging:
         self._category = category
         self._place = place
 
-    def commit(self, provenance: Mapping[str, str]) -> Artefact:
+    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
         """Upload the files, and the sidecar when all of them are there."""
-        artefact = Artefact.describe(self._asset, self._category, self.folder, provenance)
+        artefact = Artefact.describe(
+            self._asset, self._category, self.folder, provenance, unversioned
+        )
         artefact.write_sidecar()
         for name in (*artefact.files, SIDECAR):
             target = self._place / name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -17,8 +17,11 @@ class Staging(Protocol):
     def folder(self) -> Path:
         """Local folder that receives the files."""
 
-    def commit(self, provenance: Mapping[str, str]) -> Artefact:
-        """Put the folder in the place of the artefact's earlier version, as a whole."""
+    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
+        """Put the folder in the place of the artefact's earlier version, as a whole.
+
+        Files named in `unversioned` do not count in the artefact's data version.
+        """
 
 
 class ArtefactStore(Protocol):

@@ -9,6 +9,7 @@ from patchcore_ops.report.contents import (
     CategoryReport,
     GalleryItem,
     ImageScores,
+    Origin,
 )
 from patchcore_ops.report.gallery import choose_items
 from patchcore_ops.report.published import published_baseline
@@ -19,6 +20,7 @@ __all__ = [
     "CategoryReport",
     "GalleryItem",
     "ImageScores",
+    "Origin",
     "choose_items",
     "published_baseline",
     "render_report",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from patchcore_ops.charts.svg import MINUS, score_text
+
 UNDEFINED = "—"
-_MINUS = "−"
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,7 @@ class Column:
     def difference_text(self, difference: float) -> str:
         """Format a difference of shares in percentage points, always with a sign."""
         points = round(100 * difference, 2)
-        return "±0.00" if points == 0 else f"{points:+.2f}".replace("-", _MINUS)
-
-
-def score_text(score: float) -> str:
-    """Format a score with four significant digits, trailing zeros included, so that they align."""
-    return f"{score:#.4g}".removesuffix(".").replace("-", _MINUS)
+        return "±0.00" if points == 0 else f"{points:+.2f}".replace("-", MINUS)
 
 
 COLUMNS = (

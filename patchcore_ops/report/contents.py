@@ -60,6 +60,24 @@ class ImageScores:
     score: npt.NDArray[np.floating]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """One artefact or input that a category's results were made from.
+
+    Attributes
+    ----------
+    name : str
+        The asset.
+    data_version : str
+    run_id : str
+        The run that made it; empty for an input.
+    """
+
+    name: str
+    data_version: str
+    run_id: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class CategoryReport:
     """The results of one category.
@@ -75,8 +93,10 @@ class CategoryReport:
         The test images to show; `gallery.choose_items` helps to choose them.
     config : mapping
         The resolved sections of the configuration, nested as they are written.
+    origins : sequence of Origin
+        What this category's results were made from, in the order of the data.
     provenance : mapping of str to str
-        How this category's results came about.
+        What else is known of how they came about, such as the hash of the weights.
     """
 
     name: str
@@ -84,6 +104,7 @@ class CategoryReport:
     scores: ImageScores
     gallery: Sequence[GalleryItem] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    origins: Sequence[Origin] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 

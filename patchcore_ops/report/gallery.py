@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from patchcore_ops.report.columns import score_text
+from patchcore_ops.charts.svg import score_text
 from patchcore_ops.report.contents import GalleryItem
 from patchcore_ops.report.encode import outline_uri, picture_uri
 
 GALLERY_LIMIT = 24
+REPORT_LIMIT = 15 * GALLERY_LIMIT
+_LEAST = 6
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Card:
     outline: str | None
     truth: str
     verdict: str | None
+
+
+def gallery_limit(categories: int) -> int:
+    """Return how many test images to show per category, so that the report stays below 10 MB."""
+    return min(GALLERY_LIMIT, max(_LEAST, REPORT_LIMIT // max(categories, 1)))
 
 
 def choose_items(

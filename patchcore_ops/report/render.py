@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from patchcore_ops.report import charts, tables
-from patchcore_ops.report.baselines import Baseline, baselines, by_category
-from patchcore_ops.report.columns import CHARTED, COLUMN_OF, COLUMNS
-from patchcore_ops.report.contents import BenchmarkReport, CategoryReport
-from patchcore_ops.report.gallery import GALLERY_LIMIT, Card, gallery_cards, label_counts
+from patchcore_ops.charts.curves import METRIC_CURVES, metric_curves
+from patchcore_ops.charts.histogram import score_histogram
+from patchcore_ops.report import tables
+from patchcore_ops.report.baselines import baselines
+from patchcore_ops.report.by_category import category_bars
+from patchcore_ops.report.columns import COLUMN_OF, COLUMNS
+from patchcore_ops.report.contents import BenchmarkReport, CategoryReport, Origin
+from patchcore_ops.report.gallery import Card, gallery_cards, gallery_limit, label_counts
 
 _PRO_LIMIT = 0.3
 
@@ -46,10 +48,11 @@ class Section:
     labels: Sequence[tuple[str, int]]
     images: int
     config: Sequence[tuple[str, str]]
+    origins: Sequence[Origin]
     provenance: Mapping[str, str]
 
 
-def render_report(report: BenchmarkReport, gallery_limit: int = GALLERY_LIMIT) -> str:
+def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
     """Render a report as one self-contained HTML document.
 
     Every text from `report` is escaped. Pictures are downscaled and embedded; the document loads
@@ -58,8 +61,9 @@ def render_report(report: BenchmarkReport, gallery_limit: int = GALLERY_LIMIT) -
     Parameters
     ----------
     report : BenchmarkReport
-    gallery_limit : int
-        Test images shown per category, at most. Each adds about 15 kB.
+    limit : int, optional
+        Test images shown per category, at most; by default see `gallery.gallery_limit`. Each adds
+        about 12 kB, and never more than 25 kB.
 
     Returns
     -------
@@ -67,6 +71,7 @@ def render_report(report: BenchmarkReport, gallery_limit: int = GALLERY_LIMIT) -
     """
     compared = baselines(report)
     anchors = _anchors(report.categories)
+    shown = gallery_limit(len(report.categories)) if limit is None else limit
     return (
         _environment()
         .get_template("report.html")
@@ -76,11 +81,10 @@ def render_report(report: BenchmarkReport, gallery_limit: int = GALLERY_LIMIT) -
             compared=compared,
             headlines=tables.headline_figures(report, compared),
             summary=tables.summary_table(report, compared, anchors),
-            bars=_bars(report, compared),
+            bars=_bars(report),
             has_published=any(baseline.key == "published" for baseline in compared),
             sections=[
-                _section(category, anchors[category.name], gallery_limit)
-                for category in report.categories
+                _section(category, anchors[category.name], shown) for category in report.categories
             ],
             columns=COLUMNS,
         )
@@ -89,7 +93,9 @@ def render_report(report: BenchmarkReport, gallery_limit: int = GALLERY_LIMIT) -
 
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("patchcore_ops.report", "."),
+        loader=ChoiceLoader(
+            [PackageLoader("patchcore_ops.report", "."), PackageLoader("patchcore_ops.charts", ".")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -109,42 +115,21 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _bars(report: BenchmarkReport, compared: Sequence[Baseline]) -> Sequence[Chart]:
-    current = by_category(report.summary)
-    charted = [COLUMN_OF[name] for name in CHARTED if name in current.columns]
-    values = {
-        column.name: {
-            str(category): float(value) for category, value in current[column.name].items()
-        }
-        for column in charted
-    }
-    published = {
-        column.name: {category: baseline.value(category, column.name) for category in current.index}
-        for column in charted
-        for baseline in compared
-        if baseline.key == "published"
-    }
-    everything = [*values.values(), *published.values()]
-    floor = charts.axis_floor([value for group in everything for value in group.values()])
+def _bars(report: BenchmarkReport) -> Sequence[Chart]:
+    bars = category_bars(report.summary, report.published)
     return [
         Chart(
-            column.full_title,
-            f"in percent; the axis begins at {100 * floor:g}",
-            charts.metric_bars(
-                f"{column.full_title} by category, in percent",
-                values[column.name],
-                published.get(column.name, {}),
-                floor,
-            ),
+            COLUMN_OF[metric].full_title,
+            f"in percent; the axis begins at {100 * bars.floor:g}",
+            drawing,
         )
-        for column in charted
-        if values[column.name]
+        for metric, drawing in bars.drawings.items()
     ]
 
 
-def _section(category: CategoryReport, anchor: str, gallery_limit: int) -> Section:
+def _section(category: CategoryReport, anchor: str, limit: int) -> Section:
     threshold = _metric(category, "instance_f1_threshold")
-    cards = gallery_cards(category.gallery, threshold, gallery_limit)
+    cards = gallery_cards(category.gallery, threshold, limit)
     return Section(
         name=category.name,
         anchor=anchor,
@@ -154,7 +139,7 @@ def _section(category: CategoryReport, anchor: str, gallery_limit: int) -> Secti
         histogram=Chart(
             "Image scores",
             "good images upwards, defective ones downwards",
-            charts.score_histogram(category.scores, threshold),
+            score_histogram(category.scores.score, category.scores.is_anomaly, threshold),
         ),
         curves=_curves(category),
         defects=tables.defect_table(category),
@@ -162,6 +147,7 @@ def _section(category: CategoryReport, anchor: str, gallery_limit: int) -> Secti
         labels=label_counts(cards),
         images=len(category.scores.score),
         config=list(tables.flatten(category.config)),
+        origins=category.origins,
         provenance=category.provenance,
     )
 
@@ -180,27 +166,15 @@ def _counts(metrics: Mapping[str, Any]) -> Sequence[str]:
     return [f"{metrics[key]} {text}" for key, text in named if key in metrics]
 
 
-def _is_drawable(curve: Mapping[str, Any] | None) -> bool:
-    if not curve or len(curve["x"]) == 0:
-        return False
-    return bool(np.isfinite(curve["x"]).all() and np.isfinite(curve["y"]).all())
-
-
 def _curves(category: CategoryReport) -> Sequence[Chart]:
-    curves = category.metrics.get("curves") or {}
     limit = float(category.config.get("metrics", {}).get("aupro_fpr_limit", _PRO_LIMIT))
-    described = (
-        ("roc", "Image ROC", "instance_auroc", "True-positive rate", None),
-        ("pixel_roc", "Pixel ROC", "full_pixel_auroc", "True-positive rate", None),
-        ("pro", "Per-region overlap", "aupro", "Mean overlap", limit),
-    )
+    drawings = metric_curves(category.metrics.get("curves"), limit)
     return [
         Chart(
-            title,
-            f"{COLUMN_OF[metric].title} {COLUMN_OF[metric].text(_metric(category, metric))}",
-            charts.curve_chart(title, curves[key], y_label, limit=shaded)
-            if _is_drawable(curves.get(key))
-            else None,
+            curve.title,
+            f"{COLUMN_OF[curve.metric].title} "
+            f"{COLUMN_OF[curve.metric].text(_metric(category, curve.metric))}",
+            drawings[curve.title],
         )
-        for key, title, metric, y_label, shaded in described
+        for curve in METRIC_CURVES
     ]

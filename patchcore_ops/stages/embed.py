@@ -17,7 +17,7 @@ from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS, TRAIN_EMBEDDINGS,
 
 @dataclass(frozen=True)
 class Grid:
-    """The shape of one member's embeddings: what `grid.json` holds.
+    """What `grid.json` holds: the shape of one member's embeddings, and their weights.
 
     Attributes
     ----------
@@ -26,6 +26,8 @@ class Grid:
     dimension : int
         Length of an embedding.
     train_images, test_images : int
+    weights_sha256 : str
+        Of the backbone as it was loaded, see `backbones.weights_hash`.
     """
 
     height: int
@@ -33,6 +35,7 @@ class Grid:
     dimension: int
     train_images: int
     test_images: int
+    weights_sha256: str = ""
 
     @property
     def patches(self) -> int:
@@ -88,8 +91,8 @@ def embed_images(
 
         networks = Networks(config, runtime)
         grids = [
-            Grid(height, width, networks.dimension, len(train), len(test))
-            for height, width in networks.grids
+            Grid(*shape, networks.dimension, len(train), len(test), weights)
+            for shape, weights in zip(networks.grids, networks.weights_sha256, strict=True)
         ]
         for paths, file in ((train, TRAIN_EMBEDDINGS), (test, TEST_EMBEDDINGS)):
             with ExitStack() as stack:

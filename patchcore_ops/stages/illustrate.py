@@ -1,8 +1,9 @@
-"""Pictures of a category's predictions, from the same arrays as the scores."""
+"""Pictures of a category: its train images, and predictions from the same arrays as the scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,86 @@ import pandas as pd
 from PIL import Image
 
 from patchcore_ops.arrays import ArrayFile
-from patchcore_ops.images import load_image, load_mask
-from patchcore_ops.pictures import Picture, prediction_strip, stack_strips
+from patchcore_ops.charts.svg import score_text
+from patchcore_ops.errors import DatasetError
+from patchcore_ops.images import load_image, load_mask, load_thumbnail
+from patchcore_ops.pictures import (
+    Picture,
+    captioned,
+    contact_sheet,
+    prediction_strip,
+    stack_strips,
+)
+from patchcore_ops.ranking import f1_max, rank
 from patchcore_ops.sections import ImageSize
 from patchcore_ops.stages.layout import ANOMALY_MAPS, SEGMENTATION_IMAGES, mask_files
 
 _SAMPLED_MAPS = 64
+_FILE_QUALITY = 90
+# Decoding is most of the cost of these pictures: about 25 ms for a PNG of 900 x 900 pixels.
+_DECODERS = 2
+_SHEET_IMAGES, _SHEET_COLUMNS, _SHEET_SIDE = 6, 3, 170
+
+
+def train_contact_sheet(manifest: pd.DataFrame, dataset_root: Path) -> Picture:
+    """Show train images from the first to the last, evenly spaced, uncropped.
+
+    A file that cannot be decoded shows as a grey square: the stage that needs it says so.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        With at least one train row.
+    dataset_root : Path
+        Where the manifest's paths begin.
+
+    Returns
+    -------
+    ndarray of uint8, shape [H, W, 3]
+    """
+    paths = manifest.loc[manifest["split"] == "train", "path"].tolist()
+    chosen = np.unique(np.linspace(0, len(paths) - 1, _SHEET_IMAGES).astype(int))
+
+    def tile(at: int) -> Picture:
+        try:
+            return load_thumbnail(dataset_root / paths[at], _SHEET_SIDE)
+        except DatasetError:
+            return np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 128, dtype=np.uint8)
+
+    with ThreadPoolExecutor(_DECODERS) as executor:
+        return contact_sheet(list(executor.map(tile, chosen)), _SHEET_COLUMNS, _SHEET_SIDE)
+
+
+def most_wrong(scores: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Find the images whose score lies farthest on the wrong side of the best threshold.
+
+    Where fewer are misjudged, the nearest misses follow.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per test image with `is_anomaly` and `score`.
+    count : int
+        How many rows to return at most.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `scores`, the worst first, with `error`: the distance beyond the threshold at the
+        best F1, negative on the right side. With one class only, the threshold is 0.
+    """
+    threshold = best_threshold(scores)
+    sign = np.where(scores["is_anomaly"], -1.0, 1.0)
+    error = sign * (scores["score"] - (0.0 if math.isnan(threshold) else threshold)) + 0.0
+    return scores.assign(error=error).sort_values("error", ascending=False).head(count)
+
+
+def best_threshold(scores: pd.DataFrame) -> float:
+    """Return the score from which an image counts as defective at the best F1, NaN if undefined."""
+    ranking = rank(
+        scores["score"].to_numpy(dtype=np.float64), scores["is_anomaly"].to_numpy(dtype=bool)
+    )
+    return f1_max(ranking)[1]
 
 
 class PredictionPictures:
@@ -70,9 +145,27 @@ class PredictionPictures:
             self.image(row), self.mask(row), self.anomaly_map(row), self.low, self.high
         )
 
-    def stacked(self, rows: Sequence[int], height: int = 160) -> Picture:
-        """Draw several test images below each other, each `height` pixels high."""
-        return stack_strips([self.strip(row) for row in rows], height)
+    def stacked(self, scores: pd.DataFrame) -> Picture:
+        """Draw several test images below each other.
+
+        Parameters
+        ----------
+        scores : DataFrame
+            Rows of the table of scores, whose index says which images; each strip's caption is its
+            `path` and `score`.
+
+        Returns
+        -------
+        ndarray of uint8, shape [rows * (imagesize + 26) - 4, 3 * imagesize + 8, 3]
+        """
+        with ThreadPoolExecutor(_DECODERS) as executor:
+            strips = list(executor.map(self.strip, scores.index))
+        return stack_strips(
+            [
+                captioned(strip, f"{short_name(path)}   {score_text(score)}")
+                for strip, path, score in zip(strips, scores["path"], scores["score"], strict=True)
+            ]
+        )
 
     def save_all(self, folder: Path) -> None:
         """Save the strip of every test image below `segmentation_images/<label>/`."""
@@ -80,3 +173,14 @@ class PredictionPictures:
             target = folder / SEGMENTATION_IMAGES / Path(path).parent.name
             target.mkdir(parents=True, exist_ok=True)
             Image.fromarray(self.strip(row)).save(target / f"{Path(path).stem}.png")
+
+
+def save_picture(picture: Picture, file: Path) -> None:
+    """Save a picture as a file, its kind by the suffix; the folder is made where there is none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(file, quality=_FILE_QUALITY)
+
+
+def short_name(path: str) -> str:
+    """Return the folder and the file of a path: the label and the image."""
+    return "/".join(Path(path).parts[-2:])

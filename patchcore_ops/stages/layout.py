@@ -20,9 +20,12 @@ INDEX = "index.faiss"
 SCORES = "scores.parquet"
 ANOMALY_MAPS = "anomaly_maps.npy"
 SEGMENTATION_IMAGES = "segmentation_images"
+PICTURES = "pictures"
 CATEGORY_METRICS = "metrics.json"
+COMPARED_SCORES = "compared_scores.parquet"
 METRICS_CSV = "metrics.csv"
 METRICS_PARQUET = "metrics.parquet"
+HISTORY = "history.parquet"
 REPORT = "index.html"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from patchcore_ops.backbones import load_backbone, normalisation_of
+from patchcore_ops.backbones import load_backbone, normalisation_of, weights_hash
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
@@ -21,6 +21,7 @@ from patchcore_ops.sections import CategoryConfig, RuntimeSection
 class _Network:
     """One backbone with the embedder, and a buffer for its result, of each member that uses it."""
 
+    weights_sha256: str
     mean: torch.Tensor
     std: torch.Tensor
     embedders: Mapping[int, PatchEmbedder]
@@ -41,6 +42,8 @@ class Networks:
     ----------
     grids : list of (int, int)
         Height and width of each member's patch grid.
+    weights_sha256 : list of str
+        Of each member's backbone as it was loaded, see `backbones.weights_hash`.
     dimension : int
         Length of an embedding.
 
@@ -61,12 +64,10 @@ class Networks:
             for (name, weights), members in positions.items()
         ]
         self.dimension = config.embedding.target_embed_dimension
-        embedders = {
-            member: embedder
-            for network in self._networks
-            for member, embedder in network.embedders.items()
-        }
-        self.grids = [embedders[member].grid for member in range(len(self._members))]
+        network_of = {member: network for network in self._networks for member in network.embedders}
+        members = range(len(self._members))
+        self.grids = [network_of[member].embedders[member].grid for member in members]
+        self.weights_sha256 = [network_of[member].weights_sha256 for member in members]
 
     def embed(self, images: npt.NDArray[np.uint8]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Embed a batch for every member.
@@ -108,6 +109,7 @@ class Networks:
         batch_size: int,
     ) -> _Network:
         backbone = load_backbone(name, weights)
+        sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
         fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
@@ -125,4 +127,4 @@ class Networks:
             for member in members
         }
         buffers = {member: embedder.buffer(batch_size) for member, embedder in embedders.items()}
-        return _Network(mean, std, embedders, buffers)
+        return _Network(sha256, mean, std, embedders, buffers)

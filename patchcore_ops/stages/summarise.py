@@ -11,13 +11,36 @@ from typing import Any
 import pandas as pd
 
 from patchcore_ops.pictures import overlay_heat
-from patchcore_ops.report.contents import CategoryReport, GalleryItem, ImageScores
-from patchcore_ops.report.gallery import choose_items
+from patchcore_ops.report.contents import CategoryReport, GalleryItem, ImageScores, Origin
+from patchcore_ops.report.gallery import GALLERY_LIMIT, choose_items
 from patchcore_ops.sections import CategoryConfig
-from patchcore_ops.stages.illustrate import PredictionPictures
+from patchcore_ops.stages.illustrate import PredictionPictures, short_name
 from patchcore_ops.stages.layout import SCORES
 
-_PACKAGES = ("dagster", "torch", "torchvision", "timm", "faiss-cpu", "faiss-gpu", "numpy", "scipy")
+_PACKAGES = (
+    "patchcore-assets",
+    "dagster",
+    "torch",
+    "torchvision",
+    "timm",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pillow",
+)
+_DATA_VERSION = ".data_version"
+_RUN_ID = ".run_id"
+# The computed assets of a category, in the order of the data.
+ASSETS = (
+    "image_manifest",
+    "raw_embeddings",
+    "memory_bank",
+    "faiss_index",
+    "test_predictions",
+    "category_metrics",
+)
 
 
 def category_report(
@@ -27,7 +50,8 @@ def category_report(
     predictions: Path,
     metrics: Mapping[str, Any],
     config: CategoryConfig,
-    provenance: Mapping[str, str],
+    lineage: Mapping[str, str],
+    shown_images: int = GALLERY_LIMIT,
 ) -> CategoryReport:
     """Gather what the report shows of one category.
 
@@ -44,8 +68,10 @@ def category_report(
         What the stage `evaluate` found.
     config : CategoryConfig
         The category's resolved sections.
-    provenance : mapping of str to str
-        Data versions and the like.
+    lineage : mapping of str to str
+        What the results were made from: `<asset>.data_version`, `<asset>.run_id` and the like.
+    shown_images : int
+        Test images in the gallery, at most.
     """
     scores = pd.read_parquet(predictions / SCORES)
     pictures = PredictionPictures(images, dataset_root, predictions, config.dataset)
@@ -56,9 +82,16 @@ def category_report(
         scores=ImageScores(
             labels, scores["is_anomaly"].to_numpy(dtype=bool), scores["score"].to_numpy()
         ),
-        gallery=_gallery(scores, pictures, choose_items(labels, scores["score"].to_numpy())),
+        gallery=_gallery(
+            scores, pictures, choose_items(labels, scores["score"].to_numpy(), shown_images)
+        ),
         config=config.model_dump(mode="json"),
-        provenance=provenance,
+        origins=_origins(lineage),
+        provenance={
+            key: value
+            for key, value in lineage.items()
+            if not key.endswith((_DATA_VERSION, _RUN_ID))
+        },
     )
 
 
@@ -73,12 +106,22 @@ def environment() -> dict[str, str]:
     return {**versions, "python": platform.python_version(), "platform": platform.platform()}
 
 
+def _origins(lineage: Mapping[str, str]) -> list[Origin]:
+    """Order what results were made from: computed assets in the order of the data, then inputs."""
+    names = [key.removesuffix(_DATA_VERSION) for key in lineage if key.endswith(_DATA_VERSION)]
+    first = {name: at for at, name in enumerate(ASSETS)}
+    return [
+        Origin(name, lineage[name + _DATA_VERSION], lineage.get(name + _RUN_ID, ""))
+        for name in sorted(names, key=lambda name: (first.get(name, len(first)), name))
+    ]
+
+
 def _gallery(
     scores: pd.DataFrame, pictures: PredictionPictures, rows: Sequence[int]
 ) -> list[GalleryItem]:
     return [
         GalleryItem(
-            name="/".join(Path(str(scores.loc[row, "path"])).parts[-2:]),
+            name=short_name(str(scores.loc[row, "path"])),
             label=str(scores.loc[row, "label"]),
             is_anomaly=bool(scores.loc[row, "is_anomaly"]),
             score=float(scores["score"].iloc[row]),

@@ -84,9 +84,14 @@ def execute(
     )
 
 
-def complete(config: Path, *assets: str, partition: str | None = CATEGORY) -> Path:
+def complete(
+    config: Path,
+    *assets: str,
+    partition: str | None = CATEGORY,
+    instance: dg.DagsterInstance | None = None,
+) -> Path:
     """Materialise assets, expect success, and return the folder of the artefacts."""
-    result = execute(config, *assets, partition=partition)
+    result = execute(config, *assets, partition=partition, instance=instance)
     assert result.success, failures(result)
     return Path(load_config(config).storage_root)
 

@@ -11,6 +11,7 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Configure, versions
 
 from patchcore_assets.command import main
+from patchcore_assets.waves import WAVE, WAVE_RUNS
 from patchcore_ops.demo.tiny import build_tiny_dataset
 
 
@@ -57,6 +58,29 @@ def test_all_categories_then_the_table(
             assert made == {CATEGORY, OTHER}, asset
         for asset in OVER_ALL:
             assert instance.get_latest_materialization_event(dg.AssetKey(asset)), asset
+
+
+@pytest.mark.usefixtures("pip_weights")
+def test_each_call_is_a_wave_of_its_own(configure: Configure, home: Path, tmp_path: Path) -> None:
+    config = configure()
+    assert main(["--config", str(config)]) == 0
+    assert main(["--config", str(configure(coreset={"percentage": 0.5}))]) == 0
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        runs = instance.get_runs(ascending=True)
+    waves = [run.tags[WAVE] for run in runs]
+    assert len(waves) == 6
+    first, second = waves[0], waves[3]
+    assert waves == [first] * 3 + [second] * 3
+    assert first < second
+    assert not any(WAVE_RUNS in run.tags for run in runs), "the sensor leaves them alone"
+    metrics = tmp_path / "storage" / "metrics"
+    history = pd.read_parquet(metrics / "history.parquet")
+    assert list(history["wave"]) == [first, first, second, second]
+    assert list(history["category"]) == [CATEGORY, OTHER] * 2
+    table = pd.read_parquet(metrics / "metrics.parquet")
+    latest = history.loc[history["wave"] == second, table.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(latest, table.iloc[:2])
+    assert list(history["run_id"]) == [runs[2].run_id] * 2 + [runs[5].run_id] * 2
 
 
 @pytest.mark.usefixtures("pip_weights")
@@ -111,6 +135,7 @@ def test_only_the_named_categories_are_run(
     ("sections", "arguments", "sentence"),
     [
         ({"coreset": {"percentage": 7}}, [], "coreset.percentage: "),
+        ({"schedule": {"cron": "weekly"}}, [], "schedule.cron: "),
         ({}, ["zipper"], "'zipper' is not one of the configured categories"),
     ],
 )

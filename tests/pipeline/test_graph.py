@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import warnings
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from PIL import Image
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
@@ -26,7 +23,6 @@ from pipeline_kit import (
 )
 
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
-from patchcore_assets.presentation import MAX_PICTURE_BYTES
 from patchcore_ops.config import MVTEC_CATEGORIES, load_config
 
 # The architecture's picture, and the manifest for whoever looks up images and masks in it.
@@ -216,19 +212,3 @@ def test_tables_have_rows(finished_metadata: dict[str, Metadata]) -> None:
     scores = [row["score"] for row in rows["test_predictions"]]
     assert scores == sorted(scores, reverse=True)
     assert sum(row["images"] for row in rows["image_manifest"]) == TRAIN_IMAGES + TEST_IMAGES
-
-
-def test_predictions_show_an_inline_picture_of_limited_size(
-    finished_metadata: dict[str, Metadata],
-) -> None:
-    shown = finished_metadata["test_predictions"]["pictures"]
-    assert isinstance(shown, dg.MarkdownMetadataValue)
-    head, _, data = shown.value.partition("](data:image/jpeg;base64,")
-    assert head.startswith("![")
-    assert data.endswith(")")
-    picture = base64.b64decode(data[:-1], validate=True)
-    assert len(picture) <= MAX_PICTURE_BYTES
-    image = Image.open(io.BytesIO(picture))
-    image.load()
-    assert image.format == "JPEG"
-    assert image.width > 2 * image.height / 4, "strips of three pictures, four below each other"

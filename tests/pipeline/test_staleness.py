@@ -4,95 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.data_version import StaleStatus
-from dagster._utils.test.data_versions import get_stale_status_resolver
-from pipeline_kit import (
-    BY_CATEGORY,
-    CATEGORY,
-    MEMBER,
-    OTHER,
-    contents,
-    execute,
-    failures,
-    write_config,
-)
-
-from patchcore_assets.graph import define
-from patchcore_ops.config import load_config
-from patchcore_ops.demo.tiny import build_tiny_dataset
-
-INPUTS = (
-    "images",
-    "embedding_config",
-    "coreset_config",
-    "index_config",
-    "scoring_config",
-    "metrics_config",
-)
-
-
-class Benched:
-    """A benchmark whose two categories are made, and whose inputs can be observed again."""
-
-    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
-        self.dataset = folder / "dataset"
-        self.instance = instance
-        self._file = folder / "benchmark.yaml"
-        build_tiny_dataset(self.dataset, categories=(CATEGORY, OTHER), train=4, test_good=2)
-        self.configure()
-        self.observe()
-        self.make(*BY_CATEGORY, category=CATEGORY)
-        self.make(*BY_CATEGORY, category=OTHER)
-
-    def make(self, *assets: str, category: str = OTHER) -> None:
-        """Materialise assets of a category."""
-        result = execute(self._file, *assets, partition=category, instance=self.instance)
-        assert result.success, failures(result)
-
-    def configure(self, **sections: Any) -> None:
-        """Write the configuration anew."""
-        write_config(self._file, self.dataset, **sections)
-
-    def observe(self) -> None:
-        """Observe every input, as the UI's button does."""
-        result = execute(self._file, *INPUTS, partition=None, instance=self.instance)
-        assert result.success, failures(result)
-
-    def versions(self, asset: str) -> dict[str, str]:
-        """Return the observed version of an input for each category."""
-        found = {}
-        for category in (CATEGORY, OTHER):
-            [record] = self.instance.fetch_observations(
-                dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[category]),
-                limit=1,
-            ).records
-            assert record.asset_observation is not None
-            found[category] = record.asset_observation.tags["dagster/data_version"]
-        return found
-
-    def stale(self) -> dict[str, set[str]]:
-        """Return the categories in which each asset is stale."""
-        assets = list(define(load_config(self._file)).assets or ())
-        resolver = get_stale_status_resolver(self.instance, assets)  # type: ignore[arg-type]
-        found: dict[str, set[str]] = {}
-        for asset in BY_CATEGORY:
-            for category in (CATEGORY, OTHER):
-                status = resolver.get_status(dg.AssetKey(asset), category)
-                assert status is not StaleStatus.MISSING
-                if status is StaleStatus.STALE:
-                    found.setdefault(asset, set()).add(category)
-        return found
+from pipeline_kit import BY_CATEGORY, CATEGORY, MEMBER, OTHER, contents, execute, failures
+from staleness_kit import INPUTS, Benched
 
 
 @pytest.fixture(scope="module")
 def shared(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Benched]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Benched(tmp_path_factory.mktemp("staleness"), instance)
+        benched = Benched(tmp_path_factory.mktemp("staleness"), instance)
+        benched.observe()
+        benched.make(*BY_CATEGORY, category=CATEGORY)
+        benched.make(*BY_CATEGORY, category=OTHER)
+        yield benched
 
 
 @pytest.fixture
@@ -175,6 +102,47 @@ def test_a_changed_image_makes_its_own_category_stale(benched: Benched) -> None:
     image.unlink()
     benched.observe()
     assert benched.stale() == {"image_manifest": {CATEGORY}}
+
+
+def test_making_everything_again_changes_no_version(benched: Benched) -> None:
+    before = {asset: benched.tags(asset)["dagster/data_version"] for asset in BY_CATEGORY}
+    observations = benched.observations()
+    benched.make(*BY_CATEGORY)
+    after = {asset: benched.tags(asset)["dagster/data_version"] for asset in BY_CATEGORY}
+    assert after == before
+    assert benched.stale() == {}
+    assert benched.observations() == observations, "versions that are known are not reported again"
+
+
+def test_the_table_made_again_keeps_its_version(benched: Benched) -> None:
+    found = set()
+    for _ in range(2):
+        result = execute(benched.file, "metrics", partition=None, instance=benched.instance)
+        assert result.success, failures(result)
+        event = benched.instance.get_latest_materialization_event(dg.AssetKey("metrics"))
+        assert event is not None
+        assert event.asset_materialization is not None
+        found.add((event.asset_materialization.tags or {})["dagster/data_version"])
+    assert len(found) == 1
+
+
+def test_a_part_made_again_leaves_what_follows_fresh(benched: Benched) -> None:
+    benched.make("memory_bank")
+    assert benched.stale() == {}
+
+
+def test_a_changed_mask_is_a_change_of_the_images(benched: Benched) -> None:
+    mask = next((benched.dataset / OTHER / "ground_truth").rglob("*.png"))
+    other = next(
+        file
+        for file in sorted((benched.dataset / OTHER / "ground_truth").rglob("*.png"))
+        if file.read_bytes() != mask.read_bytes()
+    )
+    mask.write_bytes(other.read_bytes())
+    benched.observe()
+    assert benched.stale() == {"image_manifest": {OTHER}}
+    benched.make("image_manifest")
+    assert "category_metrics" in benched.stale()
 
 
 def test_observing_warns_of_nothing(benched: Benched) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 Numbers = npt.NDArray[np.float64]
+MINUS = "−"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(step * at, 12) for at in range(first, last + 1)]
+
+
+def score_text(score: float) -> str:
+    """Format a score with four significant digits or more, so that scores of a kind align."""
+    text = f"{score:.0f}" if 1e4 <= abs(score) < 1e7 else f"{score:#.4g}".removesuffix(".")
+    return text.replace("-", MINUS)
 
 
 def _points(x: Numbers, y: Numbers) -> str:

@@ -1,0 +1,203 @@
+"""When assets are rebuilt without anybody asking: the automation conditions and their sensor.
+
+The conditions look at what is, not at what has happened since the last look: a partition is due
+when Dagster calls it stale or missing. So nothing is lost while the sensor is off or a run is at
+work, a version that changes and changes back costs nothing, and a parent that was made again with
+an equal data version asks for nothing. Dagster's own conditions on changes (`data_version_changed`
+with `since_last_handled`) lose an input that changes in the same tick in which its asset is done.
+
+A category is rebuilt in two runs at most. `image_manifest` has a run of its own, because a changed
+folder often gives an equal manifest, and then nothing else must run, least of all the network. From
+`raw_embeddings` on, what follows rides along in the same run: other embeddings give other picks,
+another index, other scores. One run that loads torch once is worth more there than the seconds of
+search that would be spared where a new setting happens to pick the same rows.
+
+What has failed, or was cancelled, is tried again when one of its inputs has another version, or
+when somebody runs it by hand: every attempt is in the event log, and an attempt with these inputs
+is not repeated.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.definitions.events import AssetKeyPartitionKey as Target
+
+from patchcore_assets.staleness import Present
+
+if TYPE_CHECKING:
+    from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+
+AUTOMATION_SENSOR = "rebuild_what_changed"
+
+Context = dg.AutomationContext[dg.AssetKey]
+Holds = Callable[[Present, Target, Context], bool]
+
+
+class Fact(dg.AutomationCondition[dg.AssetKey]):
+    """A condition that is judged target by target, over what the event log says.
+
+    Parameters
+    ----------
+    name : str
+        How the UI names it where it explains what was requested and what was not.
+    holds : callable
+        Tells whether it is true of a target.
+    """
+
+    def __init__(self, name: str, holds: Holds) -> None:
+        self._name = name
+        self._holds = holds
+
+    @property
+    def name(self) -> str:
+        """The name in the UI."""
+        return self._name
+
+    def evaluate(self, context: Context) -> dg.AutomationResult[dg.AssetKey]:
+        """Keep the candidates of which it is true."""
+        present = _present(context.asset_graph_view)
+        candidates = context.candidate_subset.expensively_compute_asset_partitions()
+        subset = context.asset_graph_view.get_asset_subset_from_asset_partitions(
+            context.key, {target for target in candidates if self._holds(present, target, context)}
+        )
+        return dg.AutomationResult(context, subset)
+
+
+@lru_cache(maxsize=1)
+def _present(view: AssetGraphView) -> Present:
+    """Share what is found among all conditions of one evaluation."""
+    return Present(view)
+
+
+def condition_of_category(companions: Collection[dg.AssetKey]) -> dg.AutomationCondition[Any]:
+    """Say when an asset that is partitioned by category is rebuilt.
+
+    Parameters
+    ----------
+    companions : collection of AssetKey
+        Assets that may be made in the same run.
+    """
+
+    def inputs_ready(present: Present, target: Target, context: Context) -> bool:
+        return all(
+            _rides_along(parent, companions, context)
+            or (present.is_fresh(parent) and not present.is_refused(parent))
+            for parent in present.parents(target)
+        )
+
+    def category_at_work(present: Present, target: Target, _: Context) -> bool:
+        return target.partition_key in present.busy_categories
+
+    return (
+        (_due() | _parent_requested(companions))
+        & Fact("inputs_ready", inputs_ready)
+        & ~Fact("category_at_work", category_at_work)
+        & ~dg.AutomationCondition.in_progress()
+        & ~_earlier_run_first(companions)
+    ).with_label("rebuild_when_stale")
+
+
+def condition_of_summary(companions: Collection[dg.AssetKey]) -> dg.AutomationCondition[Any]:
+    """Say when an asset over all categories is rebuilt: once, after the last of them.
+
+    Categories that have failed do not hold it up. What a scheduled wave has made is left to the
+    summary of that wave.
+
+    Parameters
+    ----------
+    companions : collection of AssetKey
+        Assets that are made in the same run.
+    """
+
+    def any_input(present: Present, target: Target, context: Context) -> bool:
+        return any(
+            present.exists(parent) or _rides_along(parent, companions, context)
+            for parent in present.parents(target)
+        )
+
+    return (
+        (
+            (_due() & ~Fact("left_to_its_wave", lambda now, one, _: now.is_left_to_its_wave(one)))
+            | _parent_requested(companions)
+        )
+        & Fact("any_input", any_input)
+        & ~Fact("any_category_at_work", lambda present, *_: bool(present.busy_categories))
+        & ~dg.AutomationCondition.in_progress()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~_earlier_run_first(companions)
+    ).with_label("rebuild_after_the_last_category")
+
+
+def automation_sensor(
+    assets: Sequence[dg.AssetsDefinition], seconds_between_ticks: int
+) -> dg.AutomationConditionSensorDefinition:
+    """Define the sensor that requests what is due; it is off until somebody turns it on.
+
+    Parameters
+    ----------
+    assets : sequence of AssetsDefinition
+        All computed assets.
+    seconds_between_ticks : int
+    """
+    with warnings.catch_warnings():
+        # Conditions of one's own are judged in the code location, which Dagster calls beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.AutomationConditionSensorDefinition(
+            AUTOMATION_SENSOR,
+            target=dg.AssetSelection.assets(*assets),
+            minimum_interval_seconds=seconds_between_ticks,
+            default_status=dg.DefaultSensorStatus.STOPPED,
+            description=(
+                "Rebuilds what is stale or missing, in each category in order, and then the table "
+                "and the report once. Turn on watch_inputs too, which sees what has changed."
+            ),
+            emit_backfills=False,
+            use_user_code_server=True,
+        )
+
+
+def _due() -> Fact:
+    return Fact(
+        "out_of_date_and_not_tried",
+        lambda present, target, _: not present.is_fresh(target) and not present.is_tried(target),
+    )
+
+
+def _parent_requested(companions: Collection[dg.AssetKey]) -> Fact:
+    return Fact(
+        "parent_requested",
+        lambda present, target, context: any(
+            _rides_along(parent, companions, context) for parent in present.parents(target)
+        ),
+    )
+
+
+def _earlier_run_first(companions: Collection[dg.AssetKey]) -> Fact:
+    """Something further up has a run of its own first; whether it matters is not known before."""
+    return Fact(
+        "earlier_run_first",
+        lambda _, target, context: any(
+            _is_requested(Target(key, target.partition_key), context)
+            for key in context.asset_graph.get_ancestor_asset_keys(target.asset_key)
+            if key not in companions
+        ),
+    )
+
+
+def _rides_along(parent: Target, companions: Collection[dg.AssetKey], context: Context) -> bool:
+    return parent.asset_key in companions and _is_requested(parent, context)
+
+
+def _is_requested(target: Target, context: Context) -> bool:
+    """Tell whether this evaluation requests a target, or with None any category of its asset."""
+    requested = context.request_subsets_by_key.get(target.asset_key)
+    if requested is None or requested.is_empty:
+        return False
+    if target.partition_key is None:
+        return True
+    return target.partition_key in requested.expensively_compute_partition_keys()

@@ -1,0 +1,48 @@
+"""The inputs as observable source assets: the UI's button `Observe` reports all versions anew."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from patchcore_assets.benchmark import Benchmark, plain_failures
+from patchcore_assets.inputs import INPUTS, ObservedInput
+from patchcore_assets.recording import file_hashes
+
+GROUP = "inputs"
+
+
+def observed_inputs(partitions: dg.PartitionsDefinition[str]) -> list[dg.SourceAsset]:
+    """Declare every input as an observable source asset, partitioned by category."""
+    with _beta_is_known():
+        return [_observable(observed, partitions) for observed in INPUTS]
+
+
+@contextmanager
+def _beta_is_known() -> Iterator[None]:
+    """Silence the one warning that observable source assets are in beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
+
+
+def _observable(
+    observed: ObservedInput, partitions: dg.PartitionsDefinition[str]
+) -> dg.SourceAsset:
+    def observe(context: dg.OpExecutionContext, benchmark: Benchmark) -> dg.DataVersionsByPartition:
+        with plain_failures(), _beta_is_known():
+            config = benchmark.config()
+            versions = {}
+            for category in config.categories:
+                with file_hashes(context.instance, config, category) as hash_of:
+                    versions[category] = observed.version_of(config, category, hash_of)
+            return dg.DataVersionsByPartition(versions)
+
+    return dg.observable_source_asset(
+        key=observed.key,
+        description=observed.description,
+        group_name=GROUP,
+        partitions_def=partitions,
+        tags={"dagster/kind/" + observed.kind: ""},
+    )(observe)

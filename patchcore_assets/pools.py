@@ -1,0 +1,85 @@
+"""Concurrency pools and devices: what runs must not do at the same time on one machine.
+
+`dagster.yaml` gives every pool one place; `dagster instance concurrency set cpu_heavy 4` gives a
+pool more. The steps of a run share one process, so Dagster counts whole runs: the run queue starts
+a run when there is a place in every pool that its steps name. A run that is started by
+`dagster asset materialize` has no queue and is not held back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from patchcore_ops.sections import RuntimeSection
+
+GPU = "gpu"
+CPU_HEAVY = "cpu_heavy"
+DEVICE_TAG = "patchcore/device"
+
+# Asking torch would take seconds whenever definitions are loaded. NVIDIA's driver shows itself by
+# one of these: natively, in a container, or in WSL.
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
+
+_ON_THE_DEVICE = frozenset({"raw_embeddings", "memory_bank"})
+_SEARCH = frozenset({"test_predictions"})
+_ON_THE_CPU = frozenset({"faiss_index", "category_metrics"})
+
+
+def expects_gpu(device: str) -> bool:
+    """Tell whether `runtime.device` means a GPU here; `auto` does where there is a driver."""
+    if device == "auto":
+        return any(Path(file).exists() for file in _DRIVER_FILES)
+    return device != "cpu"
+
+
+def pool_of(asset: str, runtime: RuntimeSection) -> str | None:
+    """Return the pool of an asset's step, None for those that take little of the machine."""
+    if asset in _ON_THE_DEVICE:
+        return GPU if expects_gpu(runtime.device) else CPU_HEAVY
+    if asset in _SEARCH:
+        return GPU if runtime.faiss_on_gpu else CPU_HEAVY
+    return CPU_HEAVY if asset in _ON_THE_CPU else None
+
+
+def device_tag(asset: str, runtime: RuntimeSection) -> dict[str, str]:
+    """Return the run tag that names the device a step really computes on, if it computes on one.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If the configured device is not there.
+    """
+    if asset not in _ON_THE_DEVICE:
+        return {}
+    from patchcore_ops.devices import resolve_device
+
+    return {DEVICE_TAG: str(resolve_device(runtime.device))}
+
+
+def with_pool(asset: dg.AssetsDefinition, runtime: RuntimeSection) -> dg.AssetsDefinition:
+    """Put an asset's step into its pool.
+
+    `dg.asset` takes a pool when the module is imported, which is before there is a configuration
+    that says where the step computes.
+    """
+    op = asset.op
+    pool = pool_of(asset.key.to_user_string(), runtime)
+    if pool is None:
+        return asset
+    pooled = dg.OpDefinition(
+        compute_fn=op.compute_fn,
+        name=op.name,
+        ins={one.name: dg.In.from_definition(one) for one in op.input_defs},
+        outs={one.name: dg.Out.from_definition(one) for one in op.output_defs},
+        description=op.description,
+        config_schema=op.config_schema,
+        required_resource_keys=set(op.required_resource_keys),
+        tags=op.tags,
+        retry_policy=op.retry_policy,
+        pool=pool,
+    )
+    return dg.AssetsDefinition.dagster_internal_init(
+        **{**asset.get_attributes_dict(), "node_def": pooled}
+    )

@@ -1,0 +1,168 @@
+"""Waves: a wave is one pass of the benchmark over all categories.
+
+Its runs carry the same tag, so that they are found together in the run list, and so that the
+history of the table has one block for each wave. The schedule starts a wave of queued runs, and the
+sensor makes the table and the report when the last of them has finished, however it finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+
+from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.errors import ConfigError
+
+BENCHMARK_JOB = "benchmark_job"
+SUMMARY_JOB = "summary_job"
+REBENCHMARK_SCHEDULE = "rebenchmark_schedule"
+SUMMARY_SENSOR = "summarise_waves"
+
+WAVE = "patchcore/wave"
+# How many runs a wave has. Only waves that say so get their summary from the sensor: whoever starts
+# the runs of a wave one after the other makes the summary too.
+WAVE_RUNS = "patchcore/wave_runs"
+_PARTITION = "dagster/partition"
+
+
+def wave_name(moment: datetime) -> str:
+    """Name a wave by when it was due or started: UTC, to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Return the wave that a run belongs to; a run of no wave is one by itself."""
+    if WAVE in run.tags:
+        return run.tags[WAVE]
+    record = instance.get_run_record_by_id(run.run_id)
+    started = record.start_time if record is not None else None
+    return wave_name(datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC))
+
+
+def waits_for_its_summary(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Tell whether a run belongs to a wave for which the summary has not been started."""
+    run = instance.get_run_by_id(run_id)
+    wave = None if run is None else run.tags.get(WAVE)
+    return wave is not None and not _has_summary(instance, wave)
+
+
+def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
+    """Define the schedule that benchmarks every category anew; it is off until turned on.
+
+    Raises
+    ------
+    ConfigError
+        If `schedule.cron` is no cron expression.
+    """
+    categories = config.categories
+    try:
+
+        @dg.schedule(
+            name=REBENCHMARK_SCHEDULE,
+            job_name=BENCHMARK_JOB,
+            cron_schedule=config.schedule.cron,
+            execution_timezone=config.schedule.timezone,
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+            description="Benchmarks every category anew, as one wave; the summary follows.",
+        )
+        def rebenchmark(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+            return _requests_of_wave(categories, wave_name(context.scheduled_execution_time))
+
+        return rebenchmark
+    except dg.DagsterInvalidDefinitionError:
+        raise ConfigError(
+            f"{config.path}: schedule.cron: must be a cron expression of five fields (minute, "
+            f"hour, day, month, weekday) such as '0 3 * * 0' (got {config.schedule.cron!r})"
+        ) from None
+
+
+def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunRequest]:
+    return [
+        dg.RunRequest(
+            run_key=f"{wave} {category}",
+            partition_key=category,
+            tags={WAVE: wave, WAVE_RUNS: str(len(categories))},
+        )
+        for category in categories
+    ]
+
+
+def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
+    """Define the sensor that makes the table and the report after the last run of a wave.
+
+    It is on by default: without waves there is nothing for it to do. Its cursor is the time up to
+    which all waves are settled, so a tick reads few runs; a wave gets one summary even if the
+    cursor is lost.
+    """
+
+    @dg.sensor(
+        name=SUMMARY_SENSOR,
+        job_name=SUMMARY_JOB,
+        minimum_interval_seconds=seconds_between_ticks,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes the table and the report when the last run of a wave has finished.",
+    )
+    def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        recent = _benchmark_runs(context.instance, since=context.cursor)
+        first_run: dict[str, dg.RunRecord] = {}
+        for record in recent:
+            if record.dagster_run.tags.keys() >= {WAVE, WAVE_RUNS}:
+                first_run.setdefault(record.dagster_run.tags[WAVE], record)
+        requests, notes, still_open = [], [], []
+        for wave, first in first_run.items():
+            if _has_summary(context.instance, wave):
+                continue
+            runs = _benchmark_runs(context.instance, wave=wave)
+            if not _is_over(runs):
+                still_open.append(_created(first))
+            elif any(run.dagster_run.status is dg.DagsterRunStatus.SUCCESS for run in runs):
+                requests.append(dg.RunRequest(run_key=f"summary of {wave}", tags={WAVE: wave}))
+            else:
+                notes.append(f"no run of wave {wave} succeeded, so it has no summary")
+        for note in notes:
+            context.log.warning(note)
+        settled = [
+            created
+            for created in map(_created, recent)
+            if not still_open or created < min(still_open)
+        ]
+        waiting = "a wave is at work" if still_open else "no wave is at work"
+        return dg.SensorResult(
+            run_requests=requests,
+            cursor=max(settled).isoformat() if settled else context.cursor,
+            skip_reason=None if requests else "; ".join(notes) or waiting,
+        )
+
+    return summarise_waves
+
+
+def _benchmark_runs(
+    instance: dg.DagsterInstance, since: str | None = None, wave: str | None = None
+) -> list[dg.RunRecord]:
+    """Return the runs of the benchmark, created after a time or of one wave; the oldest first."""
+    wanted = dg.RunsFilter(
+        job_name=BENCHMARK_JOB,
+        created_after=None if since is None else datetime.fromisoformat(since),
+        tags={} if wave is None else {WAVE: wave},
+    )
+    return list(instance.get_run_records(wanted, ascending=True))
+
+
+def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
+    """Tell whether all runs of a wave have been started and have finished."""
+    categories = {record.dagster_run.tags.get(_PARTITION) for record in runs}
+    expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
+    finished = all(record.dagster_run.status in FINISHED_STATUSES for record in runs)
+    return finished and len(categories) >= expected
+
+
+def _has_summary(instance: dg.DagsterInstance, wave: str) -> bool:
+    summaries = dg.RunsFilter(job_name=SUMMARY_JOB, tags={WAVE: wave})
+    return instance.get_runs_count(summaries) > 0
+
+
+def _created(record: dg.RunRecord) -> datetime:
+    return record.create_timestamp

@@ -1,0 +1,181 @@
+"""Checks of a category's images, before anything is computed from them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
+from patchcore_ops.manifest import CategoryScan
+from patchcore_ops.sections import ChecksSection
+
+
+def train_and_test_differ(images: pd.DataFrame) -> Finding:
+    """Check that no image is in both train and test, by content.
+
+    Parameters
+    ----------
+    images : DataFrame
+        The manifest.
+    """
+    is_train = images["split"] == "train"
+    train = images.loc[is_train].drop_duplicates("fingerprint")
+    test = images.loc[~is_train]
+    shared = test.merge(train, on="fingerprint", suffixes=("_in_test", "_in_train"))
+    pairs = shared[["path_in_test", "path_in_train"]]
+    if pairs.empty:
+        return Finding(
+            True,
+            f"None of the {counted(len(test), 'test image')} is a train image too.",
+            facts={"shared_images": 0},
+        )
+    names = pairs["path_in_test"].tolist()
+    return Finding(
+        False,
+        f"{counted(len(pairs), 'test image is', 'test images are')} among the train images too "
+        f"({such_as(names)}): scores of images that were learnt mean nothing; remove them from "
+        "train or from test.",
+        facts={"shared_images": len(pairs), "pairs": pairs.head(NAMED_FILES)},
+    )
+
+
+def train_images_differ(images: pd.DataFrame) -> Finding:
+    """Check that no image is twice among the train images, by content."""
+    train = images[images["split"] == "train"]
+    first = train.groupby("fingerprint")["path"].transform("first")
+    copies = train.assign(same_as=first)[train.duplicated("fingerprint")][["path", "same_as"]]
+    return Finding(
+        copies.empty,
+        f"The {counted(len(train), 'train image')} differ from each other."
+        if copies.empty
+        else f"{counted(len(copies), 'train image repeats', 'train images repeat')} another one "
+        f"({such_as(copies['path'].tolist())}): copies cost time and teach nothing; remove them.",
+        is_error=False,
+        facts={"copies": len(copies)} | ({} if copies.empty else {"files": copies[:NAMED_FILES]}),
+    )
+
+
+def masks_match_images(scan: CategoryScan) -> Finding:
+    """Check that every mask is as large as its image; others are not used as ground truth."""
+    used = int(scan.images["mask_path"].notna().sum())
+    wrong = pd.DataFrame(scan.misfits, columns=["mask", "mask_size", "image_size"])
+    if wrong.empty:
+        return Finding(
+            True,
+            f"The {counted(used, 'mask has', 'masks have')} the size of their images."
+            if used
+            else "There are no masks.",
+            facts={"masks": used, "misfits": 0},
+        )
+    first = scan.misfits[0]
+    return Finding(
+        False,
+        f"{counted(len(wrong), 'mask has', 'masks have')} another size than the image, "
+        f"{such_as([first.mask])} ({first.mask_size} pixels instead of {first.image_size}): which "
+        "pixels it marks is unknown; replace it, or remove it to do without.",
+        facts={"masks": used, "misfits": len(wrong), "files": wrong.head(NAMED_FILES)},
+    )
+
+
+def defects_have_masks(scan: CategoryScan) -> Finding:
+    """Check that every defective image has a mask, where the category has ground truth at all."""
+    test = scan.images[scan.images["split"] == "test"]
+    defective = test[test["is_anomaly"]]
+    without = defective.loc[defective["mask_path"].isna(), "path"].tolist()
+    facts = {"defective_images": len(defective), "without_mask": len(without)}
+    if not scan.has_ground_truth:
+        return Finding(
+            True, "The category has no ground truth, hence no pixel metrics.", False, facts
+        )
+    if not without:
+        return Finding(
+            True,
+            f"Each of the {counted(len(defective), 'defective image')} has a mask.",
+            is_error=False,
+            facts=facts,
+        )
+    return Finding(
+        False,
+        f"{counted(len(without), 'defective image has', 'defective images have')} no mask "
+        f"({such_as(without)}) and will not count in pixel metrics; add what is missing to "
+        "ground_truth, as <defect>/<image>_mask.png.",
+        is_error=False,
+        facts={**facts, "files": without[:NAMED_FILES]},
+    )
+
+
+def enough_images(images: pd.DataFrame, checks: ChecksSection) -> Finding:
+    """Check that there are as many images as the configuration asks for, and both classes."""
+    train = int((images["split"] == "train").sum())
+    defective = int(images["is_anomaly"].sum())
+    good = len(images) - train - defective
+    problems = []
+    if train < checks.minimum_train_images:
+        problems.append(
+            f"{counted(train, 'train image')} (checks.minimum_train_images is "
+            f"{checks.minimum_train_images})"
+        )
+    if good + defective < checks.minimum_test_images:
+        problems.append(
+            f"{counted(good + defective, 'test image')} (checks.minimum_test_images is "
+            f"{checks.minimum_test_images})"
+        )
+    problems.extend(
+        f"no {kind} test image, so image metrics are undefined"
+        for kind, count in (("normal", good), ("defective", defective))
+        if count == 0
+    )
+    return Finding(
+        not problems,
+        f"There are {'; '.join(problems)}."
+        if problems
+        else f"There are {counted(train, 'train image')}, and {good:,} normal and {defective:,} "
+        "defective test images.",
+        is_error=False,
+        facts={
+            "train_images": train,
+            "normal_test_images": good,
+            "defective_test_images": defective,
+        },
+    )
+
+
+def image_sizes_agree(images: pd.DataFrame) -> Finding:
+    """Check that all images of the category have one size."""
+    sizes = (
+        images.groupby(["width", "height"])
+        .agg(images=("path", "size"), example=("path", "first"))
+        .sort_values("images", ascending=False)
+        .reset_index()
+    )
+    usual = f"{sizes['width'][0]} x {sizes['height'][0]}"
+    others = int(sizes["images"][1:].sum())
+    return Finding(
+        others == 0,
+        f"All images have {usual} pixels."
+        if others == 0
+        else f"{counted(others, 'image has', 'images have')} another size than the usual {usual} "
+        f"pixels ({such_as(sizes['example'][1:].tolist())}): what is cropped, and how large a "
+        "defect appears, differs; check that they show the same scene.",
+        is_error=False,
+        facts={"sizes": sizes.head(NAMED_FILES)},
+    )
+
+
+def every_file_is_used(scan: CategoryScan) -> Finding:
+    """Check that no file was passed over: neither beside the images nor among the masks."""
+    unused = [*scan.skipped, *scan.unused_masks]
+    return Finding(
+        not unused,
+        "Every file is an image or a mask that is used."
+        if not unused
+        else f"{counted(len(unused), 'file is', 'files are')} not used ({such_as(unused)}): "
+        f"{counted(len(scan.skipped), 'is no image', 'are no images')}, "
+        f"{counted(len(scan.unused_masks), 'belongs', 'belong')} to no defective image as its "
+        "mask; rename or remove them.",
+        is_error=False,
+        facts={
+            "not_images": len(scan.skipped),
+            "masks_of_no_image": len(scan.unused_masks),
+            **({"files": unused[:NAMED_FILES]} if unused else {}),
+        },
+    )

@@ -1,0 +1,88 @@
+"""Check of a category's metrics against the published ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from patchcore_ops.backbones import REFERENCE_NAMES
+from patchcore_ops.checks.finding import Fact, Finding
+from patchcore_ops.report.published import published_baseline
+from patchcore_ops.sections import CategoryConfig
+
+
+def published_figures_are_reached(
+    category: str, metrics: Mapping[str, Any], config: CategoryConfig
+) -> Finding:
+    """Check that no metric is lower than published, where the published run had this configuration.
+
+    Parameters
+    ----------
+    category : str
+    metrics : mapping
+        What the stage `evaluate` found.
+    config : CategoryConfig
+        Severity and tolerance; all that can change a result must be as published.
+    """
+    table = published_baseline().set_index("category")
+    differing = differs_from_published(config)
+    if category not in table.index:
+        return Finding(True, f"Not applicable: nothing is published about '{category}'.")
+    if differing:
+        return Finding(
+            True,
+            "Not applicable: the published figures are of another configuration "
+            f"({', '.join(differing)}).",
+        )
+    tolerance = config.checks.published_tolerance
+    compared = pd.DataFrame(
+        {"metric": name, "published": float(table[name][category]), "here": float(metrics[name])}
+        for name in table.columns
+        if not math.isnan(metrics[name])
+    )
+    if compared.empty:
+        return Finding(True, "Not applicable: the metrics are undefined, see `undefined`.")
+    compared["difference"] = compared["here"] - compared["published"]
+    short = compared[compared["difference"] < -tolerance]
+    facts: dict[str, Fact] = {"compared": compared, "tolerance": tolerance}
+    if short.empty:
+        return Finding(
+            True,
+            f"No metric is more than {tolerance:g} below the published one.",
+            facts=facts,
+        )
+    worst = short.sort_values("difference").iloc[0]
+    sentence = (
+        f"{worst['metric']} is {worst['here']:.4f}, {-worst['difference']:.4f} below the published "
+        f"{worst['published']:.4f} (checks.published_tolerance is {tolerance:g}); check that "
+        f"'{category}' is MVTec AD's, complete, and that the weights are the published ones."
+    )
+    verdict = config.checks.published
+    return Finding(verdict == "ignore", sentence, is_error=verdict == "fail", facts=facts)
+
+
+def differs_from_published(config: CategoryConfig) -> list[str]:
+    """Name the keys in which a configuration differs from that of the published figures.
+
+    These are the defaults of every section; seeds and exact searches do not count.
+    """
+    published = _comparable(CategoryConfig())
+    here = _comparable(config)
+    return [key for key, value in here.items() if value != published[key]]
+
+
+def _comparable(config: CategoryConfig) -> dict[str, Any]:
+    content = config.model_dump()
+    content.pop("checks")
+    content["coreset"].pop("seed")
+    content["index"].pop("search_parameters")
+    for member in content["embedding"]["members"]:
+        member["backbone"] = REFERENCE_NAMES.get(member["backbone"], member["backbone"])
+    return {
+        f"{section}.{key}": value
+        for section, keys in content.items()
+        for key, value in keys.items()
+    }

@@ -1,0 +1,160 @@
+"""The code that determines each asset's result, as digests that a test compares.
+
+Run as a script, it accepts the code as it is now:
+
+    python tests/pipeline/code_digests.py
+
+The modules of an asset are named here, not derived from imports: what an asset imports for its
+pictures, tables and messages would be swept in, and every change of a caption would ask whether
+results have changed. A module that is new must be given a place, or a test fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TABLE = Path(__file__).with_name("code_versions.json")
+COMMAND = "python tests/pipeline/code_digests.py"
+
+_OPS = "patchcore_ops"
+_READING_IMAGES = ("images",)
+_BACKBONE = ("backbones", "efficientnet_lite", "features", "folding")
+_SEARCH = ("neighbours", "certified_search")
+
+# What determines the files of each asset, besides its own module.
+DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
+    "image_manifest": ("manifest", "fingerprints", *_READING_IMAGES),
+    "raw_embeddings": (
+        "stages.embed",
+        "stages.networks",
+        "image_stream",
+        *_READING_IMAGES,
+        *_BACKBONE,
+        "embedding",
+        "patch_pooling",
+        "arrays",
+    ),
+    "memory_bank": ("stages.select", "samplers", "coreset", "arrays"),
+    "faiss_index": ("stages.select", "neighbours"),
+    "test_predictions": ("stages.predict", *_SEARCH, "scoring", "arrays"),
+    "category_metrics": (
+        "stages.evaluate",
+        *_READING_IMAGES,
+        "metrics",
+        "pixel_ranking",
+        "ranking",
+        "region_overlap",
+    ),
+    "metrics": ("stages.evaluate", "metrics", "history"),
+    "benchmark_report": ("stages.summarise", "history"),
+}
+# No result depends on these: they name files, describe settings (whose values are observed inputs),
+# say what is wrong, manage the machine, judge what is there, or draw.
+DETERMINES_NOTHING = (
+    "config",
+    "sections",
+    "errors",
+    "progress",
+    "devices",
+    "process",
+    "pictures",
+    "stages.layout",
+    "stages.illustrate",
+    "report",
+    "charts",
+    "checks",
+    "bootstrap",
+    "coverage",
+    "demo",
+)
+
+
+def module_file(asset: str) -> Path:
+    """Return the file that defines an asset."""
+    return REPOSITORY / "patchcore_assets" / "assets" / f"{asset}.py"
+
+
+def digests(asset: str) -> dict[str, str]:
+    """Return the digest of every file that determines an asset, by path."""
+    files = [
+        module_file(asset),
+        *(REPOSITORY / _OPS / f"{module.replace('.', '/')}.py" for module in DETERMINED_BY[asset]),
+    ]
+    return {
+        file.relative_to(REPOSITORY).as_posix(): source_digest(file.read_text(encoding="utf-8"))
+        for file in files
+    }
+
+
+def source_digest(source: str) -> str:
+    """Hash what Python makes of a source: layout, comments and docstrings do not count."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[1:] if ast.get_docstring(node, clean=False) else node.body
+    return hashlib.sha256(_canonical(tree).encode()).hexdigest()[:16]
+
+
+def code_versions(definitions_of: Any) -> dict[str, str]:
+    """Return the code version of every computed asset of a resolved asset graph."""
+    return {
+        asset: definitions_of.get(key).code_version
+        for key in definitions_of.materializable_asset_keys
+        if (asset := key.to_user_string())
+    }
+
+
+def unplaced_modules() -> Iterator[str]:
+    """Yield the modules of patchcore_ops that are named neither above nor below."""
+    named = {module for modules in DETERMINED_BY.values() for module in modules}
+    for file in sorted((REPOSITORY / _OPS).rglob("*.py")):
+        module = ".".join(file.relative_to(REPOSITORY / _OPS).with_suffix("").parts)
+        if module.endswith("__init__"):
+            continue
+        top = module.split(".")[0]
+        if module not in named and not {module, top} & set(DETERMINES_NOTHING):
+            yield module
+
+
+def read_table() -> dict[str, dict[str, Any]]:
+    """Read what was accepted: of each asset its code version and its digests."""
+    table: dict[str, dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return table
+
+
+def accept() -> None:
+    """Write the table anew from the code as it is."""
+    from patchcore_assets.graph import define
+    from patchcore_ops.config import load_config
+
+    graph = define(load_config(REPOSITORY / "patchcore.yaml")).resolve_asset_graph()
+    versions = code_versions(graph)
+    table = {
+        asset: {"code_version": versions[asset], "digests": digests(asset)}
+        for asset in DETERMINED_BY
+    }
+    TABLE.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+
+
+def _canonical(node: object) -> str:
+    """Write a syntax tree down in a way that does not depend on Python's version."""
+    if isinstance(node, ast.AST):
+        fields = [
+            f"{name}={_canonical(value)}"
+            for name, value in ast.iter_fields(node)
+            if value is not None and value != []
+        ]
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(_canonical(item) for item in node)}]"
+    return repr(node)
+
+
+if __name__ == "__main__":
+    accept()

@@ -1,0 +1,185 @@
+"""Checks in the graph: evaluated in every step, one result a category, and a bad dataset blocks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from PIL import Image
+from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, complete, execute, write_config
+from staleness_kit import INPUTS
+
+from patchcore_assets.checks import CHECKS
+from patchcore_assets.command import main
+from patchcore_assets.graph import define
+from patchcore_assets.inputs import INPUTS as OBSERVED
+from patchcore_ops.config import load_config
+from patchcore_ops.demo.tiny import build_tiny_dataset
+from patchcore_ops.fingerprints import file_hash
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """Return what a run's checks have found, by asset and name."""
+    found = {}
+    for event in result.get_asset_check_evaluations():
+        found[f"{event.asset_key.to_user_string()}.{event.check_name}"] = event
+    return found
+
+
+def materialised(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def test_a_bad_dataset_blocks_what_follows(
+    pip_weights: None, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    dataset = tmp_path / "dataset"
+    build_tiny_dataset(dataset, categories=(CATEGORY, OTHER), train=4, test_good=2)
+    leaked = dataset / CATEGORY / "test/good/leaked.png"
+    shutil.copy(sorted((dataset / CATEGORY / "train/good").iterdir())[0], leaked)
+    config = write_config(tmp_path / "benchmark.yaml", dataset)
+
+    result = execute(config, *BY_CATEGORY, instance=instance)
+    assert not result.success
+    assert materialised(result) == {"image_manifest"}
+    found = evaluations(result)
+    assert set(found) == {f"image_manifest.{name}" for name in CHECKS["image_manifest"]}
+    failed = found["image_manifest.train_and_test_differ"]
+    assert not failed.passed
+    assert failed.blocking
+    assert failed.partition == CATEGORY
+    assert failed.severity is dg.AssetCheckSeverity.ERROR
+    assert failed.description is not None
+    assert failed.description.startswith("1 test image is among the train images too (")
+    assert "\n" not in failed.description
+    [reason] = [
+        event.step_failure_data.error.message
+        for event in result.all_events
+        if event.is_step_failure and event.step_failure_data.error is not None
+    ]
+    assert "image_manifest: train_and_test_differ" in reason
+
+    # The other category has its own result; and once mended, this one runs to the end.
+    assert execute(config, "image_manifest", partition=OTHER, instance=instance).success
+    leaked.unlink()
+    mended = execute(config, *BY_CATEGORY, instance=instance)
+    assert mended.success
+    assert materialised(mended) == set(BY_CATEGORY)
+    expected = {f"{asset}.{name}" for asset in BY_CATEGORY for name in CHECKS.get(asset, {})}
+    assert set(evaluations(mended)) == expected
+    for name, one in evaluations(mended).items():
+        assert one.partition == CATEGORY
+        assert one.description, name
+        assert one.passed or name == "image_manifest.enough_images", one.description
+
+
+def test_the_command_says_why_a_category_is_blocked(
+    pip_weights: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset = tmp_path / "dataset"
+    build_tiny_dataset(dataset, categories=(CATEGORY,), train=4, test_good=2)
+    mask = sorted((dataset / CATEGORY / "ground_truth/hole").iterdir())[0]
+    Image.open(mask).resize((32, 32)).save(mask)
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path / "benchmark.yaml", dataset, dataset={"categories": [CATEGORY]})
+    assert main(["--config", str(config)]) == 1
+    said = capsys.readouterr().err
+    assert f"FAILED {CATEGORY}: 1 mask has another size than the image" in said
+
+
+def write_scores(storage: Path, separation: float) -> None:
+    """Put scores in the place of the stored ones: all defects above, or all below."""
+    file = storage / "test_predictions" / CATEGORY / "scores.parquet"
+    scores = pd.read_parquet(file)
+    scores["score"] = separation * scores["is_anomaly"]
+    scores.to_parquet(file, index=False)
+
+
+def test_a_drop_is_noticed_and_stops_nothing(
+    pip_weights: None, configure: Configure, instance: dg.DagsterInstance
+) -> None:
+    storage = complete(configure(), *BY_CATEGORY, instance=instance)
+
+    def again(**checks: object) -> tuple[dg.AssetCheckEvaluation, str]:
+        result = execute(configure(checks=checks), "category_metrics", instance=instance)
+        assert result.success
+        [event] = result.get_asset_materialization_events()
+        tags = event.materialization.tags or {}
+        return (
+            evaluations(result)["category_metrics.metrics_did_not_drop"],
+            tags["dagster/data_version"],
+        )
+
+    equal, version = again()
+    assert equal.passed
+    assert equal.description == "No metric has dropped, on the same 10 test images."
+    assert again(regression_tolerance=0.5)[1] == version, "a tolerance is no part of the content"
+    write_scores(storage, 1.0)
+    assert again()[0].passed
+    write_scores(storage, -1.0)
+    dropped, _ = again()
+    assert not dropped.passed
+    assert dropped.severity is dg.AssetCheckSeverity.ERROR
+    assert not dropped.blocking
+    assert "instance_auroc has dropped by 1.0000" in (dropped.description or "")
+    # It is compared with the version before, which is as bad now.
+    assert again(regression="warn")[0].passed
+    write_scores(storage, 1.0)
+    assert again()[0].passed
+    write_scores(storage, -1.0)
+    warned, _ = again(regression="warn")
+    assert not warned.passed
+    assert warned.severity is dg.AssetCheckSeverity.WARN
+
+    summary = execute(configure(), "metrics", partition=None, instance=instance)
+    assert summary.success
+    missing = evaluations(summary)["metrics.every_category_is_there"]
+    assert not missing.passed
+    assert missing.partition is None
+    assert OTHER in (missing.description or "")
+
+
+def test_the_section_checks_belongs_to_no_input(configure: Configure) -> None:
+    def versions() -> dict[str, str]:
+        return {
+            one.key.to_user_string(): one.version_of(load_config(file), CATEGORY, file_hash)
+            for one in OBSERVED
+        }
+
+    file = configure()
+    before = versions()
+    configure(
+        checks={"minimum_train_images": 3, "confidence": 0.9},
+        overrides={CATEGORY: {"checks": {"published": "fail"}}},
+    )
+    assert versions() == before
+    assert set(before) == set(INPUTS)
+    assert load_config(file).for_category(CATEGORY).checks.published == "fail"
+    assert load_config(file).for_category(OTHER).checks.published == "warn"
+
+
+def test_every_check_says_what_it_checks(configure: Configure) -> None:
+    graph = define(load_config(configure())).resolve_asset_graph()
+    names = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    assert names == {(asset, name) for asset, checks in CHECKS.items() for name in checks}
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert len(spec.description or "") > 20
+        assert (spec.partitions_def is not None) == (key.asset_key.to_user_string() != "metrics")

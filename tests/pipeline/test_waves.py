@@ -1,0 +1,256 @@
+"""Waves: what the schedule asks for, when the summary follows, and what the history keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, complete, execute, failures
+
+from patchcore_assets.graph import define
+from patchcore_assets.waves import (
+    BENCHMARK_JOB,
+    REBENCHMARK_SCHEDULE,
+    SUMMARY_JOB,
+    SUMMARY_SENSOR,
+    WAVE,
+    WAVE_RUNS,
+)
+from patchcore_ops.config import load_config
+from patchcore_ops.errors import ConfigError
+from patchcore_ops.metrics import METRICS
+
+SUNDAY = datetime(2026, 3, 1, 3, tzinfo=UTC)
+FIRST, SECOND = "2026-03-01T03:00:00+00:00", "2026-03-08T03:00:00+00:00"
+
+
+class Watched:
+    """Runs of waves in a history, and the sensor that looks at them."""
+
+    def __init__(self, config: Path, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.definitions = define(load_config(config))
+        self.cursor: str | None = None
+
+    def add(self, category: str, status: str, wave: str = FIRST, **tags: str) -> dg.DagsterRun:
+        """Add a run of a wave of two."""
+        return self.instance.create_run_for_job(
+            self.definitions.resolve_job_def(BENCHMARK_JOB),
+            status=dg.DagsterRunStatus(status),
+            tags={"dagster/partition": category, WAVE: wave, WAVE_RUNS: "2", **tags},
+        )
+
+    def tick(self) -> tuple[list[str], str]:
+        """Evaluate the sensor; return the waves whose summary it starts, and what it says."""
+        with dg.build_sensor_context(
+            self.instance, cursor=self.cursor, definitions=self.definitions
+        ) as context:
+            data = self.definitions.resolve_sensor_def(SUMMARY_SENSOR).evaluate_tick(context)
+        self.cursor = data.cursor
+        for request in data.run_requests or []:
+            assert request.job_name in (None, SUMMARY_JOB)
+            assert request.run_key == f"summary of {request.tags[WAVE]}"
+        return [request.tags[WAVE] for request in data.run_requests or []], data.skip_message or ""
+
+    def start_summary(self, wave: str) -> None:
+        """Add the run that the daemon would start."""
+        job = self.definitions.resolve_job_def(SUMMARY_JOB)
+        self.instance.create_run_for_job(job, tags={WAVE: wave})
+
+    def report(self, run: dg.DagsterRun, event: dg.DagsterEventType) -> None:
+        """Let a run start to wait, or end."""
+        self.instance.report_dagster_event(
+            dg.DagsterEvent(event_type_value=event.value, job_name=run.job_name), run.run_id
+        )
+
+
+@pytest.fixture
+def watched(configure: Configure) -> Iterator[Watched]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Watched(configure(), instance)
+
+
+def tick_of_schedule(config: Path, moment: datetime) -> list[dg.RunRequest]:
+    definitions = define(load_config(config))
+    schedule = definitions.resolve_schedule_def(REBENCHMARK_SCHEDULE)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            instance,
+            scheduled_execution_time=moment,
+            repository_def=definitions.get_repository_def(),
+        )
+        return list(schedule.evaluate_tick(context).run_requests or [])
+
+
+def test_the_schedule_is_weekly_and_off(configure: Configure) -> None:
+    schedule = define(load_config(configure())).resolve_schedule_def(REBENCHMARK_SCHEDULE)
+    assert schedule.cron_schedule == "0 3 * * 0"
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.job_name == BENCHMARK_JOB
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+
+
+def test_a_tick_asks_for_one_run_for_each_category_of_one_wave(configure: Configure) -> None:
+    requests = tick_of_schedule(configure(), SUNDAY)
+    assert [request.partition_key for request in requests] == [CATEGORY, OTHER]
+    for request in requests:
+        assert request.tags[WAVE] == FIRST
+        assert request.tags[WAVE_RUNS] == "2"
+        assert request.tags["dagster/partition"] == request.partition_key
+        assert request.run_key == f"{FIRST} {request.partition_key}"
+
+
+def test_waves_are_named_in_utc_wherever_the_schedule_is(configure: Configure) -> None:
+    config = configure(schedule={"cron": "0 5 * * 1-5", "timezone": "Europe/Berlin"})
+    schedule = define(load_config(config)).resolve_schedule_def(REBENCHMARK_SCHEDULE)
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * 1-5", "Europe/Berlin")
+    moment = datetime.fromisoformat("2026-03-02T05:00:00+01:00")
+    [first, _] = tick_of_schedule(config, moment)
+    assert first.tags[WAVE] == "2026-03-02T04:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sentence"),
+    [
+        ({"cron": "every week"}, "schedule.cron: must be a cron expression of five fields"),
+        ({"cron": "61 3 * * 0"}, "schedule.cron: must be a cron expression of five fields"),
+        ({"timezone": "Mars/Olympus"}, "schedule.timezone: must be a time zone by its IANA name"),
+        ({"timezone": "../etc"}, "schedule.timezone: must be a time zone by its IANA name"),
+        ({"seconds_between_looks": 0}, "schedule.seconds_between_looks: "),
+        ({"crom": "0 3 * * 0"}, "schedule.crom: unknown key"),
+    ],
+)
+def test_a_wrong_schedule_is_named_with_its_key(
+    configure: Configure, schedule: dict[str, Any], sentence: str
+) -> None:
+    config = configure(schedule=schedule)
+    with pytest.raises(ConfigError) as caught:
+        define(load_config(config))
+    assert str(caught.value).startswith(f"{config}: {sentence}")
+
+
+def test_without_waves_the_sensor_does_nothing(watched: Watched) -> None:
+    sensor = watched.definitions.resolve_sensor_def(SUMMARY_SENSOR)
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    watched.instance.create_run_for_job(
+        watched.definitions.resolve_job_def(BENCHMARK_JOB), status=dg.DagsterRunStatus.SUCCESS
+    )
+    assert watched.tick() == ([], "no wave is at work")
+
+
+def test_the_summary_follows_the_last_run_once(watched: Watched) -> None:
+    slow = watched.add(CATEGORY, "STARTED")
+    assert watched.tick() == ([], "a wave is at work")
+    watched.add(OTHER, "FAILURE")
+    assert watched.tick() == ([], "a wave is at work")
+    watched.report(slow, dg.DagsterEventType.RUN_SUCCESS)
+    lost = watched.cursor
+    assert watched.tick()[0] == [FIRST]
+    watched.start_summary(FIRST)
+    assert watched.tick() == ([], "no wave is at work")
+    for cursor in (lost, None):
+        watched.cursor = cursor
+        assert watched.tick()[0] == [], "the summary is in the history, whatever the cursor says"
+
+
+@pytest.mark.parametrize("last", ["FAILURE", "CANCELED", "SUCCESS"])
+def test_however_the_last_run_ends(watched: Watched, last: str) -> None:
+    watched.add(CATEGORY, "SUCCESS")
+    watched.add(OTHER, last)
+    assert watched.tick()[0] == [FIRST]
+
+
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+def test_a_run_that_has_not_ended_is_waited_for(watched: Watched, status: str) -> None:
+    watched.add(CATEGORY, "SUCCESS")
+    watched.add(OTHER, status)
+    assert watched.tick() == ([], "a wave is at work")
+
+
+def test_a_wave_in_which_everything_failed_has_no_summary(watched: Watched) -> None:
+    watched.add(CATEGORY, "FAILURE")
+    watched.add(OTHER, "CANCELED")
+    requested, said = watched.tick()
+    assert requested == []
+    assert said == f"no run of wave {FIRST} succeeded, so it has no summary"
+    assert watched.tick() == ([], "no wave is at work")
+
+
+def test_a_run_of_a_settled_wave_that_is_made_again(watched: Watched) -> None:
+    watched.add(CATEGORY, "FAILURE")
+    watched.add(OTHER, "FAILURE")
+    assert watched.tick()[0] == []
+    watched.add(OTHER, "SUCCESS")
+    assert watched.tick()[0] == [FIRST], "now there is something to tabulate"
+    watched.start_summary(FIRST)
+    watched.add(CATEGORY, "SUCCESS")
+    assert watched.tick() == ([], "no wave is at work"), "never twice for a wave"
+
+
+def test_waves_that_overlap_each_get_their_own_summary(watched: Watched) -> None:
+    slow = watched.add(CATEGORY, "STARTED", FIRST)
+    watched.add(OTHER, "SUCCESS", FIRST)
+    watched.add(CATEGORY, "SUCCESS", SECOND)
+    watched.add(OTHER, "SUCCESS", SECOND)
+    assert watched.tick()[0] == [SECOND]
+    watched.start_summary(SECOND)
+    assert watched.tick() == ([], "a wave is at work")
+    watched.report(slow, dg.DagsterEventType.RUN_FAILURE)
+    assert watched.tick()[0] == [FIRST]
+    watched.start_summary(FIRST)
+    assert watched.tick() == ([], "no wave is at work")
+
+
+def test_a_wave_that_makes_its_own_summary_is_left_alone(watched: Watched) -> None:
+    job = watched.definitions.resolve_job_def(BENCHMARK_JOB)
+    watched.instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.SUCCESS, tags={WAVE: FIRST, "dagster/partition": CATEGORY}
+    )
+    assert watched.tick() == ([], "no wave is at work")
+
+
+@pytest.mark.usefixtures("pip_weights")
+def test_the_history_grows_by_a_block_a_wave_and_the_version_does_not_follow_it(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure()
+    storage = complete(config, *BY_CATEGORY)
+
+    def summarise(tags: dict[str, str], instance: dg.DagsterInstance) -> str:
+        job = define(load_config(config)).resolve_job_def(SUMMARY_JOB)
+        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        assert result.success, failures(result)
+        [made] = result.asset_materializations_for_node("metrics")
+        return str(made.tags["dagster/data_version"])
+
+    def history() -> pd.DataFrame:
+        return pd.read_parquet(storage / "metrics" / "history.parquet")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        versions = [summarise({WAVE: FIRST}, instance)]
+        assert list(history()["wave"]) == [FIRST]
+        first_run = history()["run_id"][0]
+        assert execute(config, *BY_CATEGORY, partition=OTHER, instance=instance).success
+        with_both = summarise({WAVE: FIRST}, instance)
+        assert list(history()["category"]) == [CATEGORY, OTHER], "the same wave, made again"
+        assert first_run not in set(history()["run_id"])
+        versions += [with_both, summarise({WAVE: SECOND}, instance)]
+        assert versions[1] != versions[0], "another category"
+        assert versions[2] == versions[1], "equal results in another wave"
+        summarise({}, instance)
+        [run, *_] = instance.get_run_records(limit=1)
+    kept = history()
+    assert run.start_time is not None
+    alone = datetime.fromtimestamp(int(run.start_time), UTC).isoformat()
+    assert list(kept["wave"].unique()) == [FIRST, SECOND, alone]
+    assert set(kept.loc[kept["wave"] == alone, "run_id"]) == {run.dagster_run.run_id}
+    table = pd.read_parquet(storage / "metrics" / "metrics.parquet")
+    assert list(table["category"]) == [CATEGORY, OTHER, "Mean"]
+    for wave in (FIRST, SECOND, alone):
+        block = kept.loc[kept["wave"] == wave, ["category", *METRICS]].reset_index(drop=True)
+        pd.testing.assert_frame_equal(block, table.iloc[:2])

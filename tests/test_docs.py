@@ -1,0 +1,149 @@
+"""What docs/operating.md says exists, and all that it has to name is named there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from patchcore_assets.checks import CHECKS, Check
+from patchcore_assets.graph import BY_CATEGORY, OVER_ALL, define
+from patchcore_assets.inputs import INPUTS
+from patchcore_assets.pools import CPU_HEAVY, GPU
+from patchcore_ops.config import load_config
+from patchcore_ops.sections import ConfigFile, ScheduleSection
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GUIDE = REPOSITORY / "docs" / "operating.md"
+MAX_PICTURE_BYTES = 150_000
+
+
+@pytest.fixture(scope="module")
+def guide() -> str:
+    return GUIDE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return define(load_config(REPOSITORY / "configs" / "demo.yaml"))
+
+
+def table(guide: str, first_heading: str, number_of_columns: int) -> list[list[str]]:
+    """Return the cells of the table with such a heading, without the two lines of its head."""
+    rows: list[list[str]] = []
+    for line in guide.split(f"| {first_heading} |", 1)[1].splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert len(cells) == number_of_columns, line
+        rows.append(cells)
+    return rows
+
+
+def names(cell: str) -> list[str]:
+    """Return what a cell has in backticks."""
+    return re.findall("`([^`]+)`", cell)
+
+
+def outcome(check: Check) -> str:
+    """Say what a failure of a check means, in the guide's words."""
+    if check.blocking:
+        return "stops"
+    configured = re.search(r"Fails or warns as\s+(`checks\.\w+`) says", check.description)
+    return configured[1] if configured else "warns"
+
+
+def test_every_check_is_in_the_table_with_what_its_failure_means(guide: str) -> None:
+    rows = table(guide, "asset | check | when it fails", 4)
+    said = {}
+    asset = ""
+    for named_asset, check, when_it_fails, remedy in rows:
+        asset = named_asset.strip("`") or asset
+        assert remedy, check
+        said[asset, check.strip("`")] = when_it_fails
+    assert said == {
+        (asset, name): outcome(check)
+        for asset, checks in CHECKS.items()
+        for name, check in checks.items()
+    }
+
+
+def test_sensors_and_schedule_are_named_with_their_first_state(
+    guide: str, definitions: dg.Definitions
+) -> None:
+    said = {
+        name.strip("`"): (kind, at_first)
+        for name, kind, at_first, _ in table(guide, "name | kind | at first", 4)
+    }
+    there = {}
+    for kind, instigators in (
+        ("sensor", definitions.sensors or ()),
+        ("schedule", definitions.schedules or ()),
+    ):
+        for one in instigators:
+            assert isinstance(one, dg.SensorDefinition | dg.ScheduleDefinition)
+            there[one.name] = (kind, "on" if one.default_status.value == "RUNNING" else "off")
+    assert said == there
+
+
+def test_times_are_those_of_the_section_schedule(guide: str) -> None:
+    defaults = ScheduleSection()
+    assert defaults.cron == "0 3 * * 0"
+    assert defaults.timezone == "UTC"
+    assert "Sundays at 03:00 UTC" in guide
+    assert f"every {defaults.seconds_between_looks} seconds" in guide
+    for key in ScheduleSection.model_fields:
+        assert f"`{key}`" in guide
+
+
+def test_what_a_section_rebuilds_is_what_depends_on_its_input(guide: str) -> None:
+    rows = table(guide, "section | input | rebuilt from here on", 3)
+    said = {names(where)[0]: names(first) for _, where, first in rows if names(where)}
+    depends = {
+        dep.asset_key.to_user_string(): asset.key.to_user_string()
+        for asset in reversed((*BY_CATEGORY, *OVER_ALL))
+        for dep in asset.get_asset_spec().deps
+    }
+    assert said == {one.key.to_user_string(): [depends[one.key.to_user_string()]] for one in INPUTS}
+    [without] = [names(sections) for sections, where, _ in rows if not names(where)]
+    sections = {name.split(".")[0] for row in rows for name in names(row[0])}
+    assert sections == set(ConfigFile.model_fields) - {"overrides"}
+    observed = {key.removesuffix("_config") for key in said}
+    assert set(without) == sections - observed - {"dataset"}
+
+
+def keys(guide: str) -> Iterator[tuple[str, str]]:
+    """Yield what the guide says in backticks that looks like `section.key`."""
+    for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)[`:]", guide):
+        if section in ConfigFile.model_fields:
+            yield section, key
+
+
+def test_every_configuration_key_exists(guide: str) -> None:
+    mentioned = set(keys(guide))
+    assert ("checks", "regression_tolerance") in mentioned, "the pattern finds keys"
+    for section, key in mentioned:
+        model = ConfigFile.model_fields[section].default
+        assert key in type(model).model_fields, f"{section}.{key}"
+
+
+def test_assets_jobs_and_pools_have_their_names(guide: str, definitions: dg.Definitions) -> None:
+    assets = {asset.key.to_user_string() for asset in (*BY_CATEGORY, *OVER_ALL)}
+    assert {asset for asset in assets if f"`{asset}`" in guide} == assets
+    jobs = {job.name for job in definitions.jobs or ()}
+    assert set(re.findall(r"`(\w+_job)`", guide)) <= jobs
+    assert all(f"`{pool}`" in guide for pool in (GPU, CPU_HEAVY))
+
+
+def test_links_lead_somewhere_and_pictures_are_small(guide: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", guide)
+    assert targets
+    for target in targets:
+        if "://" not in target:
+            assert (GUIDE.parent / target).is_file(), target
+    for picture in (GUIDE.parent / "images").glob("operating-*.png"):
+        assert picture.stat().st_size < MAX_PICTURE_BYTES, picture.name
+        assert f"images/{picture.name}" in guide, picture.name
