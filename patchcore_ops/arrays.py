@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 ROWS_PER_BLOCK = 8192
+# One row in so many, or fewer, are sought rather than passed.
+_FEW = 6
 
 
 class ArrayWriter:
@@ -115,28 +117,40 @@ class ArrayFile:
                 raise EOFError(f"{self.path}: ends before its {len(self)} rows do")
             missing = missing[count:]
 
-    def take_few(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Gather a few rows in the given order, seeking to each; see `take` for many."""
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Gather rows in the given order: one by one if they are few, else in one pass."""
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"{self.path}: asked for rows beyond its {len(self)}")
         gathered = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        row_bytes = gathered.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
-        with self.path.open("rb", buffering=0) as stream:
-            for position, row in enumerate(rows.tolist()):
-                stream.seek(self._offset + row * row_bytes)
-                self._fill(stream, gathered[position : position + 1])
+        # Ascending, so that the system reads ahead in the right direction.
+        order = np.argsort(rows, kind="stable")
+        if len(rows) * _FEW < len(self):
+            self._take_singly(rows, order, gathered)
+        else:
+            self._take_in_one_pass(rows, order, gathered)
         return gathered
 
-    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Gather rows in the given order, in one sequential pass over the file."""
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(f"{self.path}: asked for rows beyond its {len(self)}")
-        order = np.argsort(rows, kind="stable")
+    def _take_singly(
+        self,
+        rows: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64],
+        gathered: npt.NDArray[Any],
+    ) -> None:
+        row_bytes = gathered.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        with self.path.open("rb", buffering=0) as stream:
+            for position in order.tolist():
+                stream.seek(self._offset + int(rows[position]) * row_bytes)
+                self._fill(stream, gathered[position : position + 1])
+
+    def _take_in_one_pass(
+        self,
+        rows: npt.NDArray[np.int64],
+        order: npt.NDArray[np.int64],
+        gathered: npt.NDArray[Any],
+    ) -> None:
         ascending = rows[order]
-        gathered = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         start = first = 0
         for block in self.blocks():
             last = int(np.searchsorted(ascending, start + len(block)))
             gathered[order[first:last]] = block[ascending[first:last] - start]
             start, first = start + len(block), last
-        return gathered

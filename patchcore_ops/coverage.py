@@ -89,7 +89,7 @@ def bank_coverage(
     )
     rows, picks = (
         torch.from_numpy(array) if weight is None else torch.from_numpy(array) @ weight
-        for array in (embeddings.take_few(sample), features)
+        for array in (embeddings.take(sample), features)
     )
     numbers, radius = coverage_curve(rows, picks)
     return Coverage(numbers, radius, len(rows), is_exact)

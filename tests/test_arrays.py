@@ -93,11 +93,13 @@ def test_other_types_are_read_as_they_are(tmp_path: Path, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("rows_per_block", [1, 4, 16384])
+@pytest.mark.parametrize("few", [1, 1000])
 @pytest.mark.parametrize("rows", [[], [9], [3, 3, 0], [9, 8, 7, 0, 1, 2, 4, 4, 9], [4, 5, 6, 7]])
 def test_take_equals_fancy_indexing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_block: int, rows: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_block: int, few: int, rows: list[int]
 ) -> None:
     monkeypatch.setattr(arrays, "ROWS_PER_BLOCK", rows_per_block)
+    monkeypatch.setattr(arrays, "_FEW", few)
     expected = numbers((10, 3))
     np.save(tmp_path / "array.npy", expected)
     chosen = np.array(rows, dtype=np.int64)
@@ -109,3 +111,10 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"Object arrays|Array can't be memory-mapped"):
         ArrayFile(tmp_path / "array.npy")
+
+
+@pytest.mark.parametrize("row", [-1, 10])
+def test_rows_beyond_the_end_are_refused(tmp_path: Path, row: int) -> None:
+    np.save(tmp_path / "array.npy", numbers((10, 3)))
+    with pytest.raises(IndexError, match="beyond its 10"):
+        ArrayFile(tmp_path / "array.npy").take(np.array([0, row]))

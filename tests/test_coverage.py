@@ -78,12 +78,3 @@ def test_of_many_rows_a_sample_tells_the_radius_of_greedy_picks(tmp_path: Path) 
     assert coverage.picks[6] == 64
     assert coverage.radius[6:-1] == pytest.approx(exact[6:-1], rel=1e-4)
     assert 0.6 * exact[-1] < coverage.final <= exact[-1] * 1.0001
-
-
-def test_a_few_rows_are_those_of_the_array(tmp_path: Path) -> None:
-    rows = draw(50, 3)
-    np.save(tmp_path / "rows.npy", rows)
-    chosen = np.array([7, 0, 49, 7])
-    assert (ArrayFile(tmp_path / "rows.npy").take_few(chosen) == rows[chosen]).all()
-    with pytest.raises(IndexError, match="beyond its 50"):
-        ArrayFile(tmp_path / "rows.npy").take_few(np.array([50]))

@@ -73,7 +73,7 @@ def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
         for split, file, _ in _splits(0, 0):
             array = ArrayFile(member_folder(folder, member) / file)
             chosen = np.unique(np.linspace(0, len(array) - 1, SAMPLED_ROWS).astype(np.int64))
-            sample = array.take_few(chosen).astype(np.float64)
+            sample = array.take(chosen).astype(np.float64)
             rows.append(
                 {
                     "member": member,

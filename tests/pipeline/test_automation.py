@@ -212,7 +212,7 @@ def test_a_failure_is_tried_again_when_an_input_changes(automated: Automated) ->
     # Another setting of the same asset, and one further down, while the first is still wrong.
     automated.configure(overrides={CATEGORY: {**broken, "scoring": {"smoothing_sigma": 1.0}}})
     assert automated.settle() == [], "what is made from a stale index waits"
-    automated.configure(overrides={CATEGORY: {"index": {"factory": "HNSW8"}}})
+    automated.configure(overrides={CATEGORY: {"index": {"factory": "SQ4"}}})
     assert automated.settle() == [of(FROM_BANK[1:], CATEGORY), SUMMARY]
 
 
@@ -221,7 +221,7 @@ def test_a_failure_by_hand_is_not_repeated_and_its_repair_is_followed(automated:
     assert list(automated.run(of(("faiss_index",), CATEGORY))) == ["faiss_index"]
     automated.look()
     assert automated.tick() == {}
-    automated.configure(overrides={CATEGORY: {"index": {"factory": "HNSW4"}}})
+    automated.configure(overrides={CATEGORY: {"index": {"factory": "SQ6"}}})
     assert automated.run(of(("faiss_index",), CATEGORY)) == {}
     automated.look()
     assert automated.settle() == [of(FROM_BANK[2:], CATEGORY), SUMMARY]
