@@ -42,7 +42,8 @@ def chromium() -> Iterator[Any]:
                 executable_path=executable, args=list(ARGUMENTS), timeout=60_000
             )
         except sync_api.Error as error:
-            pytest.skip(f"{HOW_TO_INSTALL} ({str(error).splitlines()[0]})")
+            why = f" ({str(error).splitlines()[0]})" if executable else ""
+            pytest.skip(HOW_TO_INSTALL + why)
         yield browser
         browser.close()
 
