@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from patchcore_assets.checks import results
+from patchcore_assets.failures import plain_failures, transient_errors_retried
 from patchcore_assets.pools import device_tag
 from patchcore_assets.progress import log_progress
 from patchcore_assets.recording import INPUT_DATA_VERSION, file_hashes, record_inputs
@@ -19,22 +20,16 @@ from patchcore_assets.storage import (
     ArtefactStore,
     MissingArtefact,
     Staging,
-    is_transient,
     missing,
     open_store,
 )
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.errors import UserError
 from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 
 if TYPE_CHECKING:
     from patchcore_ops.checks.finding import Finding
-
-# A storage that is busy or out of reach is asked again this often, waiting twice as long each time.
-RETRIES = 3
-FIRST_WAIT_SECONDS = 2.0
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -273,42 +268,3 @@ class Work:
             if key.startswith(f"{artefact.asset}.")
         }
         return {**inherited, **direct, **inputs}
-
-
-@contextmanager
-def plain_failures() -> Iterator[None]:
-    """Turn a user's mistake into a Dagster failure that shows its sentence and no traceback."""
-    try:
-        yield
-    except UserError as mistake:
-        # Dagster would print the chain of causes, and with it the traceback.
-        raise dg.Failure(
-            description=str(mistake),
-            metadata={"mistake": dg.MetadataValue.text(type(mistake).__name__)},
-            allow_retries=False,
-        ) from None
-
-
-@contextmanager
-def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Ask Dagster to start the step again where the storage was only busy or out of reach."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, UserError) or not is_transient(error):
-            raise
-        context.log.warning(f"the storage failed, perhaps for a moment: {error!r}")
-        raise dg.RetryRequested(
-            max_retries=RETRIES, seconds_to_wait=FIRST_WAIT_SECONDS * 2**context.retry_number
-        ) from error
-
-
-@contextmanager
-def report_plainly() -> Iterator[None]:
-    """Show a user's mistake as one sentence where a code location is being loaded."""
-    import click
-
-    try:
-        yield
-    except UserError as mistake:
-        raise click.ClickException(str(mistake)) from None

@@ -10,7 +10,7 @@ from patchcore_assets.location import config_path
 @dg.definitions
 def defs() -> dg.Definitions:
     """Define the benchmark of the configuration file that the environment names."""
-    from patchcore_assets.benchmark import report_plainly
+    from patchcore_assets.failures import report_plainly
     from patchcore_assets.graph import define
     from patchcore_ops.config import load_config
     from patchcore_ops.process import tune_process

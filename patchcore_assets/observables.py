@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from patchcore_assets.benchmark import Benchmark, plain_failures
+from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.failures import plain_failures
 from patchcore_assets.inputs import INPUTS, ObservedInput
 from patchcore_assets.recording import file_hashes
 

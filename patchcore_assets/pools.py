@@ -1,9 +1,9 @@
 """Concurrency pools and devices: what runs must not do at the same time on one machine.
 
-`dagster.yaml` gives every pool one place; with `DAGSTER_HOME` set to its folder,
-`dagster instance concurrency set cpu_heavy 4` gives a pool more. The steps of a run share one process, so Dagster counts whole runs: the run queue starts
-a run when there is a place in every pool that its steps name. A run that is started by
-`dagster asset materialize` has no queue and is not held back.
+`dagster.yaml` gives every pool one place; with `DAGSTER_HOME` set to its folder, `dagster instance
+concurrency set cpu_heavy 4` gives a pool more. The steps of a run share one process, so Dagster
+counts whole runs: the run queue starts a run when there is a place in every pool that its steps
+name. A run that is started by `dagster asset materialize` has no queue and is not held back.
 """
 
 from __future__ import annotations

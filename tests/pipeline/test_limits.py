@@ -14,7 +14,8 @@ from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimit
 from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
-from patchcore_assets import benchmark, pools
+from patchcore_assets import pools
+from patchcore_assets.failures import RETRIES
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_assets.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
 from patchcore_assets.storage.local import LocalStaging
@@ -153,7 +154,7 @@ class FailingStorage:
             return commit(staging, *what)
 
         monkeypatch.setattr(LocalStaging, "commit", failing)
-        monkeypatch.setattr(benchmark, "FIRST_WAIT_SECONDS", 0.01)
+        monkeypatch.setattr("patchcore_assets.failures.FIRST_WAIT_SECONDS", 0.01)
 
 
 def retries(result: dg.ExecuteInProcessResult) -> int:
@@ -178,8 +179,8 @@ def test_a_storage_that_stays_out_of_reach_is_given_up(
     storage = FailingStorage([TimeoutError("no answer")] * 99, monkeypatch)
     result = execute(configure(), "image_manifest")
     assert not result.success
-    assert storage.attempts == 1 + benchmark.RETRIES
-    assert retries(result) == benchmark.RETRIES
+    assert storage.attempts == 1 + RETRIES
+    assert retries(result) == RETRIES
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
