@@ -65,7 +65,7 @@ def test_each_call_is_a_wave_of_its_own(configure: Configure, home: Path, tmp_pa
     config = configure()
     report = tmp_path / "storage" / "benchmark_report" / "index.html"
     assert main(["--config", str(config)]) == 0
-    assert "compare-previous" not in report.read_text(encoding="utf-8")
+    assert 'id="compare-previous"' not in report.read_text(encoding="utf-8")
     assert main(["--config", str(configure(coreset={"percentage": 0.5}))]) == 0
     assert 'id="compare-previous"' in report.read_text(encoding="utf-8")
     with dg.DagsterInstance.from_config(str(home)) as instance:
