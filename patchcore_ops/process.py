@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import gc
 import os
@@ -49,10 +48,9 @@ def keep_freed_memory() -> None:
 
 
 def relax_garbage_collector() -> None:
-    """Collect seldom, and not once more at the end of the process.
+    """Collect seldom.
 
     Importing torch and Dagster makes half a million objects that live until the end. Walking them
-    over and over takes a second of each run, and freeing them one by one at the end another.
+    over and over takes a second of each run.
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
-    atexit.register(gc.freeze)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -35,9 +33,6 @@ def unset_variables() -> Iterator[None]:
         ):
             patch.delenv(name, raising=False)
         yield
-    # The command, called inside this process, has asked not to collect at its end; libraries that
-    # only the tests load would report that as leaks after pytest's last line.
-    atexit.unregister(gc.freeze)
 
 
 @pytest.fixture(scope="module", autouse=True)
