@@ -25,7 +25,7 @@ WAVE = "patchcore/wave"
 # How many runs a wave has. Only waves that say so get their summary from the sensor: whoever starts
 # the runs of a wave one after the other makes the summary too.
 WAVE_RUNS = "patchcore/wave_runs"
-_PARTITION = "dagster/partition"
+PARTITION = "dagster/partition"
 
 
 def wave_name(moment: datetime) -> str:
@@ -153,7 +153,7 @@ def _benchmark_runs(
 
 def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
     """Tell whether all runs of a wave have been started and have finished."""
-    categories = {record.dagster_run.tags.get(_PARTITION) for record in runs}
+    categories = {record.dagster_run.tags.get(PARTITION) for record in runs}
     expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
     finished = all(record.dagster_run.status in FINISHED_STATUSES for record in runs)
     return finished and len(categories) >= expected
