@@ -47,6 +47,18 @@ def keep_freed_memory() -> None:
     mallopt(_M_TRIM_THRESHOLD, _MOST_FREED_BYTES_KEPT)
 
 
+def return_freed_memory() -> None:
+    """Give back to the system what `keep_freed_memory` has kept; for the end of a step.
+
+    The next step needs other arrays, and memory that nobody uses would count as this process's.
+    Does nothing where the C library is not glibc.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return
+
+
 def relax_garbage_collector() -> None:
     """Collect seldom.
 

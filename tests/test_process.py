@@ -58,3 +58,29 @@ def test_collector_still_runs() -> None:
     tuned = _tuned()
     assert tuned["collects"]
     assert tuned["threshold"] == 100_000
+
+
+_RESIDENT = """
+import json, os
+from patchcore_ops.process import return_freed_memory, tune_process
+tune_process()
+def resident():
+    with open("/proc/self/statm") as status:
+        return int(status.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+blocks = [bytes([1]) * (8 << 20) for _ in range(16)]
+full = resident()
+del blocks
+kept = resident()
+return_freed_memory()
+print(json.dumps([full, kept, resident()]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc_trim belongs to glibc")
+def test_kept_memory_can_be_returned() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", _RESIDENT], capture_output=True, text=True, check=True
+    )
+    full, kept, returned = json.loads(result.stdout)
+    assert kept > full - (16 << 20)
+    assert returned < full - (100 << 20)
