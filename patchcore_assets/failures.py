@@ -8,11 +8,27 @@ from contextlib import contextmanager
 import dagster as dg
 
 from patchcore_assets.storage import is_transient
-from patchcore_ops.errors import UserError
+from patchcore_ops.errors import EnvironmentProblem, UserError
 
 # A storage that is busy or out of reach is asked again this often, waiting twice as long each time.
 RETRIES = 3
 FIRST_WAIT_SECONDS = 2.0
+
+# What each asset needs less memory with.
+_LEVERS = {
+    "raw_embeddings": "lower runtime.batch_size or runtime.num_workers",
+    "memory_bank": "lower coreset.percentage or coreset.projection_dimension",
+    "faiss_index": "lower coreset.percentage, or choose a smaller index.factory",
+    "test_predictions": "lower coreset.percentage or runtime.faiss_num_workers",
+}
+# How libraries say so that do not raise MemoryError.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "can't start new thread",
+)
 
 
 @contextmanager
@@ -41,6 +57,32 @@ def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None
         raise dg.RetryRequested(
             max_retries=RETRIES, seconds_to_wait=FIRST_WAIT_SECONDS * 2**context.retry_number
         ) from error
+
+
+@contextmanager
+def memory_limits_named(asset: str) -> Iterator[None]:
+    """Say in one sentence that memory has run out, and which setting takes less.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If memory has run out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        lever = _LEVERS.get(asset, "let fewer runs go at once")
+        raise EnvironmentProblem(
+            f"{asset}: the memory that this process may use is not enough; {lever}, or give it "
+            "more memory, then run again"
+        ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
 
 
 @contextmanager

@@ -35,7 +35,11 @@ def table(frame: pd.DataFrame, digits: int = 4) -> dg.TableMetadataValue:
         [
             dg.TableRecord({str(key): _cell(value, digits) for key, value in row.items()})
             for row in frame.to_dict("records")
-        ]
+        ],
+        # Dagster takes the columns from the first row, which an empty table does not have.
+        schema=dg.TableSchema([dg.TableColumn(str(name)) for name in frame.columns])
+        if frame.empty
+        else None,
     )
 
 

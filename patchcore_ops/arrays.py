@@ -62,6 +62,24 @@ class ArrayWriter:
             raise ValueError(f"{self.path}: {self._written} of {self.shape[0]} rows written")
 
 
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array to a .npy file as `numpy.save` does.
+
+    That takes no notice when the last bytes do not fit on the disk.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    contiguous = np.ascontiguousarray(array)
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, np.lib.format.header_data_from_array_1_0(contiguous)
+        )
+        stream.write(contiguous.data)
+
+
 class ArrayFile:
     """Reads an array from a .npy file, row range by row range.
 
@@ -93,6 +111,8 @@ class ArrayFile:
             count=max(stop - start, 0) * row_items,
             offset=self._offset + start * row_items * self.dtype.itemsize,
         )
+        if len(items) != max(stop - start, 0) * row_items:
+            raise EOFError(f"{self.path}: ends before its {len(self)} rows do")
         return items.reshape(-1, *self.shape[1:])
 
     def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:

@@ -47,13 +47,59 @@ def build_index(features: Floats, factory: str) -> Any:
         if not index.is_trained:
             index.train(features)
         index.add(features)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (RuntimeError, MemoryError) as error:
         raise ConfigError(
             f"index.factory: FAISS cannot build '{factory}' over {len(features)} x "
-            f"{features.shape[1]} features ({reason})"
+            f"{features.shape[1]} features ({_reason(error)}); use Flat, or fewer lists, links or "
+            "codes"
         ) from None
     return index
+
+
+def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
+    """Refuse an index section that cannot serve a memory bank of so many rows, before there is one.
+
+    What can be told from an empty index is told: whether FAISS understands the factory string and
+    the search parameters, and whether there are rows enough to train its lists and codes.
+
+    Raises
+    ------
+    ConfigError
+        If `build_index` or `Searcher` would fail for one of these reasons.
+    """
+    faiss = _faiss()
+    try:
+        index = faiss.index_factory(dimension, section.factory, faiss.METRIC_L2)
+    except (RuntimeError, MemoryError) as error:
+        raise ConfigError(
+            f"index.factory: FAISS cannot build '{section.factory}' over {rows} x {dimension} "
+            f"features ({_reason(error)}); use Flat, or see FAISS's guide to the index factory"
+        ) from None
+    if (needed := _rows_to_train(faiss, index)) > rows:
+        raise ConfigError(
+            f"index.factory: '{section.factory}' needs at least {needed} rows to train on, but the "
+            f"memory bank will hold {rows}; use fewer lists or codes, or raise coreset.percentage"
+        )
+    _set_parameters(faiss, index, section)
+
+
+def _rows_to_train(faiss: Any, index: Any) -> int:
+    """Return the most centroids that any part of an index has: each is trained on a row."""
+    if index.is_trained:
+        return 0
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform | faiss.IndexRefine):
+        inner = index.index if isinstance(index, faiss.IndexPreTransform) else index.base_index
+        return _rows_to_train(faiss, inner)
+    lists = index.nlist if isinstance(index, faiss.IndexIVF) else 0
+    codes = index.pq.ksub if hasattr(index, "pq") else 0
+    return int(max(lists, codes))
+
+
+def _reason(error: Exception) -> str:
+    """Return what FAISS says without the function and file in which it says it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].rpartition("Error: ")[2][:200] or lines[-1][:200]
 
 
 class Searcher:
@@ -133,8 +179,11 @@ class Searcher:
 
 def write_index(index: Any, path: Path) -> None:
     """Write an index to a local file, creating its folder."""
+    faiss = _faiss()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _faiss().write_index(index, str(path))
+    with path.open("wb") as stream:
+        # Given a path, FAISS takes no notice when the last bytes do not fit on the disk.
+        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
 
 
 def read_index(path: Path) -> Any:
@@ -150,7 +199,8 @@ def _set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:
     except RuntimeError as error:
         raise ConfigError(
             f"index.search_parameters: '{section.search_parameters}' does not suit "
-            f"'{section.factory}' ({str(error).strip().splitlines()[-1]})"
+            f"'{section.factory}' ({_reason(error)}); IVF indices take nprobe=16, HNSW "
+            "indices efSearch=64"
         ) from None
 
 

@@ -1,6 +1,8 @@
 """Where artefacts live: versioned folders that are switched as a whole, locally or in a store."""
 
 from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, MissingArtefact, missing
+from patchcore_assets.storage.hashed import HashedFiles
+from patchcore_assets.storage.local_problems import StorageProblem
 from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
 from patchcore_assets.storage.transient import is_transient
 
@@ -8,8 +10,10 @@ __all__ = [
     "Artefact",
     "ArtefactStore",
     "DamagedArtefact",
+    "HashedFiles",
     "MissingArtefact",
     "Staging",
+    "StorageProblem",
     "is_transient",
     "missing",
     "open_store",

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import shlex
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from patchcore_assets.storage.hashed import hash_all
+from patchcore_assets.storage.sidecar import (
+    SIDECAR,
+    DamagedSidecar,
+    read_sidecar,
+    write_sidecar,
+)
+from patchcore_assets.storage.transient import is_transient
 from patchcore_ops.errors import UserError
-from patchcore_ops.fingerprints import file_hash
+from patchcore_ops.fingerprints import HashOf, file_hash
 
-SIDECAR = "artefact.json"
+__all__ = ["SIDECAR", "Artefact", "DamagedArtefact", "MissingArtefact", "command", "missing", "of"]
+
+# So many damaged files are named; of more, only the number.
+_NAMED = 5
 
 
 class MissingArtefact(UserError):
@@ -36,6 +48,8 @@ class Artefact:
         What it was made from and with.
     unversioned : collection of str
         The files that do not count in the data version, because they tell of earlier versions.
+    hash_of : callable
+        Gives a file's SHA-256 to `verify`.
     """
 
     asset: str
@@ -44,6 +58,7 @@ class Artefact:
     files: Mapping[str, tuple[int, str]]
     provenance: Mapping[str, str]
     unversioned: Collection[str] = ()
+    hash_of: HashOf = field(default=file_hash, repr=False, compare=False)
 
     @property
     def bytes(self) -> int:
@@ -79,29 +94,35 @@ class Artefact:
         folder: Path,
         provenance: Mapping[str, str],
         unversioned: Collection[str] = (),
+        hash_of: HashOf = file_hash,
     ) -> Artefact:
         """Measure and hash the files of a folder."""
-        files = {
-            file.relative_to(folder).as_posix(): (file.stat().st_size, file_hash(file))
-            for file in sorted(folder.rglob("*"))
-            if file.is_file() and file.name != SIDECAR
+        files = files_of(folder)
+        digests = hash_all(files, hash_of)
+        described = {
+            file.relative_to(folder).as_posix(): (file.stat().st_size, digest)
+            for file, digest in zip(files, digests, strict=True)
         }
-        return Artefact(asset, category, folder, files, dict(provenance), tuple(unversioned))
+        return Artefact(
+            asset, category, folder, described, dict(provenance), tuple(unversioned), hash_of
+        )
 
     def write_sidecar(self) -> None:
         """Write `artefact.json` into the folder."""
-        content = {
-            "asset": self.asset,
-            "category": self.category,
-            "data_version": self.data_version,
-            "files": {
-                name: {"bytes": size, "sha256": digest}
-                for name, (size, digest) in self.files.items()
+        write_sidecar(
+            self.folder,
+            {
+                "asset": self.asset,
+                "category": self.category,
+                "data_version": self.data_version,
+                "files": {
+                    name: {"bytes": size, "sha256": digest}
+                    for name, (size, digest) in self.files.items()
+                },
+                "unversioned": sorted(self.unversioned),
+                "provenance": dict(self.provenance),
             },
-            "unversioned": sorted(self.unversioned),
-            "provenance": dict(self.provenance),
-        }
-        (self.folder / SIDECAR).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        )
 
     def verify(self) -> None:
         """Compare the files in the folder with the sidecar.
@@ -109,41 +130,128 @@ class Artefact:
         Raises
         ------
         DamagedArtefact
-            If a file is missing or has another content than was written.
+            If a file is missing, is a link, or has another content than was written. Every such
+            file is named.
         """
-        for name, (size, digest) in self.files.items():
-            file = self.folder / name
-            if not file.is_file() or file.stat().st_size != size or file_hash(file) != digest:
-                raise DamagedArtefact(
-                    f"{name} of {self.asset}{_of(self.category)} is not what was written; "
-                    f"make the artefact again: {_command(self.asset, self.category)}"
-                )
+        # The folder may be reached through links, but be none.
+        real = os.path.join(os.path.realpath(self.folder.parent), self.folder.name)  # noqa: PTH118
+        faults = {
+            name: fault
+            for name, (size, _) in self.files.items()
+            if (fault := _fault(Path(real, name), size)) is not None
+        }
+        if not faults:
+            faults = self._of_other_content()
+        if faults:
+            raise _damaged(self.asset, self.category, self.folder, _listed(faults))
+
+    def _of_other_content(self) -> dict[str, str]:
+        try:
+            digests = hash_all([self.folder / name for name in self.files], self.hash_of)
+        except OSError as error:
+            if is_transient(error):
+                raise
+            name = Path(error.filename or self.folder).name
+            return {name: f"cannot be read: {error.strerror or error}"}
+        return {
+            name: "another content"
+            for (name, (_, digest)), found in zip(self.files.items(), digests, strict=True)
+            if found != digest
+        }
 
     @staticmethod
-    def read(folder: Path) -> Artefact:
-        """Read the artefact of a folder from its sidecar."""
-        content = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
-        return Artefact(
-            content["asset"],
-            content["category"],
+    def read(
+        folder: Path,
+        asset: str | None = None,
+        category: str | None = None,
+        hash_of: HashOf = file_hash,
+    ) -> Artefact:
+        """Read the artefact of a folder from its sidecar; the files are not looked at.
+
+        Parameters
+        ----------
+        folder : Path
+            The folder.
+        asset, category : str, optional
+            Whose artefact it has to be. Without `asset`, anyone's.
+        hash_of : callable
+            Gives a file's SHA-256 to `verify`.
+
+        Raises
+        ------
+        DamagedArtefact
+            If the sidecar is not there, is not one, or is that of another artefact.
+        """
+        expected = (asset, category)
+        try:
+            sidecar = read_sidecar(folder)
+        except DamagedSidecar as fault:
+            raise _damaged(asset or "artefact", category, folder, f"{SIDECAR} ({fault})") from None
+        except OSError as error:
+            if is_transient(error):
+                raise
+            reason = f"{SIDECAR} (cannot be read: {error.strerror or error})"
+            raise _damaged(asset or "artefact", category, folder, reason) from None
+        artefact = Artefact(
+            sidecar.asset,
+            sidecar.category,
             folder,
-            {name: (file["bytes"], file["sha256"]) for name, file in content["files"].items()},
-            content["provenance"],
-            tuple(content.get("unversioned", ())),
+            {name: (file.bytes, file.sha256) for name, file in sidecar.files.items()},
+            sidecar.provenance,
+            tuple(sidecar.unversioned),
+            hash_of,
         )
+        if asset is not None and (sidecar.asset, sidecar.category) != expected:
+            other = f"{SIDECAR} (of {sidecar.asset}{of(sidecar.category)})"
+            raise _damaged(asset, category, folder, other)
+        if artefact.data_version != sidecar.data_version:
+            fault_of_version = f"{SIDECAR} (data_version does not follow from its files)"
+            raise _damaged(sidecar.asset, sidecar.category, folder, fault_of_version)
+        return artefact
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of an artefact's folder, sorted, without the sidecar."""
+    sidecar = folder / SIDECAR
+    return [file for file in sorted(folder.rglob("*")) if file.is_file() and file != sidecar]
 
 
 def missing(asset: str, category: str | None, root: str) -> MissingArtefact:
     """Say that an artefact is not there, and the command that makes it."""
     return MissingArtefact(
-        f"{asset}{_of(category)} is not in {root}; make it first: {_command(asset, category)}"
+        f"{asset}{of(category)} is not in {root}; make it first: {command(asset, category)}"
     )
 
 
-def _of(category: str | None) -> str:
+def of(category: str | None) -> str:
+    """Return how a sentence names an artefact's category, after its asset."""
     return "" if category is None else f" of '{category}'"
 
 
-def _command(asset: str, category: str | None) -> str:
-    partition = "" if category is None else f" --partition {category}"
+def command(asset: str, category: str | None) -> str:
+    """Return the command that materialises an artefact."""
+    partition = "" if category is None else f" --partition {shlex.quote(category)}"
     return f"dagster asset materialize -m patchcore_assets --select {asset}{partition}"
+
+
+def _damaged(asset: str, category: str | None, folder: Path, what: str) -> DamagedArtefact:
+    return DamagedArtefact(
+        f"{what} of {asset}{of(category)} in {folder} is not what was written; "
+        f"make the artefact again: {command(asset, category)}"
+    )
+
+
+def _fault(file: Path, size: int) -> str | None:
+    """Say what is wrong with a file as far as that shows without reading it."""
+    if os.path.realpath(file) != str(file):
+        return "a link"
+    if not file.is_file():
+        return "missing"
+    found = file.stat().st_size
+    return None if found == size else f"{found} bytes instead of {size}"
+
+
+def _listed(faults: Mapping[str, str]) -> str:
+    named = [f"{name} ({fault})" for name, fault in list(faults.items())[:_NAMED]]
+    more = [f"{len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
+    return ", ".join((*named, *more))

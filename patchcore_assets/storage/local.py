@@ -4,29 +4,46 @@
 Renaming a new link over the old one switches all files of an artefact at once. A version folder is
 in use as long as some process holds a lock on the file beside it, be it to fill or to read it; any
 other version folder that no link names is litter, and the next writer removes it.
+
+Of what a writer leaves, the lock file comes first and goes last: whenever it dies, the lock file
+leads to the rest. A version's name is unique and otherwise means nothing; no clock is relied upon.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from patchcore_assets.storage.artefact import SIDECAR, Artefact, missing
+from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing
+from patchcore_assets.storage.hashed import HashedFiles
+from patchcore_assets.storage.local_problems import storage_problems
+from patchcore_assets.storage.local_staging import LocalStaging, link_to, set_aside_in
+from patchcore_assets.storage.locks import lock_of, locked
 
 _VERSIONS = ".versions"
+# Stands for the category of an asset that has none.
+_NO_CATEGORY = "_"
 
 
 class LocalStore:
-    """An artefact store in a folder of this machine; see `ArtefactStore`."""
+    """An artefact store in a folder of this machine; see `ArtefactStore`.
 
-    def __init__(self, root: str) -> None:
+    Parameters
+    ----------
+    root : str
+        The folder.
+    hashes : HashedFiles, optional
+        What the process has hashed already; share it among the stores of a process.
+    """
+
+    def __init__(self, root: str, hashes: HashedFiles | None = None) -> None:
         self._root = Path(root)
+        self._hashes = HashedFiles() if hashes is None else hashes
 
     @property
     def root(self) -> str:
@@ -35,37 +52,60 @@ class LocalStore:
 
     @contextmanager
     def stage(self, asset: str, category: str | None) -> Iterator[LocalStaging]:
-        """Open a folder for a new version; what was not committed is thrown away on leaving."""
-        versions = self._versions(asset, category)
-        versions.mkdir(parents=True, exist_ok=True)
-        self._remove_litter(asset, category)
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-        try:
-            with _locked(_lock_of(versions / version), fcntl.LOCK_EX, create=True):
-                folder = versions / version
-                folder.mkdir()
-                yield LocalStaging(asset, category, folder, self._link(asset, category))
-        finally:
-            self._remove_litter(asset, category)
+        """Open a folder for a new version; what was not committed is thrown away on leaving.
+
+        Raises
+        ------
+        StorageProblem
+            If the folder cannot take the files, also where that shows while they are written.
+        """
+        with storage_problems(self._root, asset, category):
+            versions = self._versions(asset, category)
+            versions.mkdir(parents=True, exist_ok=True)
+            self._remove_all_litter()
+            version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+            folder = versions / version
+            try:
+                with locked(lock_of(folder), fcntl.LOCK_EX, create=True) as lock:
+                    folder.mkdir()
+                    yield LocalStaging(
+                        asset, category, folder, self._link(asset, category), lock, self._hashes
+                    )
+            finally:
+                self._remove_litter(versions)
 
     @contextmanager
     def open(self, asset: str, category: str | None) -> Iterator[Artefact]:
-        """Open the current version for reading; see `ArtefactStore.open`."""
+        """Open the current version for reading, verified; see `ArtefactStore.open`.
+
+        Where what uses it fails, the files are verified again: they may be the reason.
+        """
         with ExitStack() as reading:
-            yield self._enter(asset, category, reading)
+            artefact = self._enter(asset, category, reading)
+            artefact.verify()
+            try:
+                yield artefact
+            except DamagedArtefact:
+                raise
+            except Exception:
+                artefact.verify()
+                raise
 
     def _enter(self, asset: str, category: str | None, reading: ExitStack) -> Artefact:
         """Lock the current version for reading, whichever it is by then."""
         while (folder := self._current(asset, category)) is not None:
             with suppress(FileNotFoundError):
-                lock = _locked(_lock_of(folder), fcntl.LOCK_SH, create=folder.is_dir())
-                reading.enter_context(lock)
-                return Artefact.read(folder)
+                reading.enter_context(
+                    locked(lock_of(folder), fcntl.LOCK_SH, create=folder.is_dir())
+                )
+                if folder.is_dir():
+                    return Artefact.read(folder, asset, category, self._hashes)
             if self._current(asset, category) == folder:
                 raise missing(asset, category, self.root)
-        with suppress(FileNotFoundError, NotADirectoryError):
+        link = self._link(asset, category)
+        if (link / SIDECAR).is_file():
             # A copy that followed links holds the files themselves.
-            return Artefact.read(self._link(asset, category))
+            return Artefact.read(link, asset, category, self._hashes)
         raise missing(asset, category, self.root)
 
     def location(self, asset: str, category: str | None) -> str:
@@ -77,87 +117,46 @@ class LocalStore:
         folder = self._root / asset
         if not folder.is_dir():
             return []
-        return sorted(link.name for link in folder.iterdir() if (link / SIDECAR).is_file())
+        return sorted(
+            link.name
+            for link in folder.iterdir()
+            if (link / SIDECAR).is_file() and not link.name.startswith(".")
+        )
 
     def _link(self, asset: str, category: str | None) -> Path:
         return self._root / asset if category is None else self._root / asset / category
 
     def _versions(self, asset: str, category: str | None) -> Path:
-        return self._root / _VERSIONS / asset / (category or "_")
+        return self._root / _VERSIONS / asset / (category or _NO_CATEGORY)
 
     def _current(self, asset: str, category: str | None) -> Path | None:
+        versions, link = self._versions(asset, category), self._link(asset, category)
         try:
-            target = self._link(asset, category).readlink()
+            name = link.readlink().name
+        except FileNotFoundError:
+            return set_aside_in(versions)
         except OSError:
             return None
-        return self._versions(asset, category) / target.name
+        return versions / name if name not in ("", "..") else None
 
-    def _remove_litter(self, asset: str, category: str | None) -> None:
-        """Remove the versions that are neither current nor in use."""
-        for lock in self._versions(asset, category).glob("*.lock"):
+    def _remove_all_litter(self) -> None:
+        """Remove what killed writers of any artefact have left."""
+        for versions in (self._root / _VERSIONS).glob("*/*/"):
+            self._remove_litter(versions)
+
+    def _remove_litter(self, versions: Path) -> None:
+        """Remove an artefact's versions that are neither current nor in use."""
+        asset, name = versions.parts[-2:]
+        category = None if name == _NO_CATEGORY else name
+        for lock in versions.glob("*.lock"):
             folder = lock.with_suffix("")
             with (
                 suppress(BlockingIOError, FileNotFoundError),
-                _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
+                locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
             ):
                 # Only now: another process may just have made this version the current one.
                 if folder != self._current(asset, category):
+                    link_to(self._link(asset, category), folder).unlink(missing_ok=True)
                     shutil.rmtree(folder, ignore_errors=True)
-                    lock.unlink(missing_ok=True)
-
-
-class LocalStaging:
-    """A version folder that is being filled; see `Staging`."""
-
-    def __init__(self, asset: str, category: str | None, folder: Path, link: Path) -> None:
-        self.folder = folder
-        self._asset = asset
-        self._category = category
-        self._link = link
-
-    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
-        """Make this version the current one, in one rename."""
-        artefact = Artefact.describe(
-            self._asset, self._category, self.folder, provenance, unversioned
-        )
-        artefact.write_sidecar()
-        self._link.parent.mkdir(parents=True, exist_ok=True)
-        self._set_plain_folder_aside()
-        new_link = self._link.with_name(f".{self._link.name}.{self.folder.name}")
-        new_link.symlink_to(os.path.relpath(self.folder, self._link.parent))
-        new_link.replace(self._link)
-        return artefact
-
-    def _set_plain_folder_aside(self) -> None:
-        """Make room where a copy that followed links has left a folder instead of a link."""
-        if self._link.is_dir() and not self._link.is_symlink():
-            aside = self.folder.with_name(f"copied-{uuid.uuid4().hex[:8]}")
-            _lock_of(aside).touch()
-            self._link.rename(aside)
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
-
-
-@contextmanager
-def _locked(file: Path, operation: int, *, create: bool) -> Iterator[None]:
-    """Hold an advisory lock on a file; the system releases it however the process ends."""
-    flags = os.O_RDWR | (os.O_CREAT if create else 0)
-    while True:
-        descriptor = os.open(file, flags, 0o644)
-        try:
-            fcntl.flock(descriptor, operation)
-            # The file may have been removed, or made anew, while we waited for it.
-            if _is_same_file(descriptor, file):
-                yield
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_same_file(descriptor: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
-        return False
+                    if not folder.exists():
+                        lock.unlink(missing_ok=True)

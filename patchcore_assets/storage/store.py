@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from patchcore_assets.storage.artefact import Artefact
+from patchcore_assets.storage.hashed import HashedFiles
 
 
 class Staging(Protocol):
@@ -38,12 +39,15 @@ class ArtefactStore(Protocol):
         """Open a folder for a new version; what was not committed is thrown away on leaving."""
 
     def open(self, asset: str, category: str | None) -> AbstractContextManager[Artefact]:
-        """Open the current version for reading.
+        """Open the current version for reading, verified against its checksums.
 
         Raises
         ------
         MissingArtefact
             If there is none.
+        DamagedArtefact
+            If its files are not those that were written. Also on leaving by another error, where
+            they are damaged by then.
         """
 
     def location(self, asset: str, category: str | None) -> str:
@@ -53,12 +57,29 @@ class ArtefactStore(Protocol):
         """Return the categories for which the asset has an artefact, sorted."""
 
 
-def open_store(root: str) -> ArtefactStore:
-    """Open the store at a folder or at any URL that fsspec understands."""
+def open_store(
+    root: str,
+    hashes: HashedFiles | None = None,
+    cache: Path | None = None,
+    cache_bytes: int | None = None,
+) -> ArtefactStore:
+    """Open the store at a folder or at any URL that fsspec understands.
+
+    Parameters
+    ----------
+    root : str
+        The folder or URL.
+    hashes : HashedFiles, optional
+        What the process has hashed already. Who opens a store several times keeps one, so that
+        files that it has just written or verified are not read again to verify them.
+    cache, cache_bytes : Path, int, optional
+        For a URL: where files stay on this machine, and how much of them; see `FileCache`.
+    """
     if "://" in root:
+        from patchcore_assets.storage.cache import FileCache
         from patchcore_assets.storage.remote import RemoteStore
 
-        return RemoteStore(root)
+        return RemoteStore(root, FileCache(cache, cache_bytes, hashes))
     from patchcore_assets.storage.local import LocalStore
 
-    return LocalStore(root)
+    return LocalStore(root, hashes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from patchcore_ops.arrays import ArrayFile
+from patchcore_ops.arrays import ArrayFile, save_array
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.neighbours import build_index, write_index
 from patchcore_ops.progress import Progress
@@ -68,8 +68,8 @@ def select_memory_bank(
         rows = select_rows(source, config.coreset, device, on_progress)
         target = member_folder(folder, member)
         target.mkdir(parents=True, exist_ok=True)
-        np.save(target / FEATURES, source.take(rows))
-        np.save(target / INDICES, rows)
+        save_array(target / FEATURES, source.take(rows))
+        save_array(target / INDICES, rows)
         banks.append(Bank(rows=len(source), picks=len(rows), dimension=source.shape[1]))
     return banks
 

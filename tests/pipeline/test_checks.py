@@ -17,6 +17,7 @@ from patchcore_assets.checks import CHECKS
 from patchcore_assets.command import main
 from patchcore_assets.graph import define
 from patchcore_assets.inputs import INPUTS as OBSERVED
+from patchcore_assets.storage import Artefact
 from patchcore_ops.config import load_config
 from patchcore_ops.demo.tiny import build_tiny_dataset
 from patchcore_ops.fingerprints import file_hash
@@ -106,10 +107,14 @@ def test_the_command_says_why_a_category_is_blocked(
 
 def write_scores(storage: Path, separation: float) -> None:
     """Put scores in the place of the stored ones: all defects above, or all below."""
-    file = storage / "test_predictions" / CATEGORY / "scores.parquet"
-    scores = pd.read_parquet(file)
+    folder = (storage / "test_predictions" / CATEGORY).resolve()
+    scores = pd.read_parquet(folder / "scores.parquet")
     scores["score"] = separation * scores["is_anomaly"]
-    scores.to_parquet(file, index=False)
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    kept = Artefact.read(folder)
+    Artefact.describe(
+        kept.asset, kept.category, folder, kept.provenance, kept.unversioned
+    ).write_sidecar()
 
 
 def test_a_drop_is_noticed_and_stops_nothing(

@@ -32,6 +32,7 @@ from patchcore_assets.presentation import (
     MAX_PICTURE_BYTES,
     SHOWN_IN_PLACE,
     picture,
+    table,
 )
 from patchcore_ops.stages.illustrate import best_threshold, most_wrong
 
@@ -242,3 +243,9 @@ def test_the_report_names_everything_it_was_made_from(finished: Finished) -> Non
     assert lineage["data_version"] in page
     for package in ("torch", "dagster", "numpy", "patchcore-assets", "python"):
         assert f">{package}<" in page
+
+
+def test_a_table_without_rows_still_has_its_columns() -> None:
+    shown = table(pd.DataFrame({"path": [], "score": []}))
+    assert shown.records == []
+    assert [column.name for column in shown.schema.columns] == ["path", "score"]

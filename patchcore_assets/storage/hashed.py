@@ -1,0 +1,99 @@
+"""What this process has hashed, so that a large file is read for its checksum once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from patchcore_ops.fingerprints import HashOf, file_hash
+
+# The coarsest clock of a file system that is still in use ticks every two seconds.
+_CLOCK_GRANULARITY_NS = 2_000_000_000
+# Hashing releases the interpreter's lock, and few artefacts have more than two large files.
+_THREADS = 2
+
+_State = tuple[int, int, int]
+
+
+class HashedFiles:
+    """Gives files' SHA-256, and remembers it for as long as the files stay as they were.
+
+    A file is recognised by device and inode, size, and the times of its last modification and of
+    its last status change. A file that changed within the clock's granularity of being hashed could
+    change again without a trace; it is not remembered, and hashed once more when it is asked for.
+    Threads may share one.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[_State, str]] = {}
+        self._kept: dict[tuple[int, int], tuple[int, int, str]] = {}
+
+    def __call__(self, file: Path) -> str:
+        """Return a file's SHA-256.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        return self.hash(file, time.time_ns() - _CLOCK_GRANULARITY_NS)
+
+    def hash(self, file: Path, settled_ns: int) -> str:
+        """Return a file's SHA-256; remember it if the file changed last before `settled_ns`.
+
+        Parameters
+        ----------
+        file : Path
+            The file.
+        settled_ns : int
+            A time of the file system's clock, in nanoseconds, that every later change will show.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        before = file.stat()
+        place = before.st_dev, before.st_ino
+        state = _state(before)
+        known = self._known.get(place)
+        if known is not None and known[0] == state:
+            return known[1]
+        digest = file_hash(file)
+        if before.st_ctime_ns < settled_ns and _state(file.stat()) == state:
+            self._known[place] = state, digest
+        return digest
+
+    def keep(self, file: Path, digest: str) -> None:
+        """Remember the SHA-256 of a file that nobody changes any more, however it is linked.
+
+        Making and removing links sets the time of the last status change; for such a file it does
+        not count.
+        """
+        status = file.stat()
+        self._kept[status.st_dev, status.st_ino] = status.st_size, status.st_mtime_ns, digest
+
+    def is_kept(self, file: Path, digest: str) -> bool:
+        """Tell whether a file is one of those, with this SHA-256 and not modified since."""
+        status = file.stat()
+        kept = self._kept.get((status.st_dev, status.st_ino))
+        return kept == (status.st_size, status.st_mtime_ns, digest)
+
+
+def hash_all(files: Iterable[Path], hash_of: HashOf = file_hash) -> list[str]:
+    """Hash files in two threads; returns their SHA-256 in the given order.
+
+    Raises
+    ------
+    OSError
+        If one of them cannot be read.
+    """
+    with ThreadPoolExecutor(_THREADS, "hashing") as pool:
+        return list(pool.map(hash_of, files))
+
+
+def _state(status: os.stat_result) -> _State:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

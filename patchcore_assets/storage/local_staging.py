@@ -1,0 +1,105 @@
+"""How a version of a local artefact becomes the current one: first to the disk, then one rename."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from patchcore_assets.storage.artefact import SIDECAR, Artefact, files_of
+from patchcore_assets.storage.durable import clock_past, flush, flush_entries
+from patchcore_assets.storage.hashed import HashedFiles
+from patchcore_assets.storage.locks import lock_of
+
+_COPIED = "copied-"
+
+
+class LocalStaging:
+    """A version folder that is being filled; see `Staging`.
+
+    Parameters
+    ----------
+    asset, category : str
+        Whose version it is.
+    folder : Path
+        The version folder.
+    link : Path
+        The link that names the current version.
+    lock : int
+        Descriptor of the version's lock file, which this process has locked.
+    hashes : HashedFiles
+        Remembers what is hashed here.
+    """
+
+    def __init__(
+        self,
+        asset: str,
+        category: str | None,
+        folder: Path,
+        link: Path,
+        lock: int,
+        hashes: HashedFiles,
+    ) -> None:
+        self.folder = folder
+        self._asset = asset
+        self._category = category
+        self._link = link
+        self._lock = lock
+        self._hashes = hashes
+
+    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
+        """Make this version the current one, in one rename, when all of it is on the disk."""
+        files = files_of(self.folder)
+        artefact = self._describe(files, provenance, unversioned)
+        artefact.write_sidecar()
+        folders = [place for place in self.folder.rglob("*") if place.is_dir()]
+        flush([self.folder / SIDECAR, *folders, self.folder])
+        flush_entries(self.folder.parent)
+        self._switch()
+        return artefact
+
+    def _describe(
+        self, files: list[Path], provenance: Mapping[str, str], unversioned: Collection[str]
+    ) -> Artefact:
+        """Hash the files; the disk takes them meanwhile."""
+        newest = max((file.stat().st_ctime_ns for file in files), default=0)
+        hash_of = partial(self._hashes.hash, settled_ns=clock_past(self._lock, newest))
+        with ThreadPoolExecutor(1, "flushing") as pool:
+            flushed = pool.submit(flush, files)
+            artefact = Artefact.describe(
+                self._asset, self._category, self.folder, provenance, unversioned, hash_of
+            )
+            flushed.result()
+        return artefact
+
+    def _switch(self) -> None:
+        self._link.parent.mkdir(parents=True, exist_ok=True)
+        self._set_plain_folder_aside()
+        new = link_to(self._link, self.folder)
+        new.symlink_to(os.path.relpath(self.folder, self._link.parent))
+        new.replace(self._link)
+        # The version before must not go before the disk knows the new one.
+        flush_entries(self._link.parent)
+
+    def _set_plain_folder_aside(self) -> None:
+        """Make room where a copy that followed links has left a folder instead of a link."""
+        if self._link.is_dir() and not self._link.is_symlink():
+            aside = self.folder.with_name(f"{_COPIED}{uuid.uuid4().hex[:8]}")
+            lock_of(aside).touch()
+            # Another writer may have been quicker.
+            with suppress(FileNotFoundError):
+                self._link.rename(aside)
+
+
+def link_to(link: Path, folder: Path) -> Path:
+    """Return the name under which the link to a version is made, before it is switched."""
+    return link.with_name(f".{link.name}.{folder.name}")
+
+
+def set_aside_in(versions: Path) -> Path | None:
+    """Return the copied folder whose writer has died before it put a link in its place, if any."""
+    return min((entry for entry in versions.glob(f"{_COPIED}*") if entry.is_dir()), default=None)
