@@ -39,7 +39,10 @@ lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(VENV)/.installed-dev $(VENV)/.installed-audit ## ask for known vulnerabilities of the packages
+	$(BIN)/python .ci/audit.py
+
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo
 
-.PHONY: help install demo-data demo benchmark ui test lint clean
+.PHONY: help install demo-data demo benchmark ui test lint audit clean

@@ -100,7 +100,7 @@ def measure_aupro(maps_file: str, fpr_limit: float) -> dict[str, Any]:
     import torch
     from anomalib.metrics.aupro import _AUPRO
 
-    with np.load(maps_file) as content:
+    with np.load(maps_file, allow_pickle=False) as content:
         maps, masks = torch.from_numpy(content["maps"]), torch.from_numpy(content["masks"]).int()
     watch = Stopwatch()
     with watch.stage("aupro"):

@@ -29,7 +29,7 @@ def measure_aupro(maps_file: str, fpr_limit: float) -> dict[str, Any]:
 
     from patchcore_ops.metrics import aupro
 
-    with np.load(maps_file) as content:
+    with np.load(maps_file, allow_pickle=False) as content:
         maps, masks = content["maps"], content["masks"]
     watch = Stopwatch()
     with watch.stage("aupro"):

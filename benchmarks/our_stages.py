@@ -196,7 +196,7 @@ def compare_picks(reduced: str, threads: int) -> dict[str, Any]:
 
     from patchcore_ops.coreset import k_center_greedy
 
-    with np.load(reduced) as content:
+    with np.load(reduced, allow_pickle=False) as content:
         rows, starts, theirs = (content[name] for name in ("rows", "starts", "picks"))
     watch = Stopwatch()
     with watch.stage("coreset"):

@@ -117,8 +117,10 @@ class _Task:
 
         self.workload = workload
         self.config = workload.config()
-        self.bank = np.load(member_folder(folder / "bank", 0) / FEATURES)
-        self.queries = np.load(member_folder(folder / "embeddings", 0) / TEST_EMBEDDINGS)
+        self.bank = np.load(member_folder(folder / "bank", 0) / FEATURES, allow_pickle=False)
+        self.queries = np.load(
+            member_folder(folder / "embeddings", 0) / TEST_EMBEDDINGS, allow_pickle=False
+        )
         self.grid = Grid.read(member_folder(folder / "embeddings", 0))
         self.images = test_rows(read_manifest(folder / "manifest"))
         paths = mask_files(self.images, Path(workload.data))

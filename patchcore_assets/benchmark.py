@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from patchcore_assets.checks import results
-from patchcore_assets.failures import plain_failures, transient_errors_retried
-from patchcore_assets.pools import device_tag
+from patchcore_assets.failures import (
+    memory_limits_named,
+    plain_failures,
+    transient_errors_retried,
+)
+from patchcore_assets.lineage import by_asset, lineage_of_category, lineage_over_categories
+from patchcore_assets.pools import device_of, device_tag
 from patchcore_assets.progress import log_progress
-from patchcore_assets.recording import INPUT_DATA_VERSION, file_hashes, record_inputs
+from patchcore_assets.recording import file_hashes, record_inputs
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
+    DamagedArtefact,
+    HashedFiles,
     MissingArtefact,
     Staging,
     missing,
@@ -25,7 +33,9 @@ from patchcore_assets.storage import (
 )
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.fingerprints import HashOf, file_hash
+from patchcore_ops.process import return_freed_memory
 from patchcore_ops.progress import Progress
+from patchcore_ops.provenance import provenance_of_step
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 
 if TYPE_CHECKING:
@@ -42,6 +52,8 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     config_path: str
+    # Dagster makes one resource per run: what a step has written is not hashed by the next.
+    _hashes: HashedFiles = PrivateAttr(default_factory=HashedFiles)
 
     def config(self) -> BenchmarkConfig:
         """Read the configuration.
@@ -84,8 +96,12 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
                     hash_of,
                     f"run {context.run.run_id}",
                 )
-            store = open_store(config.storage_root)
+            stack.enter_context(memory_limits_named(asset))
+            store = open_store(
+                config.storage_root, self._hashes, config.storage_cache, config.storage_cache_bytes
+            )
             staging = stack.enter_context(store.stage(asset, category))
+            stack.callback(return_freed_memory)
             yield Work(context, config, store, staging, stack, asset, category, hash_of, used)
 
 
@@ -153,6 +169,8 @@ class Work:
         ------
         MissingArtefact
             If it has not been materialised.
+        DamagedArtefact
+            If its files are not those that were written.
         """
         artefact = self._stack.enter_context(self._store.open(asset, category or self._category))
         self._read.append(artefact)
@@ -163,11 +181,17 @@ class Work:
         return self.open(asset, category).folder
 
     def earlier(self) -> Path | None:
-        """Open the version of this step's own artefact that it is about to replace, if any."""
+        """Open the version of this step's own artefact that it is about to replace, if any.
+
+        A damaged one counts as none: it is about to be replaced.
+        """
         try:
             own = self._store.open(self._asset, self._category)
             return self._stack.enter_context(own).folder
         except MissingArtefact:
+            return None
+        except DamagedArtefact as damage:
+            self._context.log.warning(f"the version before is not taken into account: {damage}")
             return None
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
@@ -207,8 +231,9 @@ class Work:
     ) -> dg.MaterializeResult[Any]:
         """Keep the output folder as the artefact's new version and report it.
 
-        Its sidecar records the run, and the lineage of every artefact of the category that was
-        read.
+        Its sidecar records the run, with what it was computed (see
+        `patchcore_ops.provenance.provenance_of_step`), and the lineage of every artefact that was
+        read. None of that counts in the data version.
 
         Parameters
         ----------
@@ -222,16 +247,18 @@ class Work:
             What the asset's checks have found, by name.
         """
         seconds = time.monotonic() - self._started
-        artefact = self._staging.commit(
-            {"run_id": self._context.run.run_id, **(provenance or {}), **self._lineage()},
-            unversioned,
-        )
+        recorded = {**self._provenance(), **(provenance or {}), **self._lineage()}
+        for artefact in self._read:
+            # What changed while it was read must not live on in what was made of it.
+            artefact.verify()
+        artefact = self._staging.commit(recorded, unversioned)
         return dg.MaterializeResult(
             metadata={
                 **metadata,
                 "seconds": dg.MetadataValue.float(round(seconds, 3)),
                 "bytes": dg.MetadataValue.int(artefact.bytes),
                 "location": dg.MetadataValue.path(self.location),
+                "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),
             tags=self._used,
@@ -246,25 +273,17 @@ class Work:
                 log(f"{name} failed: {finding.sentence}")
         return results(self._asset, findings)
 
+    def _provenance(self) -> dict[str, str]:
+        """Say which run of which code has made the artefact, and with what."""
+        code_version = self._context.assets_def.get_asset_spec().code_version
+        return {
+            "run_id": self._context.run.run_id,
+            "code_version": code_version or "",
+            **provenance_of_step(self.runtime, device_of(self._asset, self.runtime)),
+        }
+
     def _lineage(self) -> dict[str, str]:
-        """Merge what the inputs and the artefacts read say; what was read itself has precedence."""
+        """Say what the artefact was made from."""
         if self._category is None:
-            return {
-                f"{artefact.asset}.{artefact.category}.data_version": artefact.data_version
-                for artefact in self._read
-            }
-        inputs = {
-            f"{tag.removeprefix(INPUT_DATA_VERSION)}.data_version": version
-            for tag, version in self._used.items()
-            if tag.startswith(INPUT_DATA_VERSION)
-        }
-        inherited = {
-            key: value for artefact in self._read for key, value in artefact.lineage.items()
-        }
-        direct = {
-            key: value
-            for artefact in self._read
-            for key, value in artefact.lineage.items()
-            if key.startswith(f"{artefact.asset}.")
-        }
-        return {**inherited, **direct, **inputs}
+            return lineage_over_categories(self._read)
+        return lineage_of_category(self._read, self._used)

@@ -51,6 +51,14 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "normal and defective ones. Warns."
         ),
         "image_sizes_agree": Check("All images have one size. Warns."),
+        "images_are_large_enough": Check("No image is enlarged to fill the crop. Warns."),
+        "images_are_read_as_shown": Check(
+            "No image has an EXIF rotation, several pictures, transparent parts or unused bits, "
+            "of which a viewer makes use and the benchmark does not. Warns."
+        ),
+        "masks_mark_defects": Check(
+            "Every mask in use marks something, in black and white, inside the crop. Warns."
+        ),
         "every_file_is_used": Check(
             "No file was passed over, be it no image or the mask of none. Warns."
         ),

@@ -125,7 +125,9 @@ def _show_table(config: BenchmarkConfig) -> None:
 
     from patchcore_ops.stages.layout import METRICS_PARQUET
 
-    store = open_store(config.storage_root)
+    store = open_store(
+        config.storage_root, cache=config.storage_cache, cache_bytes=config.storage_cache_bytes
+    )
     with store.open("metrics", None) as artefact:
         table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
     shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")

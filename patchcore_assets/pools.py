@@ -51,11 +51,22 @@ def device_tag(asset: str, runtime: RuntimeSection) -> dict[str, str]:
     EnvironmentProblem
         If the configured device is not there.
     """
+    return {DEVICE_TAG: device_of(asset, runtime)} if asset in _ON_THE_DEVICE else {}
+
+
+def device_of(asset: str, runtime: RuntimeSection) -> str:
+    """Return the device that an asset's step really computes on.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If the configured device is not there.
+    """
     if asset not in _ON_THE_DEVICE:
-        return {}
+        return "cuda" if asset in _SEARCH and runtime.faiss_on_gpu else "cpu"
     from patchcore_ops.devices import resolve_device
 
-    return {DEVICE_TAG: str(resolve_device(runtime.device))}
+    return str(resolve_device(runtime.device))
 
 
 def with_pool(asset: dg.AssetsDefinition, runtime: RuntimeSection) -> dg.AssetsDefinition:

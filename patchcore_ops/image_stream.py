@@ -12,6 +12,8 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from patchcore_ops.errors import DatasetError
+from patchcore_ops.image_formats import problem_report
 from patchcore_ops.images import load_image
 from patchcore_ops.sections import ImageSize
 
@@ -68,10 +70,14 @@ class ImageStream:
         Raises
         ------
         DatasetError
-            If a file cannot be read or decoded.
+            If files cannot be read or decoded: one line for each that is left in the stream.
         """
         for start in range(0, count, batch_size):
-            yield np.stack([self._next() for _ in range(min(batch_size, count - start))])
+            try:
+                images = [self._next() for _ in range(min(batch_size, count - start))]
+            except DatasetError as problem:
+                raise problem_report([str(problem), *self._further_problems()]) from None
+            yield np.stack(images)
 
     def __exit__(
         self,
@@ -85,9 +91,20 @@ class ImageStream:
     def _next(self) -> Pixels:
         if self._executor is None:
             return load_image(next(self._paths), self._size)
-        image = self._pending.popleft().result()
-        self._submit(1)
-        return image
+        try:
+            return self._pending.popleft().result()
+        finally:
+            self._submit(1)
+
+    def _further_problems(self) -> Iterator[str]:
+        """Try what is left, so that nobody has to repair one file a run."""
+        while True:
+            try:
+                self._next()
+            except DatasetError as problem:
+                yield str(problem)
+            except (IndexError, StopIteration):
+                return
 
     def _submit(self, count: int) -> None:
         if self._executor is not None:

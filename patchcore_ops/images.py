@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchcore_ops.errors import DatasetError
+from patchcore_ops.image_formats import DEEP_MODES, opened, problem_report
 from patchcore_ops.sections import ImageSize
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+__all__ = ["load_image", "load_mask", "load_masks", "load_thumbnail", "resize_and_crop", "to_mode"]
 
 
 def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
@@ -26,9 +26,9 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     Parameters
     ----------
     path : Path
-        An image file of any PIL mode; 16-bit greyscale is scaled to 8 bits.
+        PNG, JPEG, BMP, TIFF or WebP, by content; docs/input.md says what becomes of each kind.
     size : ImageSize
-        Resize and crop, in pixels.
+        Resize and crop, in pixels, and the limit of the file's own pixels.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     Raises
     ------
     DatasetError
-        If the file cannot be read or decoded.
+        If the file cannot be read, decoded or used.
     """
-    return np.asarray(_resize_and_crop(_open(path, "RGB"), size))
+    return _load(path, "RGB", size)
 
 
 def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
@@ -61,12 +61,14 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     Raises
     ------
     DatasetError
-        If the file cannot be read or decoded.
+        If the file cannot be read, decoded or used.
     """
-    return np.asarray(_resize_and_crop(_open(path, "L"), size))
+    return _load(path, "L", size)
 
 
-def load_thumbnail(path: Path, side: int) -> npt.NDArray[np.uint8]:
+def load_thumbnail(
+    path: Path, side: int, max_pixels: int = ImageSize().max_pixels
+) -> npt.NDArray[np.uint8]:
     """Load a small version of the whole image, uncropped, as quickly as its format allows.
 
     Parameters
@@ -74,6 +76,8 @@ def load_thumbnail(path: Path, side: int) -> npt.NDArray[np.uint8]:
     path : Path
     side : int
         Longer side of the result in pixels; smaller images keep their size.
+    max_pixels : int
+        Limit of the file's own pixels.
 
     Returns
     -------
@@ -83,11 +87,11 @@ def load_thumbnail(path: Path, side: int) -> npt.NDArray[np.uint8]:
     Raises
     ------
     DatasetError
-        If the file cannot be read or decoded.
+        If the file cannot be read, decoded or used.
     """
-    with _decoding(path), Image.open(path) as image:
+    with opened(path, max_pixels) as image:
         image.draft("RGB", (side, side))
-        small = _eight_bit(image) if _is_deep(image) else image
+        small = _eight_bit(image) if image.mode in DEEP_MODES else image
         small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=1.0)
         return np.asarray(small.convert("RGB"))
 
@@ -101,48 +105,48 @@ def load_masks(
     -------
     ndarray of uint8, shape [len(paths), imagesize, imagesize]
         Grey levels, see `load_mask`.
+
+    Raises
+    ------
+    DatasetError
+        If files cannot be read, decoded or used: one line for each.
     """
     masks = np.zeros((len(paths), size.imagesize, size.imagesize), dtype=np.uint8)
     present = [position for position, path in enumerate(paths) if path is not None]
     files = [path for path in paths if path is not None]
+    problems = []
+
+    def attempt(path: Path) -> npt.NDArray[np.uint8] | DatasetError:
+        try:
+            return load_mask(path, size)
+        except DatasetError as problem:
+            return problem
+
     with ThreadPoolExecutor(max(num_workers, 1), thread_name_prefix="decode") as executor:
-        for position, mask in zip(
-            present, executor.map(lambda path: load_mask(path, size), files), strict=True
-        ):
-            masks[position] = mask
+        for position, mask in zip(present, executor.map(attempt, files), strict=True):
+            if isinstance(mask, DatasetError):
+                problems.append(str(mask))
+            else:
+                masks[position] = mask
+    if problems:
+        raise problem_report(problems)
     return masks
 
 
-def _open(path: Path, mode: str) -> Image.Image:
-    with _decoding(path), Image.open(path) as image:
-        return (_eight_bit(image) if _is_deep(image) else image).convert(mode)
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Decode an image and convert it, as PIL does but for 16-bit greyscale, which is scaled.
+
+    Parameters
+    ----------
+    image : Image
+        Of one of `image_formats.READABLE_MODES`.
+    mode : str
+        "RGB" or "L".
+    """
+    return (_eight_bit(image) if image.mode in DEEP_MODES else image).convert(mode)
 
 
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Say which file it was that could not be read or decoded."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path}: the file has vanished; materialise image_manifest again"
-        ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"{path}: cannot be decoded as an image ({error}); replace or remove the file"
-        ) from None
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I;16") or image.mode == "I"
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit greyscale to 8 bits; PIL's own conversion would clip it to white."""
-    return Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().astype(np.uint8))
-
-
-def _resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
+def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
     """Resize the shorter side and crop the centre, with torchvision's rounding of both."""
     width, height = image.size
     if width <= height:
@@ -154,3 +158,13 @@ def _resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
     return image.resize(resized, Image.Resampling.BILINEAR).crop(
         (left, top, left + size.imagesize, top + size.imagesize)
     )
+
+
+def _load(path: Path, mode: str, size: ImageSize) -> npt.NDArray[np.uint8]:
+    with opened(path, size.max_pixels) as image:
+        return np.asarray(resize_and_crop(to_mode(image, mode), size))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit greyscale to 8 bits; PIL's own conversion would clip it to white."""
+    return Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().astype(np.uint8))

@@ -6,20 +6,36 @@ images however the folder changes meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
-from PIL import Image
 
+from patchcore_ops.category_folder import (
+    GOOD,
+    GROUND_TRUTH,
+    SPLITS,
+    Listing,
+    Skipped,
+    list_category,
+    relative_name,
+)
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.fingerprints import HashOf, file_hash
-from patchcore_ops.images import IMAGE_EXTENSIONS
+from patchcore_ops.image_formats import printable, problem_report
+from patchcore_ops.image_inspection import (
+    ImageTraits,
+    MaskTraits,
+    inspect_image,
+    inspect_mask,
+    read_all,
+)
+from patchcore_ops.mask_pairing import pair_masks
+from patchcore_ops.sections import CategoryConfig
 
 MVTEC_URL = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
-GOOD = "good"
 COLUMNS = (
     "path",
     "split",
@@ -42,6 +58,20 @@ class Misfit(NamedTuple):
     mask_size: str
     image_size: str
 
+    def __str__(self) -> str:
+        """Say it in one sentence with the remedy."""
+        return (
+            f"{printable(self.mask)}: has {self.mask_size} pixels instead of {self.image_size}, so "
+            "which pixels it marks is unknown; replace it, or remove it to do without"
+        )
+
+
+class Remark(NamedTuple):
+    """A file that is used, but perhaps not as its owner expects: its path, and what it is."""
+
+    path: str
+    remark: str
+
 
 @dataclass(frozen=True)
 class CategoryScan:
@@ -53,24 +83,39 @@ class CategoryScan:
         One row per image with the columns `COLUMNS`: train images first, then the test images by
         label and name, which is the order of every artefact. Paths are relative to the dataset's
         root; `defect_type`, `mask_path` and `mask_fingerprint` are None where there is none.
-    skipped : tuple of str
-        Files that are not images, relative to the root.
+    skipped : tuple of Skipped
+        Files that are not used as images, with the reason.
     misfits : tuple of Misfit
         Masks that are not used, since their size is not that of their image.
     unused_masks : tuple of str
         Files of the ground truth that are no defective image's mask, relative to the root.
     has_ground_truth : bool
         Whether the category has a ground-truth folder.
+    beside : tuple of str
+        Files beside train, test and ground_truth that nobody would take for images of the
+        dataset, such as a licence.
+    image_remarks : tuple of Remark
+        Images that are read in another way than a viewer shows them, see `image_inspection`.
+    mask_doubts : tuple of Remark
+        Masks that are used but mark nothing, or something unclear.
     """
 
     images: pd.DataFrame
-    skipped: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
     misfits: tuple[Misfit, ...]
     unused_masks: tuple[str, ...]
     has_ground_truth: bool
+    beside: tuple[str, ...] = ()
+    image_remarks: tuple[Remark, ...] = ()
+    mask_doubts: tuple[Remark, ...] = ()
 
 
-def scan_category(root: Path, category: str, hash_of: HashOf = file_hash) -> CategoryScan:
+def scan_category(
+    root: Path,
+    category: str,
+    hash_of: HashOf = file_hash,
+    settings: CategoryConfig | None = None,
+) -> CategoryScan:
     """Read and validate the folder of one category in MVTec AD's layout.
 
     Parameters
@@ -82,6 +127,9 @@ def scan_category(root: Path, category: str, hash_of: HashOf = file_hash) -> Cat
     hash_of : callable
         Gives a file's SHA-256; with the one that `folder_version` was given, the manifest's
         fingerprints are those of that version.
+    settings : CategoryConfig, optional
+        The limit of pixels, and the crop and threshold by which masks are judged. The table of
+        images does not depend on them.
 
     Raises
     ------
@@ -90,63 +138,95 @@ def scan_category(root: Path, category: str, hash_of: HashOf = file_hash) -> Cat
     """
     folder = root / category
     if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "no such folder"
         raise DatasetError(
-            f"{folder}: no such folder; unpack MVTec AD ({MVTEC_URL}) so that "
+            f"{folder}: {what}; unpack MVTec AD ({MVTEC_URL}) so that "
             f"{category}/train/good lies below {root}, or set dataset.root or "
             "PATCHCORE_DATASET_ROOT to where it is"
         )
-    rows: list[dict[str, object]] = []
-    problems: list[str] = []
-    skipped: list[str] = []
-    misfits: list[Misfit] = []
-    masks: set[Path] = set()
-    for split in ("train", "test"):
-        for label_folder in _visible_folders(folder / split):
-            if split == "train" and label_folder.name != GOOD:
-                problems.append(
-                    f"{label_folder}: train may hold only '{GOOD}'; PatchCore learns from normal "
-                    "images alone, so move defective ones to test"
-                )
-                continue
-            for file in sorted(label_folder.iterdir()):
-                if file.name.startswith(".") or file.suffix.lower() not in IMAGE_EXTENSIONS:
-                    skipped.append(file.relative_to(root).as_posix())
-                    continue
-                try:
-                    row = _describe(file, root, split, hash_of)
-                    mask = _find_mask(file, folder) if row["is_anomaly"] else None
-                    if mask is not None:
-                        masks.add(mask)
-                        if misfit := _misfit(mask, row, root):
-                            misfits.append(misfit)
-                        else:
-                            row["mask_path"] = mask.relative_to(root).as_posix()
-                            row["mask_fingerprint"] = hash_of(mask)
-                    rows.append(row)
-                except DatasetError as problem:
-                    problems.append(str(problem))
+    settings = settings or CategoryConfig()
+    listing = list_category(root, category)
+    masks, shared = pair_masks(listing)
+    problems = [str(problem) for problem in (*listing.problems, *shared)]
+    traits = read_all(
+        [candidate.path for candidate in listing.images],
+        lambda file: inspect_image(file, settings.dataset.max_pixels),
+        problems,
+    )
+    mask_traits = read_all(
+        dict.fromkeys(masks.values()),
+        lambda file: inspect_mask(file, settings.dataset, settings.metrics.mask_threshold),
+        problems,
+    )
+    rows = []
+    misfits = []
+    for candidate in listing.images:
+        if candidate.path not in traits:
+            continue
+        try:
+            row = _describe(candidate.path, root, candidate.split, traits[candidate.path], hash_of)
+            mask = masks.get(candidate.path)
+            if mask is not None and mask in mask_traits:
+                if misfit := _misfit(mask, mask_traits[mask], traits[candidate.path], root):
+                    misfits.append(misfit)
+                else:
+                    row["mask_path"] = mask.relative_to(root).as_posix()
+                    row["mask_fingerprint"] = hash_of(mask)
+            rows.append(row)
+        except OSError as error:
+            what = printable(error.filename or candidate.path)
+            problems.append(f"{what}: cannot be read ({error.strerror}); wait until it is there")
     images = pd.DataFrame(rows, columns=list(COLUMNS))
-    if not problems:
-        problems.extend(_missing_splits(images, folder))
+    problems.extend(_missing_splits(listing, folder))
     if problems:
-        raise DatasetError("\n".join(problems))
-    truth = folder / "ground_truth"
+        raise problem_report([*problems, *map(str, misfits), *_leaks(images)])
+    used = {root / path for path in images["mask_path"].dropna()}
+    unused = {file for files in listing.masks.values() for file in files} - set(masks.values())
     return CategoryScan(
         images=images,
-        skipped=tuple(skipped),
+        skipped=tuple(sorted(listing.skipped)),
         misfits=tuple(misfits),
         unused_masks=tuple(
-            file.relative_to(root).as_posix()
-            for file in sorted(truth.rglob("*"))
-            if file.is_file() and file not in masks
+            relative_name(file, root) for file in sorted([*listing.other_truth, *unused])
         ),
-        has_ground_truth=truth.is_dir(),
+        has_ground_truth=(folder / GROUND_TRUTH).is_dir(),
+        beside=tuple(relative_name(file, root) for file in listing.beside),
+        image_remarks=tuple(
+            Remark(relative_name(file, root), remark)
+            for file, trait in traits.items()
+            for remark in trait.remarks
+        ),
+        mask_doubts=tuple(
+            Remark(relative_name(file, root), trait.doubt)
+            for file, trait in mask_traits.items()
+            if trait.doubt is not None and file in used
+        ),
     )
 
 
 def image_files(images: pd.DataFrame, split: str, root: Path) -> list[Path]:
     """Return the image files of one split, in manifest order."""
     return [root / path for path in images.loc[images["split"] == split, "path"]]
+
+
+def refuse_paths_outside(images: pd.DataFrame) -> None:
+    """See that no path of a manifest leads out of the dataset's root by its name.
+
+    Links are followed: who owns the dataset may keep images elsewhere, but no manifest may say so.
+
+    Raises
+    ------
+    DatasetError
+        If a path of an image or a mask is absolute or goes up, one line for each.
+    """
+    foreign = [
+        f"{printable(str(path))}: a path of the manifest that leads out of the dataset's root; "
+        "materialise image_manifest again"
+        for path in (*images["path"], *images["mask_path"].dropna())
+        if not isinstance(path, str) or not _stays_inside(path)
+    ]
+    if foreign:
+        raise problem_report(foreign)
 
 
 def count_labels(images: pd.DataFrame) -> pd.DataFrame:
@@ -157,17 +237,16 @@ def count_labels(images: pd.DataFrame) -> pd.DataFrame:
     return counts.reset_index()
 
 
-def _visible_folders(parent: Path) -> Iterator[Path]:
-    if parent.is_dir():
-        yield from sorted(
-            child for child in parent.iterdir() if child.is_dir() and child.name[0] != "."
-        )
+def _stays_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in path
 
 
-def _describe(file: Path, root: Path, split: str, hash_of: HashOf) -> dict[str, object]:
-    """Validate one image and describe it as a row, so far without a mask."""
+def _describe(
+    file: Path, root: Path, split: str, traits: ImageTraits, hash_of: HashOf
+) -> dict[str, object]:
+    """Describe one image as a row, so far without a mask."""
     label = file.parent.name
-    width, height = _image_size(file)
     return {
         "path": file.relative_to(root).as_posix(),
         "split": split,
@@ -175,55 +254,44 @@ def _describe(file: Path, root: Path, split: str, hash_of: HashOf) -> dict[str, 
         "is_anomaly": label != GOOD,
         "defect_type": None if label == GOOD else label,
         "mask_path": None,
-        "width": width,
-        "height": height,
+        "width": traits.width,
+        "height": traits.height,
         "bytes": file.stat().st_size,
         "fingerprint": hash_of(file),
         "mask_fingerprint": None,
     }
 
 
-def _misfit(mask: Path, image: Mapping[str, object], root: Path) -> Misfit | None:
-    """Validate one mask; tell in what its size differs from that of its image, if it does."""
-    width, height = _image_size(mask)
-    if (width, height) == (image["width"], image["height"]):
-        return None
-    size = f"{image['width']} x {image['height']}"
-    return Misfit(mask.relative_to(root).as_posix(), f"{width} x {height}", size)
+def _misfit(mask: Path, of_mask: MaskTraits, of_image: ImageTraits, root: Path) -> Misfit | None:
+    """Tell in what a mask's size differs from that of its image, if it does."""
+    sizes = [f"{traits.width} x {traits.height}" for traits in (of_mask, of_image)]
+    return None if sizes[0] == sizes[1] else Misfit(relative_name(mask, root), *sizes)
 
 
-def _image_size(file: Path) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            size = image.size
-            # PNG files carry checksums; anything else shows its damage only when decoded.
-            if image.format == "PNG":
-                image.verify()
-            else:
-                image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"{file}: cannot be read as an image ({error}); replace or remove the file"
-        ) from None
-    return size
+def _missing_splits(listing: Listing, folder: Path) -> Iterator[str]:
+    """Say which split has no images, be they sound or not."""
+    there = {candidate.split for candidate in listing.images}
+    told = [problem.path for problem in listing.problems]
+    for split, place, why in zip(
+        SPLITS,
+        (folder / "train" / GOOD, folder / "test"),
+        ("PatchCore needs normal ones", "so nothing can be predicted"),
+        strict=True,
+    ):
+        # A folder that cannot be read, or a name that cannot be used, is a problem already.
+        if split not in there and not any(
+            path.is_relative_to(place) or place.is_relative_to(path) for path in told
+        ):
+            yield f"{place}: holds no images; {why}"
 
 
-def _find_mask(file: Path, folder: Path) -> Path | None:
-    """Find an image's mask, None where there is none."""
-    masks = folder / "ground_truth" / file.parent.name
-    if not masks.is_dir():
-        return None
-    for name in (f"{file.stem}_mask", file.stem):
-        for extension in (".png", file.suffix, *sorted(IMAGE_EXTENSIONS)):
-            if (candidate := masks / f"{name}{extension}").is_file():
-                return candidate
-    return None
-
-
-def _missing_splits(images: pd.DataFrame, folder: Path) -> list[str]:
-    problems = []
-    if not (images["split"] == "train").any():
-        problems.append(f"{folder / 'train' / GOOD}: holds no images; PatchCore needs normal ones")
-    if not (images["split"] == "test").any():
-        problems.append(f"{folder / 'test'}: holds no images, so nothing can be predicted")
-    return problems
+def _leaks(images: pd.DataFrame) -> Iterator[str]:
+    """Name the test images that are train images too: a failure tells everything at once."""
+    train = images[images["split"] == "train"].drop_duplicates("fingerprint")
+    names = dict(zip(train["fingerprint"], train["path"], strict=True))
+    for row in images[images["split"] == "test"].itertuples():
+        if row.fingerprint in names:
+            yield (
+                f"{printable(str(row.path))}: is the train image "
+                f"{printable(names[row.fingerprint])} too; remove it from train or from test"
+            )

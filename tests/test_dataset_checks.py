@@ -14,9 +14,10 @@ from patchcore_ops.checks import dataset
 from patchcore_ops.checks.finding import Finding
 from patchcore_ops.demo.tiny import build_tiny_dataset
 from patchcore_ops.manifest import CategoryScan, scan_category
-from patchcore_ops.sections import ChecksSection
+from patchcore_ops.sections import ChecksSection, ImageSize
 
 CATEGORY = "fabric_a"
+SIZE = ImageSize(resize=64, imagesize=64)
 FEW = ChecksSection(minimum_train_images=8, minimum_test_images=10)
 CHECKS: dict[str, Callable[[CategoryScan], Finding]] = {
     "train_and_test_differ": lambda scan: dataset.train_and_test_differ(scan.images),
@@ -25,6 +26,9 @@ CHECKS: dict[str, Callable[[CategoryScan], Finding]] = {
     "defects_have_masks": dataset.defects_have_masks,
     "enough_images": lambda scan: dataset.enough_images(scan.images, FEW),
     "image_sizes_agree": lambda scan: dataset.image_sizes_agree(scan.images),
+    "images_are_large_enough": lambda scan: dataset.images_are_large_enough(scan.images, SIZE),
+    "images_are_read_as_shown": dataset.images_are_read_as_shown,
+    "masks_mark_defects": dataset.masks_mark_defects,
     "every_file_is_used": dataset.every_file_is_used,
 }
 
@@ -76,6 +80,23 @@ def enlarge_an_image(folder: Path) -> None:
     Image.open(file).resize((80, 64)).save(file)
 
 
+def shrink_every_image(folder: Path) -> None:
+    for file in (*folder.glob("train/*/*.png"), *folder.glob("test/*/*.png")):
+        Image.open(file).resize((60, 60)).save(file)
+    shutil.rmtree(folder / "ground_truth")
+
+
+def turn_two_images(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    for file in sorted((folder / "test/good").glob("*.png"))[:2]:
+        Image.open(file).save(file, exif=exif)
+
+
+def empty_a_mask(folder: Path) -> None:
+    Image.new("L", (64, 64)).save(first(folder / "ground_truth/hole"))
+
+
 def leave_notes(folder: Path) -> None:
     (folder / "train/good/notes.txt").write_text("not an image")
 
@@ -108,6 +129,18 @@ def misname_a_mask(folder: Path) -> None:
             "6 test images (checks.minimum_test_images is 10); no normal test image",
         ),
         (enlarge_an_image, {"image_sizes_agree": False}, "1 image has another size"),
+        (shrink_every_image, {"images_are_large_enough": False}, "18 images are smaller than the"),
+        (
+            turn_two_images,
+            {"images_are_read_as_shown": False},
+            "2 images are perhaps not used as meant: fabric_a/test/good/000.png is "
+            "turned by an EXIF entry that is not followed, like 1 more; if that",
+        ),
+        (
+            empty_a_mask,
+            {"masks_mark_defects": False},
+            "1 mask is perhaps not used as meant: fabric_a/ground_truth/hole/",
+        ),
         (leave_notes, {"every_file_is_used": False}, "fabric_a/train/good/notes.txt"),
         (
             misname_a_mask,

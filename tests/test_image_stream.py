@@ -82,6 +82,23 @@ def test_corrupt_file_is_named(
         batches = stream.batches(len(numbered) + 1, 2)
         assert next(batches).shape == (2, 224, 224, 3)
         with pytest.raises(
-            DatasetError, match=r"corrupt\.png: cannot be decoded .*replace or remove"
+            DatasetError, match=r"corrupt\.png: (is empty|is none of PNG).*remove the file"
         ):
             next(batches)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_every_corrupt_file_is_named_at_once(
+    numbered: list[Path], tmp_path: Path, num_workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_stream, "_BYTES_AHEAD", 3 * 2 * 24 * 24)
+    corrupt = [tmp_path / f"corrupt_{at}.png" for at in range(5)]
+    for file in corrupt[1:]:
+        file.write_bytes(b"not a picture")
+    mixed = [*numbered[:2], *corrupt[:3], *numbered[2:], *corrupt[3:]]
+    with ImageStream(mixed, SIZE, num_workers) as stream, pytest.raises(DatasetError) as caught:
+        for _ in stream.batches(len(mixed), 2):
+            pass
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[0] for line in lines] == [str(file) for file in corrupt]
+    assert "has vanished" in lines[0]

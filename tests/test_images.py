@@ -152,5 +152,5 @@ def test_thumbnail_keeps_the_range_of_sixteen_bits_and_names_what_it_cannot_read
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert abs(load_thumbnail(tmp_path / "deep.png", 50).mean() - 127.5) < 2
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"empty\.png"):
+    with pytest.raises(DatasetError, match=r"empty\.png: is empty"):
         load_thumbnail(tmp_path / "empty.png", 50)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from patchcore_ops.category_folder import HIDDEN, NOT_AN_IMAGE
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.fingerprints import file_hash
 from patchcore_ops.manifest import COLUMNS, scan_category
@@ -96,11 +97,12 @@ def test_other_files_are_skipped_and_listed(root: Path) -> None:
     draw(root / "nut/.cache/train/good/z.png")
     scan = scan_category(root, "nut")
     assert len(scan.images) == 6
-    assert sorted(scan.skipped) == [
-        "nut/test/cut/.9.png",
-        "nut/test/cut/notes.txt",
-        "nut/train/good/Thumbs.db",
-    ]
+    assert dict(scan.skipped) == {
+        "nut/.cache/train/good/z.png": HIDDEN,
+        "nut/test/cut/.9.png": HIDDEN,
+        "nut/test/cut/notes.txt": NOT_AN_IMAGE,
+        "nut/train/good/Thumbs.db": NOT_AN_IMAGE,
+    }
 
 
 def test_all_problems_are_reported_together(root: Path) -> None:
@@ -114,8 +116,8 @@ def test_all_problems_are_reported_together(root: Path) -> None:
     assert len(lines) == 3
     for path, fragment in (
         ("train/cut", "train may hold only 'good'"),
-        ("train/good/a.png", "cannot be read as an image"),
-        ("ground_truth/cut/10_mask.png", "cannot be read as an image"),
+        ("train/good/a.png", "is none of PNG, JPEG, BMP, TIFF and WebP"),
+        ("ground_truth/cut/10_mask.png", "is empty (0 bytes)"),
     ):
         assert any(line.startswith(f"{nut / path}: ") and fragment in line for line in lines)
 
@@ -137,7 +139,7 @@ def test_truncated_image_is_reported(root: Path) -> None:
     file = root / "nut/train/good/a.png"
     Image.effect_noise((64, 64), 50).save(file)
     file.write_bytes(file.read_bytes()[:-300])
-    with pytest.raises(DatasetError, match=r"good/a\.png: cannot be read as an image"):
+    with pytest.raises(DatasetError, match=r"good/a\.png: cannot be decoded as an image"):
         scan_category(root, "nut")
 
 

@@ -21,12 +21,12 @@ def benchmark_report(
     import pandas as pd
 
     from patchcore_ops.history import previous_wave
+    from patchcore_ops.provenance import environment
     from patchcore_ops.report.contents import BenchmarkReport
     from patchcore_ops.report.gallery import gallery_limit
     from patchcore_ops.report.published import published_baseline
     from patchcore_ops.report.render import render_report
     from patchcore_ops.stages.layout import HISTORY, METRICS_PARQUET, REPORT
-    from patchcore_ops.stages.summarise import environment
 
     with benchmark.work(context) as work:
         present, absent = work.require_any("category_metrics")

@@ -7,6 +7,9 @@ from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import IMAGES
 from patchcore_assets.presentation import picture, table
 
+# Of files that are not used, as many are named in the metadata; all are counted.
+NAMED = 100
+
 
 @dg.asset(
     deps=[IMAGES],
@@ -26,7 +29,8 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
     from patchcore_ops.stages.layout import MANIFEST
 
     with benchmark.work(context) as work:
-        scan = scan_category(work.config.dataset_root, work.category, work.hash_of)
+        root = work.config.dataset_root
+        scan = scan_category(root, work.category, work.hash_of, work.settings)
         scan.images.to_parquet(work.output / MANIFEST, index=False)
         return work.finish(
             {
@@ -34,14 +38,18 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
                 "test_images": int((scan.images["split"] == "test").sum()),
                 "defective_images": int(scan.images["is_anomaly"].sum()),
                 "masks": int(scan.images["mask_path"].notna().sum()),
-                "folder": dg.MetadataValue.path(work.config.dataset_root / work.category),
+                "folder": dg.MetadataValue.path(root / work.category),
                 "train_contact_sheet": picture(
-                    train_contact_sheet(scan.images, work.config.dataset_root),
+                    train_contact_sheet(scan.images, root, work.settings.dataset.max_pixels),
                     "Train images, evenly spaced",
                 ),
                 "labels": table(count_labels(scan.images)),
                 "skipped_files": len(scan.skipped),
-                "skipped": dg.MetadataValue.json(list(scan.skipped[:100])),
+                "skipped": dg.MetadataValue.json(
+                    [skipped._asdict() for skipped in scan.skipped[:NAMED]]
+                ),
+                "unused_masks": dg.MetadataValue.json(list(scan.unused_masks[:NAMED])),
+                "beside_the_dataset": dg.MetadataValue.json(list(scan.beside[:NAMED])),
             },
             findings={
                 "train_and_test_differ": dataset.train_and_test_differ(scan.images),
@@ -50,6 +58,11 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
                 "defects_have_masks": dataset.defects_have_masks(scan),
                 "enough_images": dataset.enough_images(scan.images, work.settings.checks),
                 "image_sizes_agree": dataset.image_sizes_agree(scan.images),
+                "images_are_large_enough": dataset.images_are_large_enough(
+                    scan.images, work.settings.dataset
+                ),
+                "images_are_read_as_shown": dataset.images_are_read_as_shown(scan),
+                "masks_mark_defects": dataset.masks_mark_defects(scan),
                 "every_file_is_used": dataset.every_file_is_used(scan),
             },
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
-from patchcore_ops.manifest import CategoryScan
-from patchcore_ops.sections import ChecksSection
+from patchcore_ops.manifest import CategoryScan, Remark
+from patchcore_ops.sections import ChecksSection, ImageSize
 
 
 def train_and_test_differ(images: pd.DataFrame) -> Finding:
@@ -161,21 +161,99 @@ def image_sizes_agree(images: pd.DataFrame) -> Finding:
     )
 
 
+def images_are_large_enough(images: pd.DataFrame, size: ImageSize) -> Finding:
+    """Check that no image has to be enlarged to fill the crop.
+
+    Parameters
+    ----------
+    images : DataFrame
+        The manifest.
+    size : ImageSize
+        Resize and crop.
+    """
+    small = images.loc[images[["width", "height"]].min(axis=1) < size.imagesize, "path"].tolist()
+    return Finding(
+        not small,
+        f"Every image has at least {size.imagesize} pixels on its shorter side, the side of the "
+        "crop."
+        if not small
+        else f"{counted(len(small), 'image is', 'images are')} smaller than the crop of "
+        f"{size.imagesize} x {size.imagesize} pixels ({such_as(small)}) and enlarged, which adds "
+        "no detail; take larger images, or lower dataset.resize and dataset.imagesize.",
+        is_error=False,
+        facts={"small_images": len(small), **({"files": small[:NAMED_FILES]} if small else {})},
+    )
+
+
+def images_are_read_as_shown(scan: CategoryScan) -> Finding:
+    """Check that images hold nothing that a viewer makes use of and the benchmark does not."""
+    return _no_remarks(
+        scan.image_remarks,
+        "No image has an EXIF rotation, several pictures, transparent parts or unused bits.",
+        "image",
+        "if that is not what was meant, save them as a viewer shows them, and masks to match.",
+    )
+
+
+def masks_mark_defects(scan: CategoryScan) -> Finding:
+    """Check that the masks in use mark something, in black and white, inside the crop.
+
+    Where a mask marks nothing, its image counts as free of defects in pixel metrics.
+    """
+    return _no_remarks(
+        scan.mask_doubts,
+        "Every mask in use marks a defect in black and white, inside the crop."
+        if scan.images["mask_path"].notna().any()
+        else "There are no masks.",
+        "mask",
+        "draw defects in white (255) on black (0), or remove the mask to leave its image out of "
+        "pixel metrics.",
+    )
+
+
+def _no_remarks(remarks: tuple[Remark, ...], passed: str, what: str, remedy: str) -> Finding:
+    files = len({remark.path for remark in remarks})
+    table = pd.DataFrame(remarks, columns=["path", "remark"])
+    by_remark = table.groupby("remark", sort=False)["path"].agg(["size", "first"])
+    listed = "; ".join(
+        f"{row['first']} {remark}" + (f", like {row['size'] - 1:,} more" if row["size"] > 1 else "")
+        for remark, row in by_remark.iterrows()
+    )
+    return Finding(
+        not remarks,
+        passed
+        if not remarks
+        else f"{counted(files, f'{what} is', f'{what}s are')} perhaps not used as meant: {listed}; "
+        f"{remedy}",
+        is_error=False,
+        facts={"remarks": len(remarks), **({"files": table[:NAMED_FILES]} if remarks else {})},
+    )
+
+
 def every_file_is_used(scan: CategoryScan) -> Finding:
-    """Check that no file was passed over: neither beside the images nor among the masks."""
-    unused = [*scan.skipped, *scan.unused_masks]
+    """Check that no file was passed over: neither among the images nor among the masks.
+
+    What lies beside train, test and ground_truth and has no name of an image, such as a licence,
+    is counted and is no reason to warn.
+    """
+    unused = [(file.path, file.reason) for file in scan.skipped]
+    unused.extend((path, "the mask of no defective image") for path in scan.unused_masks)
+    table = pd.DataFrame(unused, columns=["path", "reason"])
+    reasons = "; ".join(
+        f"{counted(int(number), 'file')}: {reason}"
+        for reason, number in table["reason"].value_counts(sort=False).items()
+    )
     return Finding(
         not unused,
         "Every file is an image or a mask that is used."
         if not unused
-        else f"{counted(len(unused), 'file is', 'files are')} not used ({such_as(unused)}): "
-        f"{counted(len(scan.skipped), 'is no image', 'are no images')}, "
-        f"{counted(len(scan.unused_masks), 'belongs', 'belong')} to no defective image as its "
-        "mask; rename or remove them.",
+        else f"{counted(len(unused), 'file is', 'files are')} not used "
+        f"({such_as([path for path, _ in unused])}). {reasons}. Rename, move or remove them.",
         is_error=False,
         facts={
-            "not_images": len(scan.skipped),
+            "skipped": len(scan.skipped),
             "masks_of_no_image": len(scan.unused_masks),
-            **({"files": unused[:NAMED_FILES]} if unused else {}),
+            "beside_the_dataset": len(scan.beside),
+            **({"files": table[:NAMED_FILES]} if unused else {}),
         },
     )

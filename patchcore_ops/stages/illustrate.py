@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +34,9 @@ _DECODERS = 2
 _SHEET_IMAGES, _SHEET_COLUMNS, _SHEET_SIDE = 6, 3, 170
 
 
-def train_contact_sheet(manifest: pd.DataFrame, dataset_root: Path) -> Picture:
+def train_contact_sheet(
+    manifest: pd.DataFrame, dataset_root: Path, max_pixels: int = ImageSize().max_pixels
+) -> Picture:
     """Show train images from the first to the last, evenly spaced, uncropped.
 
     A file that cannot be decoded shows as a grey square: the stage that needs it says so.
@@ -44,6 +47,8 @@ def train_contact_sheet(manifest: pd.DataFrame, dataset_root: Path) -> Picture:
         With at least one train row.
     dataset_root : Path
         Where the manifest's paths begin.
+    max_pixels : int
+        Limit of an image file's pixels.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def train_contact_sheet(manifest: pd.DataFrame, dataset_root: Path) -> Picture:
 
     def tile(at: int) -> Picture:
         try:
-            return load_thumbnail(dataset_root / paths[at], _SHEET_SIDE)
+            return load_thumbnail(dataset_root / paths[at], _SHEET_SIDE, max_pixels)
         except DatasetError:
             return np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 128, dtype=np.uint8)
 
@@ -168,11 +173,18 @@ class PredictionPictures:
         )
 
     def save_all(self, folder: Path) -> None:
-        """Save the strip of every test image below `segmentation_images/<label>/`."""
-        for row, path in enumerate(self._images["path"]):
-            target = folder / SEGMENTATION_IMAGES / Path(path).parent.name
+        """Save the strip of every test image below `segmentation_images/<label>/`.
+
+        It is named as its image is. Images that differ in nothing but their extension keep it:
+        `a.png.png` and `a.jpg.png`.
+        """
+        images = [Path(path) for path in self._images["path"]]
+        alike = Counter(image.with_suffix("") for image in images)
+        for row, image in enumerate(images):
+            target = folder / SEGMENTATION_IMAGES / image.parent.name
             target.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(self.strip(row)).save(target / f"{Path(path).stem}.png")
+            name = image.stem if alike[image.with_suffix("")] == 1 else image.name
+            Image.fromarray(self.strip(row)).save(target / f"{name}.png")
 
 
 def save_picture(picture: Picture, file: Path) -> None:

@@ -52,10 +52,20 @@ def member_folders(folder: Path, members: int) -> list[Path]:
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """Read the manifest of a category, see `patchcore_ops.manifest`."""
+    """Read the manifest of a category, see `patchcore_ops.manifest`.
+
+    Raises
+    ------
+    DatasetError
+        If a path in it leads out of the dataset's root.
+    """
     import pandas as pd
 
-    return pd.read_parquet(folder / MANIFEST)
+    from patchcore_ops.manifest import refuse_paths_outside
+
+    manifest = pd.read_parquet(folder / MANIFEST)
+    refuse_paths_outside(manifest)
+    return manifest
 
 
 def test_rows(manifest: pd.DataFrame) -> pd.DataFrame:

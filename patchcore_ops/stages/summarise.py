@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,6 @@ from patchcore_ops.sections import CategoryConfig
 from patchcore_ops.stages.illustrate import PredictionPictures, short_name
 from patchcore_ops.stages.layout import SCORES
 
-_PACKAGES = (
-    "patchcore-assets",
-    "dagster",
-    "torch",
-    "torchvision",
-    "timm",
-    "faiss-cpu",
-    "faiss-gpu",
-    "numpy",
-    "scipy",
-    "pandas",
-    "pillow",
-)
 _DATA_VERSION = ".data_version"
 _RUN_ID = ".run_id"
 # The computed assets of a category, in the order of the data.
@@ -87,23 +72,8 @@ def category_report(
         ),
         config=config.model_dump(mode="json"),
         origins=_origins(lineage),
-        provenance={
-            key: value
-            for key, value in lineage.items()
-            if not key.endswith((_DATA_VERSION, _RUN_ID))
-        },
+        provenance=_facts(lineage),
     )
-
-
-def environment() -> dict[str, str]:
-    """Describe the packages and the platform at work."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**versions, "python": platform.python_version(), "platform": platform.platform()}
 
 
 def _origins(lineage: Mapping[str, str]) -> list[Origin]:
@@ -114,6 +84,21 @@ def _origins(lineage: Mapping[str, str]) -> list[Origin]:
         Origin(name, lineage[name + _DATA_VERSION], lineage.get(name + _RUN_ID, ""))
         for name in sorted(names, key=lambda name: (first.get(name, len(first)), name))
     ]
+
+
+def _facts(lineage: Mapping[str, str]) -> dict[str, str]:
+    """Say once what is the same for all assets, such as the packages, and the rest by asset."""
+    by_fact: dict[str, dict[str, str]] = {}
+    for key, value in lineage.items():
+        asset, _, what = key.partition(".")
+        if not key.endswith((_DATA_VERSION, _RUN_ID)):
+            by_fact.setdefault(what, {})[asset] = value
+    return {
+        what if agree else f"{asset}.{what}": value
+        for what, values in by_fact.items()
+        for agree in [len(values) > 1 and len(set(values.values())) == 1]
+        for asset, value in values.items()
+    }
 
 
 def _gallery(

@@ -23,13 +23,28 @@ TABLE = Path(__file__).with_name("code_versions.json")
 COMMAND = "python tests/pipeline/code_digests.py"
 
 _OPS = "patchcore_ops"
-_READING_IMAGES = ("images",)
-_BACKBONE = ("backbones", "efficientnet_lite", "features", "folding")
+_READING_IMAGES = ("images", "image_formats")
+_BACKBONE = (
+    "backbones",
+    "efficientnet_lite",
+    "fitting",
+    "weights_files",
+    "features",
+    "folding",
+)
 _SEARCH = ("neighbours", "certified_search")
 
 # What determines the files of each asset, besides its own module.
 DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
-    "image_manifest": ("manifest", "fingerprints", *_READING_IMAGES),
+    "image_manifest": (
+        "manifest",
+        "category_folder",
+        "mask_pairing",
+        "image_inspection",
+        "png_integrity",
+        "fingerprints",
+        *_READING_IMAGES,
+    ),
     "raw_embeddings": (
         "stages.embed",
         "stages.networks",
@@ -58,7 +73,16 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
 # say what is wrong, manage the machine, judge what is there, or draw.
 DETERMINES_NOTHING = (
     "config",
+    "config_mistakes",
+    "categories",
+    "overrides",
     "sections",
+    "operating_sections",
+    "setting_types",
+    "yaml_document",
+    "addresses",
+    "provenance",
+    "stages.foresight",
     "errors",
     "progress",
     "devices",

@@ -42,7 +42,7 @@ class Webserver:
 
 
 @contextmanager
-def webserver(home: Path, environment: Mapping[str, str]) -> Iterator[Webserver]:
+def webserver(home: Path, environment: Mapping[str, str], *options: str) -> Iterator[Webserver]:
     """Run a webserver on an instance's folder; it is gone when this is left.
 
     Parameters
@@ -51,14 +51,17 @@ def webserver(home: Path, environment: Mapping[str, str]) -> Iterator[Webserver]
         The folder of `dagster.yaml`; receives the log.
     environment : mapping of str to str
         What the process sees, such as PATCHCORE_CONFIG.
+    options : str
+        Further options of the command, such as `--read-only`.
     """
-    port = _free_port()
+    port = free_port()
     log = home / "webserver.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [
                 str(Path(sys.executable).with_name("dagster-webserver")),
                 *("-m", "patchcore_assets", "--host", "127.0.0.1", "--port", str(port)),
+                *options,
             ],
             env={**os.environ, **environment, "DAGSTER_HOME": str(home)},
             cwd=home,
@@ -74,7 +77,8 @@ def webserver(home: Path, environment: Mapping[str, str]) -> Iterator[Webserver]
             _end(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
