@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -123,15 +125,16 @@ class Searcher:
     """
 
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
-        faiss = _faiss()
+        self._faiss = faiss = _faiss()
         # More threads than processors would only wait for each other.
-        faiss.omp_set_num_threads(min(runtime.faiss_num_workers, os.cpu_count() or 1))
+        self._threads = min(runtime.faiss_num_workers, os.cpu_count() or 1)
         _set_parameters(faiss, index, section)
         self._index: Any = index
         if runtime.faiss_on_gpu:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
-            self._index = CertifiedSearch(index)
+            with _threads(faiss, self._threads):
+                self._index = CertifiedSearch(index)
         self._rows = index.ntotal
 
     @property
@@ -166,9 +169,10 @@ class Searcher:
                 f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
                 f"bank holds {self._rows} rows; lower it or raise coreset.percentage"
             )
-        distances, rows = self._index.search(
-            np.ascontiguousarray(queries, dtype=np.float32), neighbours
-        )
+        with _threads(self._faiss, self._threads):
+            distances, rows = self._index.search(
+                np.ascontiguousarray(queries, dtype=np.float32), neighbours
+            )
         if (rows < 0).any():
             raise ConfigError(
                 f"index.search_parameters: the index finds fewer than {neighbours} neighbours for "
@@ -189,6 +193,17 @@ def write_index(index: Any, path: Path) -> None:
 def read_index(path: Path) -> Any:
     """Read an index from a local file."""
     return _faiss().read_index(str(path))
+
+
+@contextmanager
+def _threads(faiss: Any, count: int) -> Iterator[None]:
+    """Let FAISS use so many threads, and leave torch its own: both may count by one OpenMP."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from patchcore_ops import certified_search
 from patchcore_ops.certified_search import CertifiedSearch
@@ -164,6 +165,22 @@ def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
     index = build_index(bank, factory)
     assert not CertifiedSearch.suits(index)
     assert Searcher(index, IndexSection(), RuntimeSection()).proven_share is None
+
+
+def test_torch_keeps_its_threads() -> None:
+    """FAISS and torch may count threads by one OpenMP; torch's results depend on the count."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        searcher = Searcher(
+            build_index(vectors(3000, 400), "Flat"),
+            IndexSection(),
+            RuntimeSection(faiss_num_workers=1),
+        )
+        searcher.search(vectors(5, 400, seed=1), 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_absent_gpu_is_a_sentence() -> None:
