@@ -18,7 +18,13 @@ from pipeline_kit import (
     failures,
 )
 
-from patchcore_assets.storage import Artefact, ArtefactStore, MissingArtefact, open_store
+from patchcore_assets.storage import (
+    Artefact,
+    ArtefactStore,
+    DamagedArtefact,
+    MissingArtefact,
+    open_store,
+)
 from patchcore_assets.storage.remote import RemoteStore
 
 FILES = {"x.bin": b"one", "0/y.bin": b"two" * 1000, "0/deep/z.bin": b"", "1/y.bin": b"three"}
@@ -33,6 +39,14 @@ def put(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         return staging.commit({"run_id": "a run"})
+
+
+@pytest.fixture(autouse=True)
+def no_users_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep the cache of who runs the tests out of them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -82,11 +96,18 @@ def test_files_of_the_version_before_are_removed(store: ArtefactStore) -> None:
     assert left == {"x.bin", "artefact.json"}
 
 
-def test_what_does_not_fit_the_sidecar_is_refused(store: ArtefactStore) -> None:
+def test_what_does_not_fit_the_sidecar_is_refused(store: ArtefactStore, tmp_path: Path) -> None:
     put(store, FILES, "asset", "c")
-    with fsspec.open(f"{store.location('asset', 'c')}/x.bin", "wb") as stream:
-        stream.write(b"another writer's half-uploaded version")
-    with pytest.raises(Exception, match=r"x\.bin"), store.open("asset", "c"):
+    system, root = fsspec.core.url_to_fs(store.root)
+    [file] = (name for name in system.find(f"{root}/.versions") if name.endswith("/x.bin"))
+    system.pipe_file(file, b"two")
+    with store.open("asset", "c") as artefact:
+        assert (artefact.folder / "x.bin").read_bytes() == b"one", "this machine has it still"
+    another = open_store(store.root, cache=tmp_path / "another machine")
+    with (
+        pytest.raises(DamagedArtefact, match=r"x\.bin .* make the artefact again"),
+        another.open("asset", "c"),
+    ):
         pass
 
 

@@ -1,0 +1,84 @@
+"""What a storage will never do is said in one sentence, with the remedy and without a secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import s3fs
+from s3_kit import Bucket, fresh, read
+
+from patchcore_assets.storage import open_store
+from patchcore_assets.storage.refusals import StorageRefused
+from patchcore_ops.config import load_config
+from patchcore_ops.errors import ConfigError
+
+
+def refusal(root: str, machines: Path) -> str:
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(StorageRefused) as refused:
+        read(fresh(root, machines))
+    return str(refused.value)
+
+
+def test_a_bucket_that_is_not_there(machines: Path) -> None:
+    assert refusal("s3://not-there-at-all/x", machines) == (
+        "s3://not-there-at-all/x: the bucket 'not-there-at-all' does not exist; create it or "
+        "correct storage.root"
+    )
+
+
+def test_no_credentials(bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    said = refusal(bucket.root, machines)
+    assert "there are no usable credentials (NoCredentialsError)" in said
+    assert "AWS_PROFILE, AWS_ACCESS_KEY_ID" in said
+
+
+def test_an_endpoint_that_is_no_address(
+    bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "not an address")
+    assert "correct AWS_ENDPOINT_URL" in refusal(bucket.root, machines)
+
+
+@pytest.mark.parametrize(
+    "root",
+    ["s3://AKIAEXAMPLE:se/cret@bucket/x", "s3://AKIAEXAMPLE@bucket/x", "s3://b/x?X-Amz-Sig=cret"],
+)
+def test_credentials_in_the_root_are_refused_and_not_repeated(root: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageRefused, match="standard chain") as refused:
+        open_store(root)
+    file = tmp_path / "patchcore.yaml"
+    file.write_text(f"storage: {{root: '{root}'}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"storage\.root") as mistaken:
+        load_config(file)
+    for said in (str(refused.value), str(mistaken.value)):
+        assert "cret" not in said
+        assert "AKIAEXAMPLE" not in said
+
+
+def test_a_protocol_that_nobody_speaks(machines: Path) -> None:
+    assert refusal("s33://bucket/x", machines) == (
+        "s33://bucket/x: fsspec knows no protocol 's33'; correct storage.root"
+    )
+
+
+def test_a_missing_client_is_named() -> None:
+    """In a process of its own, in which s3fs cannot be imported."""
+    code = (
+        "import sys; sys.modules['s3fs'] = None\n"
+        "from patchcore_assets.storage import open_store\n"
+        "try:\n    open_store('s3://bucket/x')\n"
+        "except Exception as error:\n    print(type(error).__name__, error)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert said.strip() == (
+        "StorageRefused s3://bucket/x: s3fs, which reaches it, is not installed; "
+        'pip install "patchcore-assets[s3]"'
+    )

@@ -1,0 +1,306 @@
+"""A version appears as a whole, and what people see at the plain names agrees with it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_proxy import Proxy
+from s3_kit import NEW, OLD, Bucket, fresh, put, read
+from writer_process import commit_often, die_at_change
+
+from patchcore_assets.storage import DamagedArtefact, MissingArtefact
+from patchcore_assets.storage.objects import Objects, Stored
+from patchcore_assets.storage.refusals import StorageRefused
+from patchcore_assets.storage.remote import RemoteStore
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Fork from a process that has imported everything: quick, and without this one's threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["patchcore_assets.storage.remote", "s3fs", "boto3"])
+    return context
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def test_a_version_is_read_again_on_another_machine(
+    store: RemoteStore, bucket: Bucket, machines: Path
+) -> None:
+    written = put(store, OLD)
+    elsewhere = fresh(bucket.root, machines)
+    with elsewhere.open("asset", "c") as artefact:
+        assert artefact.data_version == written.data_version
+        assert artefact.provenance == {"run_id": "a run"}
+    assert read(elsewhere) == OLD
+    assert not artefact.folder.exists()
+
+
+def test_the_plain_names_hold_the_current_files_and_no_others(
+    store: RemoteStore, bucket: Bucket
+) -> None:
+    assert store.location("asset", "c") == f"{bucket.root}/asset/c"
+    put(store, OLD)
+    assert bucket.copies() == OLD
+    put(store, NEW)
+    assert bucket.copies() == NEW
+    put(store, {"table.csv": b"1"}, "metrics", None)
+    assert bucket.objects("some/where/metrics/").keys() == {"artefact.json", "table.csv"}
+
+
+def test_the_superseded_version_is_removed_and_the_current_one_stays(
+    store: RemoteStore, bucket: Bucket
+) -> None:
+    put(store, OLD)
+    put(store, {"x": b"of another artefact"}, category="c2")
+    put(store, NEW)
+    assert bucket.versions() == {bucket.version()}
+    assert bucket.versions("asset/c2") == {bucket.version("asset/c2")}
+    place = f"some/where/.versions/asset/c/{bucket.version()}/"
+    assert bucket.objects(place).keys() == {*NEW, "artefact.json"}
+
+
+def test_a_large_file_goes_up_and_down_in_pieces(
+    bucket: Bucket, machines: Path, proxy: Proxy
+) -> None:
+    content = os.urandom(17 * 2**20 + 1)
+    put(fresh(bucket.root, machines), {"large.bin": content})
+    parts = [request for request in proxy.requests if "partNumber" in request.path]
+    assert len(parts) == 3
+    proxy.forget()
+    assert read(fresh(bucket.root, machines)) == {"large.bin": content}
+    assert len(proxy.requests) == 4, "the pointer, and three pieces of 8 MiB at the most"
+
+
+def test_an_artefact_of_the_earlier_layout_is_read_and_replaced(
+    bucket: Bucket, machines: Path
+) -> None:
+    put(fresh(bucket.root, machines), OLD)
+    sidecar = json.loads(bucket.get("some/where/asset/c/artefact.json"))
+    del sidecar["version"]
+    bucket.write("asset/c/artefact.json", json.dumps(sidecar).encode())
+    for name in bucket.objects("some/where/.versions/"):
+        bucket.delete(f".versions/{name}")
+    assert read(fresh(bucket.root, machines)) == OLD
+    put(fresh(bucket.root, machines), NEW)
+    assert read(fresh(bucket.root, machines)) == NEW
+    assert bucket.copies() == NEW
+
+
+def test_categories_take_one_request(bucket: Bucket, machines: Path, proxy: Proxy) -> None:
+    store = fresh(bucket.root, machines)
+    assert store.categories("category_metrics") == []
+    for number in range(15):
+        put(store, {"metrics.json": b"{}"}, "category_metrics", f"c{number:02}")
+    put(store, {"metrics.csv": b"1"}, "metrics", None)
+    bucket.write("category_metrics/half/metrics.json", b"no artefact")
+    proxy.forget()
+    assert store.categories("category_metrics") == [f"c{number:02}" for number in range(15)]
+    assert len(proxy.requests) == 1
+    assert store.categories("metrics") == []
+
+
+def test_a_missing_artefact_names_the_command(store: RemoteStore) -> None:
+    with pytest.raises(MissingArtefact, match="--select memory_bank --partition bottle"):
+        read(store, "memory_bank", "bottle")
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ({"a.bin": None}, "a.bin (missing, or not whole)"),
+        ({"a.bin": b"shorter"}, "a.bin (missing, or not whole)"),
+        ({"a.bin": b""}, "a.bin (missing, or not whole)"),
+        ({"a.bin": b"x" * len(OLD["a.bin"])}, "a.bin (another content)"),
+    ],
+)
+def test_a_damaged_object_is_named_with_the_remedy(
+    bucket: Bucket, machines: Path, damage: Mapping[str, bytes | None], fault: str
+) -> None:
+    put(fresh(bucket.root, machines), OLD)
+    for name, content in damage.items():
+        place = f".versions/asset/c/{bucket.version()}/{name}"
+        bucket.delete(place) if content is None else bucket.write(place, content)
+    with pytest.raises(DamagedArtefact) as damaged:
+        read(fresh(bucket.root, machines))
+    assert str(damaged.value) == (
+        f"{fault} of asset of 'c' in {bucket.root}/asset/c is not what was written; make the "
+        "artefact again: dagster asset materialize -m patchcore_assets --select asset "
+        "--partition c"
+    )
+    put(fresh(bucket.root, machines), NEW)
+    assert read(fresh(bucket.root, machines)) == NEW
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not JSON",
+        b"[]",
+        b'{"files": {}}',
+        b"VERSION:../../../elsewhere",
+        b"FILE:../../elsewhere",
+        b"FILE:/etc/passwd",
+    ],
+)
+def test_a_damaged_pointer_is_named_and_replaced(
+    bucket: Bucket, machines: Path, content: bytes
+) -> None:
+    put(fresh(bucket.root, machines), OLD)
+    pointer = json.loads(bucket.get("some/where/asset/c/artefact.json"))
+    kind, _, value = content.decode().partition(":")
+    if kind == "VERSION":
+        content = json.dumps({**pointer, "version": value}).encode()
+    elif kind == "FILE":
+        pointer["files"][value] = pointer["files"].pop("a.bin")
+        content = json.dumps(pointer).encode()
+    bucket.write("asset/c/artefact.json", content)
+    with pytest.raises(DamagedArtefact, match=r"artefact\.json .* make the artefact again"):
+        read(fresh(bucket.root, machines))
+    put(fresh(bucket.root, machines), NEW)
+    assert read(fresh(bucket.root, machines)) == NEW
+
+
+def test_a_reader_whose_version_is_superseded_starts_over(
+    store: RemoteStore, bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, OLD)
+    download = Objects.download
+    late = iter([True, True])
+
+    def overtaken(self: Objects, files: Mapping[str, tuple[Path, int]]) -> None:
+        if next(late, False):  # Between the pointer and the files, somebody else commits.
+            put(store, NEW)
+        download(self, files)
+
+    monkeypatch.setattr(Objects, "download", overtaken)
+    assert read(fresh(bucket.root, machines)) == NEW
+
+
+def test_a_writer_whose_upload_is_removed_uploads_again(
+    store: RemoteStore, bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = Objects.upload
+    removals = iter([True])
+
+    def robbed(self: Objects, files: Mapping[str, Path]) -> None:
+        upload(self, files)
+        if next(removals, False):
+            bucket.delete(next(name for name in files if name.endswith("a.bin")))
+
+    monkeypatch.setattr(Objects, "upload", robbed)
+    put(store, OLD)
+    assert read(fresh(bucket.root, machines)) == OLD
+    removals = iter([True] * 3)
+    with pytest.raises(StorageRefused, match=r"a\.bin is not in .* although it was uploaded"):
+        put(store, NEW)
+    assert read(fresh(bucket.root, machines)) == OLD
+
+
+def test_what_a_killed_writer_left_is_removed_after_a_day(
+    store: RemoteStore, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, OLD)
+    bucket.write(".versions/asset/c/20200101T000000Z-killed/a.bin", b"half")
+    put(store, NEW)
+    assert "20200101T000000Z-killed" in bucket.versions(), "it may still be at work"
+
+    listing = Objects.listing
+    a_day_ago = (datetime.now(UTC) - timedelta(days=1, minutes=1)).timestamp()
+
+    def aged(self: Objects, folder: str) -> dict[str, Stored]:
+        return {
+            name: stored._replace(written=a_day_ago) if "killed" in name else stored
+            for name, stored in listing(self, folder).items()
+        }
+
+    monkeypatch.setattr(Objects, "listing", aged)
+    put(store, OLD)
+    assert bucket.versions() == {bucket.version()}
+
+
+def test_a_pointer_that_comes_late_finds_its_files_again(
+    store: RemoteStore, bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pointer names a version that another writer has removed.
+
+    The storage applies a write, its answer is lost, another writer switches, and the client sends
+    the write again.
+    """
+    write = Objects.write
+    late = iter([True])
+
+    def twice(self: Objects, name: str, content: bytes) -> None:
+        write(self, name, content)
+        if next(late, False):
+            put(fresh(bucket.root, machines), NEW)
+            write(self, name, content)
+
+    monkeypatch.setattr(Objects, "write", twice)
+    put(store, OLD)
+    assert read(fresh(bucket.root, machines)) == OLD
+    assert bucket.copies() == OLD
+
+
+def test_a_writer_killed_at_any_change_leaves_the_old_version_or_the_new(
+    bucket: Bucket, machines: Path, processes: Any
+) -> None:
+    seen = []
+    for number in range(100):
+        category = f"c{number}"
+        put(RemoteStore(bucket.root), OLD, category=category)
+        writer = processes.Process(
+            target=die_at_change,
+            args=(bucket.root, machines / "killed", environment(), NEW, category, number),
+        )
+        writer.start()
+        writer.join(60)
+        found = read(fresh(bucket.root, machines), category=category)
+        assert found in (OLD, NEW)
+        seen.append(found == NEW)
+        assert writer.exitcode in (0, -9)
+        put(fresh(bucket.root, machines), OLD, category=category)
+        assert read(fresh(bucket.root, machines), category=category) == OLD
+        assert bucket.copies(f"asset/{category}") == OLD
+        if writer.exitcode == 0:
+            break
+    # Four uploads come before the pointer; copies and removals come after it.
+    assert seen == [False] * 5 + [True] * (len(seen) - 5)
+    assert len(seen) == 16
+    assert not list((machines / "killed" / "work").iterdir()), "the next user of a cache tidies up"
+
+
+def test_two_writing_processes_never_show_a_mixture(
+    bucket: Bucket, machines: Path, processes: Any
+) -> None:
+    put(RemoteStore(bucket.root), {"a.txt": b"first", "0/b.txt": b"first"})
+    writers = [
+        processes.Process(
+            target=commit_often,
+            args=(bucket.root, machines / "shared", environment(), name, 10),
+        )
+        for name in ("left", "right")
+    ]
+    for writer in writers:
+        writer.start()
+    reader = fresh(bucket.root, machines)
+    words = set()
+    while any(writer.is_alive() for writer in writers):
+        found = set(read(reader).values())
+        assert len(found) == 1, f"files of different versions: {found}"
+        words |= found
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert len(words) > 2, "the reader has seen the artefact change"
+    last = read(fresh(bucket.root, machines))
+    assert set(last.values()) <= {b"left-9", b"right-9"}
+    assert bucket.copies() == last
