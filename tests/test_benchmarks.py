@@ -20,6 +20,7 @@ COMMANDS = (
     "search_presets",
     "embedding_step",
     "bfloat16",
+    "object_storage",
 )
 
 
