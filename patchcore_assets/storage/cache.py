@@ -1,7 +1,7 @@
 """A bounded local folder of files from a remote storage, found by their content.
 
     <folder>/files/<first two digits>/<SHA-256>     what was read or written lately, read-only
-    <folder>/work/<id>, <id>.lock                   what one step of a living process works with
+    <folder>/steps/<id>, <id>.lock                  what one step of a living process works with
 
 Whoever uses a file has a hard link to it in a work folder of its own. So the cache may forget a
 file at any time: only its own link goes, and the content stays until its last user has finished.
@@ -61,7 +61,7 @@ class FileCache:
         self.folder = _made(folder) if folder else _default_folder()
         self.limit = DEFAULT_BYTES if limit is None else limit
         self._files = self.folder / "files"
-        self._work = self.folder / "work"
+        self._work = self.folder / "steps"
         self._hashes = HashedFiles() if hashes is None else hashes
         for place in (self._files, self._work):
             place.mkdir(exist_ok=True)

@@ -91,12 +91,12 @@ def test_a_second_process_downloads_nothing(bucket: Bucket, tmp_path: Path, prox
 
 def test_work_folders_of_killed_processes_go(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "cache")
-    (cache.folder / "work" / "killed").mkdir()
-    (cache.folder / "work" / "killed" / "half").write_bytes(b"half")
-    (cache.folder / "work" / "killed.lock").touch()
+    (cache.folder / "steps" / "killed").mkdir()
+    (cache.folder / "steps" / "killed" / "half").write_bytes(b"half")
+    (cache.folder / "steps" / "killed.lock").touch()
     with cache.work_folder() as folder:
         assert [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] == [folder.name]
-    assert not list((cache.folder / "work").iterdir())
+    assert not list((cache.folder / "steps").iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

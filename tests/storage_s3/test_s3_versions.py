@@ -277,7 +277,7 @@ def test_a_writer_killed_at_any_change_leaves_the_old_version_or_the_new(
     # Four uploads come before the pointer; copies and removals come after it.
     assert seen == [False] * 5 + [True] * (len(seen) - 5)
     assert len(seen) == 16
-    assert not list((machines / "killed" / "work").iterdir()), "the next user of a cache tidies up"
+    assert not list((machines / "killed" / "steps").iterdir()), "the next user of a cache tidies up"
 
 
 def test_two_writing_processes_never_show_a_mixture(
