@@ -22,8 +22,8 @@ _DENIED = (
 _REFUSED = f"{{root}}: the credentials are refused ({{code}}); renew those of {_CHAIN}"
 _ABSENT = f"{{root}}: there are no usable credentials ({{code}}); provide them by {_CHAIN}"
 _REGION = (
-    "{root}: the bucket is in another region than the one in use ({code}); set AWS_REGION or "
-    "AWS_DEFAULT_REGION to the bucket's"
+    "{root}: the bucket is in another region than the one in use ({code}); set AWS_DEFAULT_REGION, "
+    "or region in ~/.aws/config, to the bucket's"
 )
 _ENDPOINT = "{root}: the endpoint is not a valid address; correct AWS_ENDPOINT_URL"
 _BUCKET = "{root}: '{bucket}' cannot be the name of a bucket; correct storage.root"
@@ -122,7 +122,7 @@ def without_client(root: str, error: ImportError | ValueError) -> StorageRefused
         )
     if protocol in ("s3", "s3a"):
         return StorageRefused(
-            f'{root}: s3fs, which reaches it, is not installed; pip install "patchcore-assets[s3]"'
+            f'{root}: s3fs, which reaches it, is not installed; pip install "s3fs>=2026.9"'
         )
     return StorageRefused(
         f"{root}: the fsspec client for '{protocol}' is not installed; install the package that "
