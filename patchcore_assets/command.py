@@ -20,7 +20,7 @@ import dagster as dg
 
 from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
-from patchcore_assets.storage import open_store
+from patchcore_assets.storage import StorageBusy, open_store
 from patchcore_assets.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.errors import UserError
@@ -79,7 +79,10 @@ def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Seque
             instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
         )
     if summary.success:
-        _show_table(config)
+        try:
+            _show_table(config)
+        except (UserError, StorageBusy) as trouble:
+            failed["table"] = str(trouble)
     else:
         step, reason = _reason(summary)
         failed[step] = reason

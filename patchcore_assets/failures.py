@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from patchcore_assets.storage import is_transient
+from patchcore_assets.storage import StorageBusy, is_transient
 from patchcore_ops.errors import EnvironmentProblem, UserError
 
 # A storage that is busy or out of reach is asked again this often, waiting twice as long each time.
@@ -53,7 +53,17 @@ def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None
     except Exception as error:
         if isinstance(error, UserError) or not is_transient(error):
             raise
-        context.log.warning(f"the storage failed, perhaps for a moment: {error!r}")
+        # Only the storage's own sentences are known to hold no address with a signature.
+        said = str(error) if isinstance(error, StorageBusy) else type(error).__name__
+        if context.retry_number >= RETRIES:
+            # Dagster would show nothing but the number of attempts.
+            if not isinstance(error, StorageBusy):
+                raise
+            raise dg.Failure(
+                description=f"{said}; tried {RETRIES + 1} times, run again when it answers",
+                allow_retries=False,
+            ) from None
+        context.log.warning(f"something failed, perhaps for a moment: {said}")
         raise dg.RetryRequested(
             max_retries=RETRIES, seconds_to_wait=FIRST_WAIT_SECONDS * 2**context.retry_number
         ) from error

@@ -3,6 +3,7 @@
 from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, MissingArtefact, missing
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local_problems import StorageProblem
+from patchcore_assets.storage.refusals import StorageBusy
 from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
 from patchcore_assets.storage.transient import is_transient
 
@@ -13,6 +14,7 @@ __all__ = [
     "HashedFiles",
     "MissingArtefact",
     "Staging",
+    "StorageBusy",
     "StorageProblem",
     "is_transient",
     "missing",

@@ -31,6 +31,8 @@ from patchcore_ops.fingerprints import HashOf, file_hash
 DEFAULT_BYTES = 10 * 10**9
 _NAME = "patchcore-assets"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP})
+_LITTLE_ROOM = 100 * 10**6
 
 
 class FileCache:
@@ -64,7 +66,8 @@ class FileCache:
         self._work = self.folder / "steps"
         self._hashes = HashedFiles() if hashes is None else hashes
         for place in (self._files, self._work):
-            place.mkdir(exist_ok=True)
+            with _room_needed(self.folder):
+                place.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def hash_of(self) -> HashOf:
@@ -84,13 +87,12 @@ class FileCache:
         folder = self._work / uuid.uuid4().hex[:12]
         lock = lock_of(folder)
         try:
-            with locked(lock, fcntl.LOCK_EX, create=True), _room_needed(self.folder):
+            with _room_needed(self.folder), locked(lock, fcntl.LOCK_EX, create=True):
                 folder.mkdir()
                 try:
                     yield folder
                 finally:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    lock.unlink(missing_ok=True)
+                    _remove(folder)
         finally:
             self.trim()
 
@@ -158,8 +160,7 @@ class FileCache:
                 suppress(BlockingIOError, FileNotFoundError),
                 locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
             ):
-                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                lock.unlink(missing_ok=True)
+                _remove(lock.with_suffix(""))
 
     def _is_intact(self, file: Path, size: int, digest: str) -> bool:
         """Compare a file with its checksum, in each process once."""
@@ -169,6 +170,13 @@ class FileCache:
         if is_intact:
             self._hashes.keep(file, digest)
         return is_intact
+
+
+def _remove(folder: Path) -> None:
+    """Remove a work folder, and then its lock: while it has one, it will be tried again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        lock_of(folder).unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -197,7 +205,17 @@ def _room_needed(folder: Path) -> Iterator[None]:
             os.strerror(number) in str(error) for number in _NO_ROOM
         )
         place = getattr(error, "filename", None)
-        if not is_full or (isinstance(place, str) and not Path(place).is_relative_to(folder)):
+        if getattr(error, "errno", None) in _NO_LOCKS:
+            raise StorageRefused(
+                f"{folder}: the file system has no locks; set storage.cache to a folder on a disk "
+                "of this machine"
+            ) from error
+        is_here = (
+            Path(place).is_relative_to(folder)
+            if isinstance(place, str)
+            else shutil.disk_usage(folder).free < _LITTLE_ROOM
+        )
+        if not is_full or not is_here:
             raise
         raise StorageRefused(
             f"{folder}: no room left ({shutil.disk_usage(folder).free / 1e6:,.0f} MB free); make "

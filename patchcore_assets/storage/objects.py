@@ -87,7 +87,11 @@ class Objects:
         """Return the content of a small file, or None if it is not there."""
         with plainly(self.root):
             try:
-                return bytes(self._system.cat_file(self._path(name), start=0, end=at_most))
+                return bytes(
+                    _patiently(
+                        lambda: self._system.cat_file(self._path(name), start=0, end=at_most)
+                    )
+                )
             except OSError as error:
                 if _answer(error) == "InvalidRange":
                     return b""
@@ -99,10 +103,16 @@ class Objects:
         """Write a small file; an object store does that at once or not at all."""
         with plainly(self.root):
             self._make_folders([name])
-            self._system.pipe_file(self._path(name), content)
+            _patiently(lambda: self._system.pipe_file(self._path(name), content))
 
     def upload(self, files: Mapping[str, Path]) -> None:
-        """Write local files, given by their names here."""
+        """Write local files, given by their names here.
+
+        Raises
+        ------
+        LostFile
+            If the storage has forgotten the beginning of one, or has all of it already.
+        """
         self._make_folders(files)
         self._each(self._upload_one, files.items(), UPLOADS_AT_ONCE)
 
@@ -145,7 +155,7 @@ class Objects:
         place = self._path(folder).rstrip("/")
         with plainly(self.root):
             try:
-                found = self._system.find(place, detail=True)
+                found = _patiently(lambda: self._system.find(place, detail=True))
             except FileNotFoundError as error:
                 if _answer(error) == "NoSuchBucket":
                     raise
@@ -165,14 +175,17 @@ class Objects:
         if self._protocol in ("s3", "s3a"):
             piece = max(PIECE_BYTES, -(-source.stat().st_size // _MOST_PIECES))
             options = {"chunksize": piece, "max_concurrency": _PIECES_OF_AN_UPLOAD}
-        self._system.put_file(str(source), self._path(name), **options)
+        try:
+            self._system.put_file(str(source), self._path(name), **options)
+        except OSError as error:
+            if not _says_lost(error):
+                raise
+            raise LostFile(name) from None
 
     def _download_piece(self, piece: tuple[str, Path, int, int]) -> None:
         name, target, start, end = piece
         try:
-            content = _patiently(
-                lambda: self._system.cat_file(self._path(name), start=start, end=end)
-            )
+            content = self._system.cat_file(self._path(name), start=start, end=end)
         except OSError as error:
             if not _says_lost(error):
                 raise
@@ -210,7 +223,7 @@ class Objects:
 
         def one(item: _Item) -> None:
             with plainly(self.root):
-                work(item)
+                _patiently(lambda: work(item))
 
         if not getattr(self._system, "async_impl", False):
             for item in items:
@@ -230,6 +243,10 @@ def _connect(root: str, protocol: str) -> tuple[Any, str]:
 
     options = {"use_listings_cache": False} if protocol in _OBJECT_STORES else {}
     system, base = fsspec.core.url_to_fs(root, **options)
+    if protocol in ("s3", "s3a"):
+        # The client below it asks again already, and so do we: a storage that never answers would
+        # hold a step for half an hour.
+        system.retries = 1
     return system, str(base)
 
 

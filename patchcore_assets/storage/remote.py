@@ -58,12 +58,13 @@ class RemoteStore:
     def stage(self, asset: str, category: str | None) -> Iterator[RemoteStaging]:
         """Open a local folder for a new version; nothing is uploaded before `commit`.
 
-        The storage is asked for the version there is, so that whoever may not use it learns so
-        before any work is done.
+        Something is read and something is written first, so that whoever may not use the storage
+        learns so before any work is done.
         """
         versions = RemoteVersions(self._objects, asset, category)
         with suppress(DamagedPointer):  # It is about to be replaced.
             versions.current()
+        versions.try_writing()
         with self._cache.work_folder() as folder:
             yield RemoteStaging(asset, category, folder, versions, self._cache)
 
@@ -78,8 +79,6 @@ class RemoteStore:
             artefact = self._bring(versions, asset, category, folder)
             try:
                 yield artefact
-            except DamagedArtefact:
-                raise
             except Exception:
                 self._look_again(artefact)
                 raise
@@ -96,7 +95,7 @@ class RemoteStore:
                 folder = work / str(attempt)
                 folder.mkdir()
                 (folder / SIDECAR).write_bytes(pointer.content)
-                artefact = Artefact.read(folder, asset, category, self._cache.hash_of)
+                artefact = self._described(folder, asset, category)
                 fault = self._fill(artefact, versions.folder_of(pointer))
                 if fault is None:
                     return artefact
@@ -109,6 +108,13 @@ class RemoteStore:
             f"{self.location(asset, category)} was replaced {_TRIES} times while it was being "
             "read; see which runs write it over and over"
         )
+
+    def _described(self, folder: Path, asset: str, category: str | None) -> Artefact:
+        try:
+            return Artefact.read(folder, asset, category, self._cache.hash_of)
+        except DamagedArtefact:
+            fault = f"{SIDECAR} (of another artefact, or with a data_version of other files)"
+            raise self._damaged(asset, category, fault) from None
 
     def _fill(self, artefact: Artefact, place: str) -> str | None:
         """Bring the files of a version; returns what is not as it was written, if anything."""
@@ -132,7 +138,8 @@ class RemoteStore:
         """Refuse files that have been damaged on this machine since, and forget them."""
         damaged = []
         for name, (_, digest) in artefact.files.items():
-            if file_hash(artefact.folder / name) != digest:
+            file = artefact.folder / name
+            if not file.is_file() or file_hash(file) != digest:
                 self._cache.forget(digest)
                 damaged.append(name)
         if damaged:

@@ -11,6 +11,7 @@ writing the pointer makes it the current one. Of two writers the last one to wri
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ _LARGEST_POINTER = 64 << 20
 _UPLOADS = 3
 _ROUNDS = 10
 _ABANDONED_AFTER_SECONDS = 86400.0
+_TRIAL = "may-this-be-written"
+# What may happen after the switch without harm to what the pipeline reads.
+_TROUBLE = (StorageBusy, StorageRefused, DamagedPointer)
 
 _log = logging.getLogger(__name__)
 
@@ -71,11 +75,26 @@ class RemoteVersions:
         """
         replaced = self._replaced()
         self._objects.write(self._pointer, pointer.content)
-        self._make_copies(pointer, folder)
+        for _ in range(_ROUNDS):
+            try:
+                if self._copies_agree():
+                    break
+            except LostFile:
+                # Superseded meanwhile; or taken for that, where a pointer was long under way.
+                if self.current() == pointer:
+                    self._upload(pointer, folder)
+            except _TROUBLE as error:
+                _log.warning("the copies of %s stay as they were: %s", self.place, error)
+                break
         try:
             self._remove_litter({pointer.version, replaced})
-        except (StorageBusy, StorageRefused, DamagedPointer) as error:
+        except _TROUBLE as error:
             _log.warning("superseded versions of %s stay for now: %s", self.place, error)
+
+    def try_writing(self) -> None:
+        """Write something and remove it, to know before any work is done that both are allowed."""
+        self._objects.write(f"{self._versions}/{_TRIAL}", b"")
+        self._objects.remove([f"{self._versions}/{_TRIAL}"])
 
     def folder_of(self, pointer: Pointer) -> str:
         """Return where a version's files lie."""
@@ -86,7 +105,8 @@ class RemoteVersions:
         sizes = {**pointer.sizes, SIDECAR: len(pointer.content)}
         absent = set(sizes)
         for _ in range(_UPLOADS):
-            self._objects.upload({f"{place}/{name}": folder / name for name in sorted(absent)})
+            with suppress(LostFile):  # The listing tells what is there.
+                self._objects.upload({f"{place}/{name}": folder / name for name in sorted(absent)})
             stored = self._objects.listing(place)
             absent = {
                 name
@@ -106,25 +126,22 @@ class RemoteVersions:
             return before.version if before else None
         return None
 
-    def _make_copies(self, own: Pointer, folder: Path) -> None:
+    def _copies_agree(self) -> bool:
         """Copy the current version's files to the names that people know.
 
         Another writer may switch meanwhile, and copy too. Whoever sees that the pointer has moved
         copies again, so the last copies are those of the last pointer.
+
+        Returns
+        -------
+        bool
+            Whether the version was still the current one afterwards.
         """
-        for _ in range(_ROUNDS):
-            current = self.current()
-            if current is None or current.version is None:
-                return
-            try:
-                self._copy(current)
-            except LostFile:
-                # Superseded meanwhile; or taken for that, where a pointer was long under way.
-                if self.current() == own:
-                    self._upload(own, folder)
-                continue
-            if self.current() == current:
-                return
+        current = self.current()
+        if current is None or current.version is None:
+            return True
+        self._copy(current)
+        return self.current() == current
 
     def _copy(self, pointer: Pointer) -> None:
         source = self.folder_of(pointer)
@@ -142,7 +159,7 @@ class RemoteVersions:
         for name, stored in self._objects.listing(self._versions).items():
             versions[name.partition("/")[0]][name] = stored
         times = {version: _last_written(files) for version, files in versions.items()}
-        now = max(times.values(), default=0.0)
+        now = max((time for time in times.values() if math.isfinite(time)), default=0.0)
         current = self.current()  # Only now: what was switched after the listing stays.
         for version, files in versions.items():
             is_abandoned = times[version] < now - _ABANDONED_AFTER_SECONDS

@@ -16,10 +16,10 @@ from typing import Literal, NamedTuple
 #   "drop": the server is not asked, and the connection is closed
 #   "lose": the server does it, but the connection is closed without an answer
 #   "cut": the server does it, and the connection is closed in the middle of the answer's body
-#   "slow": the answer comes half a second late
+#   "slow": the answer comes two seconds late
 Fault = int | Literal["drop", "lose", "cut", "slow"]
 
-SLOW_SECONDS = 0.5
+SLOW_SECONDS = 2.0
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
