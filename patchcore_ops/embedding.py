@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from patchcore_ops.features import FeatureExtractor
 from patchcore_ops.patch_pooling import PatchPooling, pooling_matrices
 from patchcore_ops.sections import Precision
 
-_IMAGES_IN_CACHE = 2
+_IMAGES_IN_CACHE = 4
 
 
 class PatchEmbedder:
@@ -63,20 +63,16 @@ class PatchEmbedder:
             pretrain_embed_dimension,
             target_embed_dimension,
         )
+        self._room = torch.empty(0, target_embed_dimension, device=self._device)
         self._poolings = [PatchPooling(matrix, patchsize).to(self._device) for matrix in matrices]
 
     @torch.inference_mode()
-    def embed(
-        self, images: torch.Tensor, out: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, tuple[int, int]]:
+    def embed(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
         """Embed the patches of normalised images.
 
         Parameters
         ----------
         images : Tensor of float32, shape [B, 3, imagesize, imagesize]
-        out : Tensor, optional
-            A `buffer` for the result, to be used again and again: on a CPU, fresh memory costs
-            about as much as filling it.
 
         Returns
         -------
@@ -85,7 +81,7 @@ class PatchEmbedder:
         grid : tuple of int
             (h, w).
         """
-        return self.pool(self.features(images), out)
+        return self.pool(self.features(images))
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -94,39 +90,53 @@ class PatchEmbedder:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=is_short):
             return [maps.float() for maps in self.extractor(images)]
 
-    def buffer(self, images: int) -> torch.Tensor:
-        """Return room for the embeddings of up to so many images."""
-        rows = images * self.grid[0] * self.grid[1]
-        return torch.empty(rows, self.target_embed_dimension, device=self._device)
-
-    def pool(
-        self, features: Sequence[torch.Tensor], out: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, tuple[int, int]]:
+    def pool(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Turn the layers' feature maps into embeddings: everything after the backbone.
 
         Parameters
         ----------
         features : sequence of Tensor, shape [B, C, h, w]
             One per layer.
-        out : Tensor, optional
-            As in `embed`.
 
         Returns
         -------
         As `embed`.
         """
+        embeddings = torch.cat([few.clone() for few in self.pool_in_turn(features)])
+        return embeddings, (features[0].shape[2], features[0].shape[3])
+
+    @torch.inference_mode()
+    def pool_in_turn(self, features: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Turn feature maps into embeddings, as few images at a time as serves the device.
+
+        A processor's cache holds the embeddings of two images, and whoever uses them at once finds
+        them there; those of a batch would make the way to the main memory and back. A GPU wants the
+        whole batch.
+
+        Parameters
+        ----------
+        features : sequence of Tensor, shape [B, C, h, w]
+            One per layer.
+
+        Yields
+        ------
+        Tensor of float32, shape [b * h * w, target_embed_dimension]
+            The next images' embeddings, in memory that is used again for those after them.
+        """
         images, _, height, width = features[0].shape
-        count = images * height * width
-        if out is None:
-            out = features[0].new_empty((count, self.target_embed_dimension))
-        rows = out[:count]
-        embeddings = rows.view(images, height, width, -1)
-        # A few images at a time stay in a processor's cache; a GPU wants the whole batch.
-        step = _IMAGES_IN_CACHE if rows.device.type == "cpu" else images
-        for start in range(0, images, step):
-            chunk = slice(start, start + step)
-            self._pool_into(embeddings[chunk], [maps[chunk] for maps in features])
-        return rows, (height, width)
+        few = _IMAGES_IN_CACHE if features[0].device.type == "cpu" else images
+        room = self._room_for(few * height * width)
+        for start in range(0, images, few):
+            maps_of_few = [maps[start : start + few] for maps in features]
+            rows = room[: len(maps_of_few[0]) * height * width]
+            self._pool_into(rows.view(-1, height, width, room.shape[1]), maps_of_few)
+            yield rows
+
+    def _room_for(self, rows: int) -> torch.Tensor:
+        """Return room for so many embeddings, the same as last time if it was as large."""
+        if len(self._room) != rows:
+            self._room = torch.empty(rows, self.target_embed_dimension, device=self._device)
+        return self._room
 
     def _pool_into(self, embeddings: torch.Tensor, features: Sequence[torch.Tensor]) -> None:
         """Pool some images' features into their rows, shape [images, h, w, target]."""

@@ -20,13 +20,12 @@ from patchcore_ops.sections import CategoryConfig, RuntimeSection
 
 @dataclass(frozen=True)
 class _Network:
-    """One backbone with the embedder, and a buffer for its result, of each member that uses it."""
+    """One backbone with the embedder of each member that uses it."""
 
     weights_sha256: str
     mean: torch.Tensor
     std: torch.Tensor
     embedders: Mapping[int, PatchEmbedder]
-    buffers: Mapping[int, torch.Tensor]
 
 
 class Networks:
@@ -57,7 +56,7 @@ class Networks:
     def __init__(self, config: CategoryConfig, runtime: RuntimeSection) -> None:
         self._members = config.embedding.members
         self._device = resolve_device(runtime.device)
-        self._networks = self._load_all(config, runtime.batch_size)
+        self._networks = self._load_all(config)
         self.dimension = config.embedding.target_embed_dimension
         network_of = {member: network for network in self._networks for member in network.embedders}
         members = range(len(self._members))
@@ -78,8 +77,9 @@ class Networks:
         Yields
         ------
         member : int
-        embeddings : ndarray of float32, shape [B * h * w, dimension]
-            On a CPU its memory is used again for the next batch.
+        embeddings : ndarray of float32, shape [b * h * w, dimension]
+            Of a few images on a CPU, in memory that is used again for the next ones; of the whole
+            batch on a GPU.
 
         Raises
         ------
@@ -90,11 +90,11 @@ class Networks:
         for network in self._networks:
             normalised = (pixels - network.mean) / network.std
             for member, embedder in network.embedders.items():
-                embeddings, _ = embedder.embed(normalised, out=network.buffers[member])
-                # The sum is finite only if all are, and is much cheaper than looking at each.
-                if not bool(embeddings.sum().isfinite()):
-                    self._refuse_what_is_not_finite(member, embedder, normalised, names)
-                yield member, embeddings.cpu().numpy()
+                for embeddings in embedder.pool_in_turn(embedder.features(normalised)):
+                    # The sum is finite only if all are, and is much cheaper than looking at each.
+                    if not bool(embeddings.sum().isfinite()):
+                        self._refuse_what_is_not_finite(member, embedder, normalised, names)
+                    yield member, embeddings.cpu().numpy()
 
     def _refuse_what_is_not_finite(
         self,
@@ -116,7 +116,7 @@ class Networks:
                     + "; the weights are damaged or do not belong to this network"
                 )
 
-    def _load_all(self, config: CategoryConfig, batch_size: int) -> list[_Network]:
+    def _load_all(self, config: CategoryConfig) -> list[_Network]:
         """Load each backbone once; what is wrong with any of them is said together."""
         positions: dict[tuple[str, str | None], list[int]] = {}
         for position, member in enumerate(self._members):
@@ -125,7 +125,7 @@ class Networks:
         mistakes: list[str] = []
         for (name, weights), members in positions.items():
             try:
-                networks.append(self._load(name, weights, members, config, batch_size))
+                networks.append(self._load(name, weights, members, config))
             except WeightsError as mistake:
                 mistakes.append(f"embedding.members.{members[0]}: {mistake}")
         if mistakes:
@@ -138,7 +138,6 @@ class Networks:
         weights: str | None,
         members: list[int],
         config: CategoryConfig,
-        batch_size: int,
     ) -> _Network:
         backbone = load_backbone(name, weights)
         sha256 = weights_hash(backbone)
@@ -159,8 +158,7 @@ class Networks:
             )
             for member in members
         }
-        buffers = {member: embedder.buffer(batch_size) for member, embedder in embedders.items()}
-        return _Network(sha256, mean, std, embedders, buffers)
+        return _Network(sha256, mean, std, embedders)
 
 
 @contextmanager
