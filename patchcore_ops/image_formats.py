@@ -22,6 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from patchcore_ops import png_chunks
 from patchcore_ops.errors import DatasetError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -45,7 +46,9 @@ class UnfitImage(Exception):
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def opened(
+    path: Path, max_pixels: int, in_one_piece: bool = False
+) -> Iterator[ImageFile.ImageFile]:
     """Open an image whose header shows that it can be used; its pixels are not decoded yet.
 
     Parameters
@@ -54,6 +57,9 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
         A file in one of the five formats; links are followed.
     max_pixels : int
         Width times height, at most.
+    in_one_piece : bool
+        Whether to read a PNG file so that it is decoded at once, see `png_chunks`; its checksums
+        cannot be verified then.
 
     Yields
     ------
@@ -72,8 +78,11 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             raise UnfitImage("is not a regular file; replace it by an image or remove it")
         if status.st_size == 0:
             raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
-        with path.open("rb") as stream:
+        with path.open("rb") as file:
+            stream = png_chunks.in_one_piece(file) if in_one_piece else file
             image = _reader(stream)(stream)
+            if stream is not file:
+                image.decodermaxblock = max(image.decodermaxblock, status.st_size)
             _refuse_unfit(image, max_pixels)
             yield image
     except FileNotFoundError:

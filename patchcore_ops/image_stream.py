@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +21,7 @@ from patchcore_ops.sections import ImageSize
 
 Pixels = npt.NDArray[np.uint8]
 _BYTES_AHEAD = 32 * 2**20
+_NICENESS = 10
 
 
 class ImageStream:
@@ -47,7 +50,9 @@ class ImageStream:
 
     def __enter__(self) -> ImageStream:
         if self._num_workers > 0:
-            self._executor = ThreadPoolExecutor(self._num_workers, thread_name_prefix="decode")
+            self._executor = ThreadPoolExecutor(
+                self._num_workers, thread_name_prefix="decode", initializer=_stand_back
+            )
             ahead = _BYTES_AHEAD // (3 * self._size.imagesize**2)
             self._submit(max(ahead, self._num_workers))
         return self
@@ -110,3 +115,13 @@ class ImageStream:
         if self._executor is not None:
             for path in islice(self._paths, count):
                 self._pending.append(self._executor.submit(load_image, path, self._size))
+
+
+def _stand_back() -> None:
+    """Let the thread that imports and computes have a processor first.
+
+    Images are wanted in time, not at once: whoever waits for one leaves its processor free. Only on
+    Linux is this the calling thread's own business.
+    """
+    if sys.platform == "linux":
+        os.nice(_NICENESS)

@@ -161,7 +161,7 @@ def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
 
 
 def _load(path: Path, mode: str, size: ImageSize) -> npt.NDArray[np.uint8]:
-    with opened(path, size.max_pixels) as image:
+    with opened(path, size.max_pixels, in_one_piece=True) as image:
         return np.asarray(resize_and_crop(to_mode(image, mode), size))
 
 
