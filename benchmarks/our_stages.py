@@ -223,9 +223,11 @@ def write_configuration(workload: Workload, storage: Path, file: Path) -> None:
 def _import_everything() -> None:
     import faiss  # noqa: F401
     import pyarrow.parquet  # noqa: F401
-    import timm  # noqa: F401
 
     import patchcore_ops.stages.embed
     import patchcore_ops.stages.evaluate
     import patchcore_ops.stages.predict
     import patchcore_ops.stages.select  # noqa: F401
+    from patchcore_ops.network_library import import_timm
+
+    import_timm()

@@ -64,6 +64,9 @@ def device_of(asset: str, runtime: RuntimeSection) -> str:
     """
     if asset not in _ON_THE_DEVICE:
         return "cuda" if asset in _SEARCH and runtime.faiss_on_gpu else "cpu"
+    if not expects_gpu(runtime.device):
+        # Without torch, which takes seconds to import: images are decoded meanwhile.
+        return "cpu"
     from patchcore_ops.devices import resolve_device
 
     return str(resolve_device(runtime.device))

@@ -15,6 +15,7 @@ import torch
 from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.fitting import fill
+from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
@@ -113,8 +114,7 @@ def weights_hash(backbone: torch.nn.Module) -> str:
 
 
 def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
-    import timm
-
+    timm = import_timm()
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = [*timm.list_models(), *REFERENCE_NAMES, EFFICIENTNET_LITE0]

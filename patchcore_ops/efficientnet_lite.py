@@ -14,6 +14,7 @@ import torch
 
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.fitting import fill
+from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
 
 _OUTER = {
@@ -57,8 +58,7 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
     WeightsError
         If the package is not installed, or the file cannot be read or does not fit.
     """
-    import timm
-
+    timm = import_timm()
     file = _packaged_file() if weights is None else os.fspath(weights)
     state = read_state_dict(file)
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)

@@ -84,3 +84,25 @@ def test_kept_memory_can_be_returned() -> None:
     full, kept, returned = json.loads(result.stdout)
     assert kept > full - (16 << 20)
     assert returned < full - (100 << 20)
+
+
+_END = """
+import atexit, gc, sys, types
+if {reported}:
+    sys.modules["triton"] = types.ModuleType("triton")
+# What is registered first is called last.
+atexit.register(lambda: print(gc.get_freeze_count() > 1000))
+from patchcore_ops.process import tune_process
+tune_process()
+"""
+
+
+@pytest.mark.parametrize("reported", [False, True])
+def test_nothing_is_collected_at_the_end_unless_that_would_be_reported(reported: bool) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", _END.format(reported=reported)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == str(not reported)
