@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 def embedder_of(workload: Workload) -> PatchEmbedder:
-    """Load a backbone with its batch norms folded, in channels-last memory, with its pooling."""
+    """Load a backbone, prepared as for embedding, with its pooling."""
     import torch
 
     from patchcore_ops.backbones import load_backbone
     from patchcore_ops.embedding import PatchEmbedder
-    from patchcore_ops.folding import fold_batch_norms
+    from patchcore_ops.inference import prepare_for_inference
 
     config = workload.config()
     side = config.dataset.imagesize
     backbone = load_backbone(workload.network.name, workload.weights)
-    fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
     return PatchEmbedder(
-        backbone.to(memory_format=torch.channels_last),
+        prepare_for_inference(backbone, side, torch.device("cpu")),
         list(workload.network.layers),
         side,
         config.embedding.pretrain_embed_dimension,
         config.embedding.target_embed_dimension,
         config.embedding.patchsize,
+        is_prepared=True,
     )
 
 

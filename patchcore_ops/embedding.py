@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 
 from patchcore_ops.features import FeatureExtractor
+from patchcore_ops.inference import prepare_for_inference
 from patchcore_ops.patch_pooling import PatchPooling, pooling_matrices
 from patchcore_ops.sections import Precision
 
@@ -33,6 +35,9 @@ class PatchEmbedder:
         Side of the neighbourhood that a patch aggregates, in cells of its layer; odd.
     precision : "float32" or "bfloat16"
         Number format of the backbone's computation; pooling is always done in float32.
+    is_prepared : bool
+        Whether the backbone has been through `prepare_for_inference`, for images of this size. If
+        not, a copy of it is prepared, which runs in about half the time.
 
     Raises
     ------
@@ -49,11 +54,17 @@ class PatchEmbedder:
         target_embed_dimension: int,
         patchsize: int = 3,
         precision: Precision = "float32",
+        is_prepared: bool = False,
     ) -> None:
         self._precision = precision
-        self.extractor = FeatureExtractor(backbone, layers)
-        self.target_embed_dimension = target_embed_dimension
         self._device = next(backbone.parameters()).device
+        self.extractor = FeatureExtractor(backbone, layers)
+        if not is_prepared:
+            backbone = prepare_for_inference(
+                copy.deepcopy(backbone), imagesize, self._device, precision
+            )
+            self.extractor = FeatureExtractor(backbone, layers)
+        self.target_embed_dimension = target_embed_dimension
         with torch.inference_mode():
             probe = self.extractor(torch.zeros(1, 3, imagesize, imagesize, device=self._device))
         self.grid = (probe[0].shape[2], probe[0].shape[3])
@@ -87,6 +98,7 @@ class PatchEmbedder:
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Run the backbone: the layers' feature maps in float32, each of shape [B, C, h, w]."""
         is_short = self._precision == "bfloat16"
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=is_short):
             return [maps.float() for maps in self.extractor(images)]
 
@@ -102,16 +114,20 @@ class PatchEmbedder:
         -------
         As `embed`.
         """
-        embeddings = torch.cat([few.clone() for few in self.pool_in_turn(features)])
-        return embeddings, (features[0].shape[2], features[0].shape[3])
+        images, _, height, width = features[0].shape
+        embeddings = features[0].new_empty(images * height * width, self.target_embed_dimension)
+        rows = embeddings.view(images, height, width, -1)
+        for few in self._few_at_a_time(images):
+            self._pool_into(rows[few], [maps[few] for maps in features])
+        return embeddings, (height, width)
 
     @torch.inference_mode()
     def pool_in_turn(self, features: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Turn feature maps into embeddings, as few images at a time as serves the device.
 
-        A processor's cache holds the embeddings of two images, and whoever uses them at once finds
-        them there; those of a batch would make the way to the main memory and back. A GPU wants the
-        whole batch.
+        A processor's cache may hold the embeddings of a few images, and whoever uses them at once
+        finds them there; those of a batch would make the way to the main memory and back. A GPU
+        wants the whole batch.
 
         Parameters
         ----------
@@ -123,20 +139,23 @@ class PatchEmbedder:
         Tensor of float32, shape [b * h * w, target_embed_dimension]
             The next images' embeddings, in memory that is used again for those after them.
         """
-        images, _, height, width = features[0].shape
-        few = _IMAGES_IN_CACHE if features[0].device.type == "cpu" else images
-        room = self._room_for(few * height * width)
-        for start in range(0, images, few):
-            maps_of_few = [maps[start : start + few] for maps in features]
-            rows = room[: len(maps_of_few[0]) * height * width]
-            self._pool_into(rows.view(-1, height, width, room.shape[1]), maps_of_few)
+        _, _, height, width = features[0].shape
+        for few in self._few_at_a_time(len(features[0])):
+            maps_of_few = [maps[few] for maps in features]
+            rows = self._room_for(len(maps_of_few[0]) * height * width)
+            self._pool_into(rows.view(-1, height, width, rows.shape[1]), maps_of_few)
             yield rows
 
+    def _few_at_a_time(self, images: int) -> Iterator[slice]:
+        """Divide a batch into what is pooled at once."""
+        few = _IMAGES_IN_CACHE if self._device.type == "cpu" else max(images, 1)
+        return (slice(start, start + few) for start in range(0, images, few))
+
     def _room_for(self, rows: int) -> torch.Tensor:
-        """Return room for so many embeddings, the same as last time if it was as large."""
-        if len(self._room) != rows:
+        """Return room for so many embeddings, in the same memory as last time if it suffices."""
+        if len(self._room) < rows:
             self._room = torch.empty(rows, self.target_embed_dimension, device=self._device)
-        return self._room
+        return self._room[:rows]
 
     def _pool_into(self, embeddings: torch.Tensor, features: Sequence[torch.Tensor]) -> None:
         """Pool some images' features into their rows, shape [images, h, w, target]."""

@@ -76,6 +76,7 @@ class PatchPooling(torch.nn.Module):
         -------
         Tensor, shape [B, last - first, h, w]
         """
+        features = features.contiguous(memory_format=torch.channels_last)
         if self.channels is not None:
             features = features.index_select(1, self.channels)
         pooled = F.conv2d(features, self.kernels, padding=self.padding, groups=self._groups.count)

@@ -12,7 +12,7 @@ from patchcore_assets.inputs import EMBEDDING_CONFIG
     deps=[image_manifest, EMBEDDING_CONFIG],
     group_name="embedding",
     kinds={"pytorch", "numpy"},
-    code_version="1",
+    code_version="2",
     check_specs=specs("raw_embeddings"),
 )
 def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:

@@ -14,7 +14,7 @@ from patchcore_ops.backbones import load_backbone, normalisation_of, weights_has
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.folding import fold_batch_norms
+from patchcore_ops.inference import prepare_for_inference
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 
 
@@ -90,22 +90,23 @@ class Networks:
         for network in self._networks:
             normalised = (pixels - network.mean) / network.std
             for member, embedder in network.embedders.items():
-                for embeddings in embedder.pool_in_turn(embedder.features(normalised)):
-                    # The sum is finite only if all are, and is much cheaper than looking at each.
-                    if not bool(embeddings.sum().isfinite()):
-                        self._refuse_what_is_not_finite(member, embedder, normalised, names)
+                features = embedder.features(normalised)
+                # A sum is finite only if all are, and is much cheaper than looking at each.
+                # Embeddings are averages of features, so these need no look of their own.
+                if not all(bool(maps.sum().isfinite()) for maps in features):
+                    self._refuse_what_is_not_finite(member, features, names)
+                for embeddings in embedder.pool_in_turn(features):
                     yield member, embeddings.cpu().numpy()
 
     def _refuse_what_is_not_finite(
         self,
         member: int,
-        embedder: PatchEmbedder,
-        normalised: torch.Tensor,
+        features: Sequence[torch.Tensor],
         names: Sequence[object],
     ) -> None:
         """Look for the first image and layer whose features are not finite; the sum may mislead."""
         settings = self._members[member]
-        for layer, maps in zip(settings.layers, embedder.features(normalised), strict=True):
+        for layer, maps in zip(settings.layers, features, strict=True):
             wrong = (~maps.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
             if wrong:
                 first = names[wrong[0]] if names else f"image {wrong[0]} of the batch"
@@ -142,10 +143,11 @@ class Networks:
         backbone = load_backbone(name, weights)
         sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
-        with _image_size_suits(name, side):
-            fold_batch_norms(backbone, torch.zeros(1, 3, side, side))
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
-        backbone = backbone.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with _image_size_suits(name, side):
+            backbone = prepare_for_inference(
+                backbone, side, self._device, config.embedding.precision
+            )
         embedders = {
             member: PatchEmbedder(
                 backbone,
@@ -155,6 +157,7 @@ class Networks:
                 config.embedding.target_embed_dimension,
                 config.embedding.patchsize,
                 config.embedding.precision,
+                is_prepared=True,
             )
             for member in members
         }

@@ -1,0 +1,168 @@
+"""3 x 3 convolutions with a half to a quarter of the multiplications (Winograd's algorithm).
+
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016): a tile of m x m
+outputs depends on (m + 2) x (m + 2) inputs. Both, and the kernel, are mapped to (m + 2)^2 values in
+which the convolution is one product over the channels each, instead of nine for each output. The
+maps to and fro are small fixed matrices, applied to all tiles at once. What remains are matrix
+products, with rounding no worse than that of adding up nine products a channel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from patchcore_ops.probing import ObservedRun, replace_module
+
+# With fewer channels, the maps to and fro cost what the products save.
+_FEWEST_CHANNELS = 256
+# Tiles reach beyond a map whose sides are no multiples of theirs; smaller ones reach less far.
+_MOST_WASTE = 1.2
+_TILE_SIDES = (4, 2)
+
+_Matrix = npt.NDArray[np.float64]
+# Of the input, the kernel and the output, by side of a tile of outputs.
+_MAPS: dict[int, tuple[_Matrix, _Matrix, _Matrix]] = {
+    2: (
+        np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], dtype=float),
+        np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
+        np.array([[1, 1, 1, 0], [0, 1, -1, -1]], dtype=float),
+    ),
+    4: (
+        np.array(
+            [
+                [4, 0, -5, 0, 1, 0],
+                [0, -4, -4, 1, 1, 0],
+                [0, 4, -4, -1, 1, 0],
+                [0, -2, -1, 2, 1, 0],
+                [0, 2, -1, -2, 1, 0],
+                [0, 4, 0, -5, 0, 1],
+            ],
+            dtype=float,
+        ),
+        np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+        np.array(
+            [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+            dtype=float,
+        ),
+    ),
+}
+
+
+@torch.no_grad()
+def use_winograd(network: torch.nn.Module, run: ObservedRun) -> int:
+    """Replace a frozen network's large 3 x 3 convolutions, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In eval mode, in float32.
+    run : ObservedRun
+        Of this network, on an input of the size that it will be given.
+
+    Returns
+    -------
+    int
+        Number of convolutions that were replaced.
+    """
+    replaced = 0
+    for convolution in list(network.modules()):
+        sides = run.input_sides(convolution)
+        if _suits(convolution) and sides is not None:
+            quick = WinogradConvolution(convolution, _tile_side(sides))  # type: ignore[arg-type]
+            replace_module(network, convolution, quick)
+            replaced += 1
+    return replaced
+
+
+class WinogradConvolution(torch.nn.Module):
+    """A 3 x 3 convolution with stride 1 and padding 1, of channels-last maps of any size.
+
+    Parameters
+    ----------
+    convolution : torch.nn.Conv2d
+        Whose weights are taken over.
+    tile_side : int
+        m, 2 or 4.
+    """
+
+    kernels: torch.Tensor
+    into: torch.Tensor
+    out_of: torch.Tensor
+
+    def __init__(self, convolution: torch.nn.Conv2d, tile_side: int) -> None:
+        super().__init__()
+        self._side = tile_side
+        of_input, of_kernel, of_output = _MAPS[tile_side]
+        taps = convolution.weight.permute(2, 3, 1, 0).double()
+        kernels = _for_tiles(of_kernel) @ taps.reshape(9, -1)
+        self.register_buffer("kernels", kernels.view(-1, *taps.shape[2:]).float())
+        self.register_buffer("into", _for_tiles(of_input).float())
+        self.register_buffer("out_of", _for_tiles(of_output).float())
+        self.bias = convolution.bias
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        maps : Tensor of float32, shape [B, C, H, W]
+
+        Returns
+        -------
+        Tensor of float32, shape [B, O, H, W], channels-last
+        """
+        height, width = maps.shape[2:]
+        tiles = self._tiles(maps)
+        grid, channels = tiles.shape[1:4], tiles.shape[4]
+        mapped = (self.into @ tiles.view(len(tiles), -1)).view(len(tiles), -1, channels)
+        products = torch.bmm(mapped, self.kernels)
+        outputs = self.out_of @ products.view(len(tiles), -1)
+        # [m, m, B, rows, columns, O] -> [B, rows, m, columns, m, O]
+        outputs = outputs.view(self._side, self._side, *grid, -1).permute(2, 3, 0, 4, 1, 5)
+        whole = outputs.reshape(grid[0], grid[1] * self._side, grid[2] * self._side, -1)
+        cropped = whole[:, :height, :width]
+        convolved = cropped.contiguous() if self.bias is None else cropped + self.bias
+        return convolved.permute(0, 3, 1, 2)
+
+    def _tiles(self, maps: torch.Tensor) -> torch.Tensor:
+        """Cut overlapping tiles out of padded maps: [(m + 2)^2, B, rows, columns, C]."""
+        side = self._side
+        batch, channels, height, width = maps.shape
+        rows, columns = -(-height // side), -(-width // side)
+        beyond = (0, 0, 1, columns * side + 1 - width, 1, rows * side + 1 - height)
+        padded = F.pad(maps.permute(0, 2, 3, 1), beyond)
+        of_image, of_row, of_column, of_channel = padded.stride()
+        overlapping = padded.as_strided(
+            (side + 2, side + 2, batch, rows, columns, channels),
+            (of_row, of_column, of_image, of_row * side, of_column * side, of_channel),
+        )
+        return overlapping.contiguous().view(-1, batch, rows, columns, channels)
+
+
+def _for_tiles(matrix: _Matrix) -> torch.Tensor:
+    """Return the map of a line as that of a square: of its rows and its columns at once."""
+    return torch.from_numpy(np.kron(matrix, matrix))
+
+
+def _suits(module: torch.nn.Module) -> bool:
+    return (
+        type(module) is torch.nn.Conv2d
+        and module.kernel_size == (3, 3)
+        and module.stride == module.dilation == (1, 1)
+        and module.padding == (1, 1)
+        and module.padding_mode == "zeros"
+        and module.groups == 1
+        and min(module.in_channels, module.out_channels) >= _FEWEST_CHANNELS
+    )
+
+
+def _tile_side(sides: tuple[int, int]) -> int:
+    """Choose the largest tile that does not reach far beyond a map of this size."""
+    for tile_side in _TILE_SIDES[:-1]:
+        covered = [-(-side // tile_side) * tile_side for side in sides]
+        if covered[0] * covered[1] <= _MOST_WASTE * sides[0] * sides[1]:
+            return tile_side
+    return _TILE_SIDES[-1]
