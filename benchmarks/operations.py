@@ -110,14 +110,14 @@ def _search_operations(
 
     Left out, because they depend on the data and are small: its guesses and its candidates.
     """
-    from patchcore_ops.certified_search import LEADING_COORDINATES
+    from patchcore_ops.certified_search import COARSE_COORDINATES, FINE_COORDINATES
 
     flat = 2.0 * queries * picks * dimension
     if proven_share is None:
         return flat
-    projection = 2.0 * (queries + picks) * dimension * LEADING_COORDINATES
+    projection = 2.0 * (queries + picks) * dimension * FINE_COORDINATES
     axes = 2.0 * picks * dimension**2
-    bounds = 2.0 * queries * picks * (LEADING_COORDINATES + 3)
+    bounds = 2.0 * queries * picks * (COARSE_COORDINATES + 3)
     return axes + projection + bounds + (1 - proven_share) * flat
 
 

@@ -1,45 +1,42 @@
 """Exact nearest neighbours for a fraction of a flat scan, with a certificate for each query.
 
-Rotate everything by the memory bank's principal axes and split a vector into its first r
-coordinates and the rest. The triangle inequality on the rest gives
+A good guess at the neighbours gives an upper bound on the distance of the k-th. Only rows whose
+lower bound (see `distance_bounds`) does not exceed it can be among the k nearest. They are found in
+two steps: a scan by bounds in few dimensions, which leaves some hundreds of rows to a query, and
+better bounds for these, which leave some tens. Computing their true distances proves the result. A
+query with too many of them (an anomaly far from everything) is left to the flat scan.
 
-    |q - x|^2  >=  |q_r - x_r|^2 + (|q_rest| - |x_rest|)^2,
-
-a squared distance in r + 1 dimensions that never exceeds the true one. A good guess at the
-neighbours gives an upper bound on the distance of the k-th; only rows whose lower bound does not
-exceed it can be among the k nearest. They are few, and computing their true distances proves the
-result. A query with too many of them (an anomaly far from everything) is left to the flat scan.
-
-Both steps are FAISS searches: the guess by an inverted file over the r + 1 dimensions, and the
-candidates by one range search. The condition "lower bound <= upper bound of this query" becomes
-"inner product >= 0" by three more coordinates, because
-
-    |a - b|^2 <= u   <=>   a.b - |b|^2 / 2 + (u - |a|^2) / 2 >= 0.
+Guesses, scans and distances are FAISS's; queries are worked on in as many threads as it is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+from patchcore_ops.distance_bounds import BoundedRows, Floats, PrincipalAxes, Rows, shortened
 
-LEADING_COORDINATES = 192
+# Coordinates of the first, coarse bounds, and of the better ones.
+COARSE_COORDINATES = 80
+FINE_COORDINATES = 192
 # Below this the flat scan is quicker than the preparation.
 SMALLEST_BANK = 2048
+# With more rows than these expected or left, the next step is quicker without this one.
+MOST_COARSE_CANDIDATES = 4096
 MOST_CANDIDATES = 1024
+_ROWS_SAMPLED = 1024
+# FAISS scans fewer queries at once without matrix products.
+_QUERIES_PER_PART = 2048
 _CELLS = 128
 # Below this many vectors a cell, FAISS warns that the clustering means little.
 _VECTORS_PER_CELL = 39
 _PROBES = 4
 _CLUSTERING_ROUNDS = 5
-_ROWS_PER_BLOCK = 4096
-# Relative to the squared norms: float32 rounding of both bounds, with a wide margin.
-_ROUNDING = 2e-5
+_SPARE_GUESSES = 4
 
 
 @dataclass
@@ -55,6 +52,15 @@ class Certificates:
         return self.proven / self.queries if self.queries else 1.0
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The neighbours of some queries, and how many of these queries are proven."""
+
+    distances: Floats
+    rows: Rows
+    proven: int
+
+
 class CertifiedSearch:
     """Exact search over a flat index, by lower bounds; finds what the flat scan finds.
 
@@ -62,6 +68,8 @@ class CertifiedSearch:
     ----------
     flat : faiss.IndexFlatL2
         Index over the memory bank; it answers the queries that stay unproven.
+    threads : int
+        Threads that share the queries of a search.
 
     Attributes
     ----------
@@ -69,23 +77,20 @@ class CertifiedSearch:
         Counts over all searches so far.
     """
 
-    def __init__(self, flat: Any) -> None:
+    def __init__(self, flat: Any, threads: int = 1) -> None:
         import faiss
 
-        self._faiss = faiss
+        self._faiss: Any = faiss
         self._flat = flat
+        self._threads = threads
         self._bank = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(-1, flat.d)
         self.certificates = Certificates()
-        self._centre = self._bank.mean(axis=0)
-        self._axes = _principal_axes(self._bank, self._centre)
-        blocks = range(0, len(self._bank), _ROWS_PER_BLOCK)
-        bounds = np.concatenate(
-            [self._reduce(self._bank[start : start + _ROWS_PER_BLOCK]) for start in blocks]
-        )
-        self._guess = _inverted_file(bounds)
-        half_squares = np.square(bounds).sum(axis=1, keepdims=True) / 2
-        self._range = faiss.IndexFlatIP(bounds.shape[1] + 2)
-        self._range.add(np.hstack([bounds, -half_squares, np.ones_like(half_squares)]))
+        self._axes = PrincipalAxes(self._bank, FINE_COORDINATES)
+        fine = self._axes.reduce(self._bank)
+        coarse = shortened(fine, COARSE_COORDINATES)
+        self._guess = _inverted_file(coarse)
+        self._coarse = BoundedRows(coarse)
+        self._fine = BoundedRows(fine)
 
     @staticmethod
     def suits(index: Any) -> bool:
@@ -96,7 +101,7 @@ class CertifiedSearch:
             isinstance(index, faiss.IndexFlat)
             and index.metric_type == faiss.METRIC_L2
             and index.ntotal >= SMALLEST_BANK
-            and index.d >= 2 * LEADING_COORDINATES
+            and index.d >= 2 * FINE_COORDINATES
         )
 
     def search(self, queries: Floats, neighbours: int) -> tuple[Floats, Rows]:
@@ -113,85 +118,91 @@ class CertifiedSearch:
             Squared Euclidean distances, ascending.
         rows : ndarray of int64, shape [n, neighbours]
         """
-        reduced = self._reduce(queries)
-        upper = self._upper_bounds(queries, reduced, neighbours)
-        limits, candidates = self._candidates(reduced, upper)
-        counts = np.diff(limits)
-        proven = (counts >= neighbours) & (counts <= MOST_CANDIDATES)
-        distances, rows = self._nearest_candidates(queries, counts, candidates, proven, neighbours)
-        if not proven.all():
-            distances[~proven], rows[~proven] = self._flat.search(queries[~proven], neighbours)
-        self.certificates.queries += len(queries)
-        self.certificates.proven += int(proven.sum())
-        return distances, rows
-
-    def _reduce(self, vectors: Floats) -> Floats:
-        """Map vectors to their leading coordinates and the norm of the rest, shape [n, r + 1]."""
-        centred = vectors - self._centre
-        leading = centred @ self._axes
-        rest = np.einsum("ij,ij->i", centred, centred) - np.einsum("ij,ij->i", leading, leading)
-        return np.hstack([leading, np.sqrt(np.maximum(rest, 0))[:, None]])
-
-    def _upper_bounds(self, queries: Floats, reduced: Floats, neighbours: int) -> Floats:
-        """Bound the distance of each query's k-th neighbour by k rows that are probably near."""
-        _, guessed = self._guess.search(reduced, neighbours)
-        found = guessed >= 0
-        query_of_guess = np.repeat(np.arange(len(queries)), neighbours)
-        distances = self._true_distances(
-            queries, query_of_guess, np.where(found, guessed, 0).ravel()
-        ).reshape(guessed.shape)
-        return np.where(found.all(axis=1), distances.max(axis=1), np.float32(np.inf))
-
-    def _candidates(self, reduced: Floats, upper: Floats) -> tuple[Rows, Rows]:
-        """List the rows whose lower bound does not exceed the query's upper bound.
-
-        Returns `limits` [n + 1] and the rows, those of query i from limits[i] to limits[i + 1].
-        """
-        squares = np.square(reduced).sum(axis=1)
-        # A query without any upper bound gets no candidates, hence no proof, hence the flat scan.
-        margin = np.where(
-            np.isfinite(upper), (upper - squares) / 2 + _ROUNDING * (squares + upper), -np.inf
+        reduced = self._axes.reduce(queries)
+        parts = min(max(len(queries) // _QUERIES_PER_PART, 1), self._threads)
+        found = self._in_threads(
+            np.array_split(queries, parts), np.array_split(reduced, parts), neighbours
         )
-        margin = np.maximum(margin, np.finfo(np.float32).min / 4)
-        ones = np.ones((len(reduced), 1), dtype=np.float32)
-        queries = np.hstack([reduced, ones, margin[:, None].astype(np.float32)])
-        limits, _, rows = self._range.range_search(queries, 0.0)
-        return limits.astype(np.int64), rows
+        self.certificates.queries += len(queries)
+        self.certificates.proven += sum(part.proven for part in found)
+        return (
+            np.concatenate([part.distances for part in found]),
+            np.concatenate([part.rows for part in found]),
+        )
 
-    def _nearest_candidates(
-        self,
-        queries: Floats,
-        counts: Rows,
-        candidates: Rows,
-        proven: npt.NDArray[np.bool_],
-        neighbours: int,
-    ) -> tuple[Floats, Rows]:
-        """Compute the true distances of the proven queries' candidates and keep the nearest."""
-        query_of = np.repeat(np.arange(len(queries)), counts)
+    def _in_threads(
+        self, queries: Sequence[Floats], reduced: Sequence[Floats], neighbours: int
+    ) -> list[_Found]:
+        """Search for parts of the queries at once; each part has its share of FAISS's threads."""
+        share = max(self._threads // len(queries), 1)
+        with ThreadPoolExecutor(
+            len(queries), "search", self._faiss.omp_set_num_threads, (share,)
+        ) as executor:
+            return list(executor.map(self._search, queries, reduced, [neighbours] * len(queries)))
+
+    def _search(self, queries: Floats, reduced: Floats, neighbours: int) -> _Found:
+        coarse = shortened(reduced, COARSE_COORDINATES)
+        upper = self._upper_bounds(queries, coarse, neighbours)
+        query_of, candidates = self._candidates(reduced, coarse, upper)
+        counts = np.bincount(query_of, minlength=len(queries))
+        proven = (counts >= neighbours) & (counts <= MOST_CANDIDATES)
         kept = proven[query_of]
-        query_of, candidates = query_of[kept], candidates[kept]
-        true = self._true_distances(queries, query_of, candidates)
-        order = np.lexsort((candidates, true, query_of))
-        starts = np.searchsorted(query_of[order], np.flatnonzero(proven))
-        nearest = order[starts[:, None] + np.arange(neighbours)]
         distances = np.empty((len(queries), neighbours), dtype=np.float32)
         rows = np.empty((len(queries), neighbours), dtype=np.int64)
-        distances[proven], rows[proven] = true[nearest], candidates[nearest]
-        return distances, rows
+        distances[proven], rows[proven] = self._nearest(
+            queries, query_of[kept], candidates[kept], upper, neighbours
+        )
+        if not proven.all():
+            distances[~proven], rows[~proven] = self._flat.search(queries[~proven], neighbours)
+        return _Found(distances, rows, int(proven.sum()))
 
-    def _true_distances(self, queries: Floats, query_of: Rows, rows: Rows) -> Floats:
+    def _upper_bounds(self, queries: Floats, coarse: Floats, neighbours: int) -> Floats:
+        """Bound the distance of each query's k-th neighbour by k rows that are probably near."""
+        guesses = neighbours + _SPARE_GUESSES
+        _, rows = self._guess.search(coarse, guesses)
+        query_of = np.repeat(np.arange(len(queries)), guesses)
+        distances = self._distances(queries, query_of, np.maximum(rows, 0).ravel())
+        distances = np.where(rows >= 0, distances.reshape(rows.shape), np.float32(np.inf))
+        nearest: Floats = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
+        return nearest
+
+    def _candidates(self, fine: Floats, coarse: Floats, upper: Floats) -> tuple[Rows, Rows]:
+        """List the rows whose lower bound does not exceed the query's upper bound, by query."""
+        asked = BoundedRows.asked(fine, upper)
+        asked_coarsely = BoundedRows.asked(coarse, upper)
+        expected = self._coarse.count_below(asked_coarsely, _ROWS_SAMPLED)
+        light = np.flatnonzero(expected <= MOST_COARSE_CANDIDATES)
+        heavy = np.flatnonzero(expected > MOST_COARSE_CANDIDATES)
+        of_light, rows = self._coarse.below(asked_coarsely[light])
+        of_light = light[of_light]
+        kept = self._fine.are_below(asked, of_light, rows)
+        of_heavy, more_rows = self._fine.below(asked[heavy])
+        query_of = np.concatenate([of_light[kept], heavy[of_heavy]])
+        return query_of, np.concatenate([rows[kept], more_rows])
+
+    def _nearest(
+        self, queries: Floats, query_of: Rows, candidates: Rows, upper: Floats, neighbours: int
+    ) -> tuple[Floats, Rows]:
+        """Compute the candidates' true distances and keep each query's nearest, lowest row first.
+
+        Returns arrays of shape [queries among `query_of`, neighbours].
+        """
+        distances = self._distances(queries, query_of, candidates)
+        near = distances <= upper[query_of]
+        query_of, candidates, distances = query_of[near], candidates[near], distances[near]
+        order = np.lexsort((candidates, distances, query_of))
+        starts = np.flatnonzero(np.diff(query_of[order], prepend=-1))
+        nearest = order[starts[:, None] + np.arange(neighbours)]
+        return distances[nearest], candidates[nearest]
+
+    def _distances(self, queries: Floats, query_of: Rows, rows: Rows) -> Floats:
         """Compute the squared distances of given (query, row) pairs."""
-        faiss = self._faiss
         distances = np.empty(len(rows), dtype=np.float32)
-        queries, rows = np.ascontiguousarray(queries), np.ascontiguousarray(rows)
-        faiss.pairwise_indexed_L2sqr(
+        swig = self._faiss.swig_ptr
+        self._faiss.pairwise_indexed_L2sqr(
             self._flat.d,
             len(rows),
-            faiss.swig_ptr(queries),
-            faiss.swig_ptr(np.ascontiguousarray(query_of)),
-            faiss.swig_ptr(self._bank),
-            faiss.swig_ptr(rows),
-            faiss.swig_ptr(distances),
+            *(swig(queries), swig(query_of), swig(self._bank), swig(rows), swig(distances)),
         )
         return distances
 
@@ -207,12 +218,3 @@ def _inverted_file(vectors: Floats) -> Any:
     index.add(vectors)
     index.nprobe = _PROBES
     return index
-
-
-def _principal_axes(bank: Floats, centre: Floats) -> Floats:
-    """Return the leading principal axes of the bank as columns, shape [dim, r].
-
-    Any orthonormal axes give true bounds, so that the rounding of this short form does no harm.
-    """
-    _, axes = np.linalg.eigh(bank.T @ bank - len(bank) * np.outer(centre, centre))
-    return np.ascontiguousarray(axes[:, ::-1][:, :LEADING_COORDINATES])

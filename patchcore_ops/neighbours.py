@@ -134,7 +134,7 @@ class Searcher:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
             with _threads(faiss, self._threads):
-                self._index = CertifiedSearch(index)
+                self._index = CertifiedSearch(index, self._threads)
         self._rows = index.ntotal
 
     @property

@@ -134,7 +134,7 @@ def low_rank(count: int, seed: int) -> Array:
 def test_certified_search_finds_what_the_flat_scan_finds(
     monkeypatch: pytest.MonkeyPatch, neighbours: int, most_candidates: int
 ) -> None:
-    monkeypatch.setattr(certified_search, "LEADING_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
     monkeypatch.setattr(certified_search, "SMALLEST_BANK", 100)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", most_candidates)
     bank = low_rank(6000, seed=0)
