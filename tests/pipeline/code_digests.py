@@ -23,16 +23,20 @@ TABLE = Path(__file__).with_name("code_versions.json")
 COMMAND = "python tests/pipeline/code_digests.py"
 
 _OPS = "patchcore_ops"
-_READING_IMAGES = ("images", "image_formats")
+_READING_IMAGES = ("images", "image_formats", "png_chunks")
 _BACKBONE = (
     "backbones",
     "efficientnet_lite",
     "fitting",
     "weights_files",
     "features",
+    "inference",
+    "probing",
     "folding",
+    "same_padding",
+    "winograd",
 )
-_SEARCH = ("neighbours", "certified_search")
+_SEARCH = ("neighbours", "certified_search", "distance_bounds")
 
 # What determines the files of each asset, besides its own module.
 DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
@@ -87,6 +91,7 @@ DETERMINES_NOTHING = (
     "progress",
     "devices",
     "process",
+    "network_library",
     "pictures",
     "stages.layout",
     "stages.illustrate",
