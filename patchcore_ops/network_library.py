@@ -76,7 +76,8 @@ class _StandIn(ModuleType):
 
 def _real(name: str) -> ModuleType:
     _take_away_stand_ins()
-    return importlib.import_module(name)
+    compiler = importlib.import_module("torch._dynamo")
+    return compiler if name == _COMPILER else importlib.import_module("torch._dynamo.utils")
 
 
 def _take_away_stand_ins() -> None:

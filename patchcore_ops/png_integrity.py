@@ -106,9 +106,13 @@ class _Pixels:
         block = b"".join(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         try:
-            while block and self._inflated < self._wanted and not self._decompressor.eof:
-                self._inflated += len(self._decompressor.decompress(block, _BLOCK_BYTES))
+            while self._inflated < self._wanted and not self._decompressor.eof:
+                inflated = len(self._decompressor.decompress(block, _BLOCK_BYTES))
+                self._inflated += inflated
                 block = self._decompressor.unconsumed_tail
+                # A full answer may leave more to say though nothing is left to be read.
+                if not block and inflated < _BLOCK_BYTES:
+                    break
         except isal_zlib.error:  # type: ignore[misc]  # its stubs call it an instance
             raise ValueError("the compressed pixels are damaged") from None
 
