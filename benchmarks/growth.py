@@ -5,6 +5,12 @@ r"""Time and peak memory of each stage against the number of train images.
 Beyond the category's own train images, the same ones are repeated with noise. Each stage runs in
 its own fresh process, so that its peak memory is its own. The exponents are the slopes of straight
 lines through the points of the log-log plot from `--fit-from` images on.
+
+Of very many images, greedy selection takes hours. What it needs in memory shows at a small
+percentage already, and what the search needs of a large bank with random rows in it:
+
+    python -m benchmarks.growth --data data/mvtec --sizes 7000 --percentage 0.01
+    python -m benchmarks.growth --data data/mvtec --sizes 7000 --sampler random
 """
 
 from __future__ import annotations
@@ -50,15 +56,19 @@ def main() -> None:
             root = folder / "sized"
             link_category(folder / "pool", workload.category, root, size, None)
             measured[size] = _measure(
-                replace(workload, data=str(root)), folder / "stages", options.repeats, size
+                replace(workload, data=str(root), sampler=options.sampler),
+                folder / "stages",
+                options.repeats,
+                size,
             )
             shutil.rmtree(root)
     rows = _rows(measured)
     rows += _fits(measured, [size for size in sizes if size >= options.fit_from] or sizes)
     notes = [
         f"Medians of {options.repeats} runs, {options.threads} threads; each stage in its own "
-        f"process; coreset {options.percentage:.2%}; {real} real train images, the others repeat "
-        "them with noise. Prediction is search and maps of the embedded test images.",
+        f"process; coreset {options.percentage:.2%} by {options.sampler}; {real} real train "
+        "images, the others repeat them with noise. Prediction is search and maps of the embedded "
+        "test images.",
         f"Exponents are fitted from {options.fit_from} images on, memory also by a line; fitted is "
         "the memory beyond what the imported libraries take.",
     ]
@@ -80,6 +90,7 @@ def _options() -> argparse.Namespace:
         default=[20, 50, 100, 200, 500, 1000, 2000],
         help="numbers of train images [%(default)s]",
     )
+    parser.add_argument("--sampler", default=Workload.sampler, help="[%(default)s]")
     parser.add_argument("--fit-from", type=int, default=100, help="[%(default)s]")
     tables.add_output_options(parser)
     return parser.parse_args()

@@ -49,7 +49,7 @@ class Workload:
         A key of `BACKBONES`.
     weights : str
         A .safetensors file with timm's key names, so that everyone has the same weights.
-    percentage : float
+    percentage, sampler : float, str
         Of the coreset.
     batch_size, workers, threads : int
         Images per forward pass, decoding workers, threads of torch and FAISS.
@@ -70,6 +70,7 @@ class Workload:
     factory: str = "Flat"
     search_parameters: str = ""
     certified: bool = True
+    sampler: str = "approx_greedy_coreset"
 
     @property
     def network(self) -> Backbone:
@@ -91,7 +92,7 @@ class Workload:
         }
         return {
             "embedding": {"members": [member]},
-            "coreset": {"percentage": self.percentage},
+            "coreset": {"percentage": self.percentage, "sampler": self.sampler},
             "index": {"factory": self.factory, "search_parameters": self.search_parameters},
         }
 
