@@ -29,8 +29,8 @@ SMALLEST_BANK = 2048
 MOST_COARSE_CANDIDATES = 4096
 MOST_CANDIDATES = 1024
 _ROWS_SAMPLED = 1024
-# FAISS scans fewer queries at once without matrix products.
-_QUERIES_PER_PART = 2048
+# FAISS scans much fewer queries at once without matrix products.
+_QUERIES_PER_PART = 3072
 _CELLS = 128
 # Below this many vectors a cell, FAISS warns that the clustering means little.
 _VECTORS_PER_CELL = 39
@@ -119,7 +119,8 @@ class CertifiedSearch:
         rows : ndarray of int64, shape [n, neighbours]
         """
         reduced = self._axes.reduce(queries)
-        parts = min(max(len(queries) // _QUERIES_PER_PART, 1), self._threads)
+        # Whatever the number of threads, the parts are the same, and so is how distances round.
+        parts = max(len(queries) // _QUERIES_PER_PART, 1)
         found = self._in_threads(
             np.array_split(queries, parts), np.array_split(reduced, parts), neighbours
         )
@@ -136,7 +137,7 @@ class CertifiedSearch:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
         share = max(self._threads // len(queries), 1)
         with ThreadPoolExecutor(
-            len(queries), "search", self._faiss.omp_set_num_threads, (share,)
+            self._threads, "search", self._faiss.omp_set_num_threads, (share,)
         ) as executor:
             return list(executor.map(self._search, queries, reduced, [neighbours] * len(queries)))
 
@@ -144,14 +145,15 @@ class CertifiedSearch:
         coarse = shortened(reduced, COARSE_COORDINATES)
         upper = self._upper_bounds(queries, coarse, neighbours)
         query_of, candidates = self._candidates(reduced, coarse, upper)
-        counts = np.bincount(query_of, minlength=len(queries))
-        proven = (counts >= neighbours) & (counts <= MOST_CANDIDATES)
-        kept = proven[query_of]
+        are_few = np.bincount(query_of, minlength=len(queries)) <= MOST_CANDIDATES
+        kept = are_few[query_of]
+        query_of, near, of_near = self._near(queries, query_of[kept], candidates[kept], upper)
+        proven = np.bincount(query_of, minlength=len(queries)) >= neighbours
+        firsts = np.searchsorted(query_of, np.flatnonzero(proven))
+        nearest = firsts[:, None] + np.arange(neighbours)
         distances = np.empty((len(queries), neighbours), dtype=np.float32)
         rows = np.empty((len(queries), neighbours), dtype=np.int64)
-        distances[proven], rows[proven] = self._nearest(
-            queries, query_of[kept], candidates[kept], upper, neighbours
-        )
+        distances[proven], rows[proven] = of_near[nearest], near[nearest]
         if not proven.all():
             distances[~proven], rows[~proven] = self._flat.search(queries[~proven], neighbours)
         return _Found(distances, rows, int(proven.sum()))
@@ -180,20 +182,22 @@ class CertifiedSearch:
         query_of = np.concatenate([of_light[kept], heavy[of_heavy]])
         return query_of, np.concatenate([rows[kept], more_rows])
 
-    def _nearest(
-        self, queries: Floats, query_of: Rows, candidates: Rows, upper: Floats, neighbours: int
-    ) -> tuple[Floats, Rows]:
-        """Compute the candidates' true distances and keep each query's nearest, lowest row first.
+    def _near(
+        self, queries: Floats, query_of: Rows, candidates: Rows, upper: Floats
+    ) -> tuple[Rows, Rows, Floats]:
+        """Keep the candidates whose true distance does not exceed the query's upper bound.
 
-        Returns arrays of shape [queries among `query_of`, neighbours].
+        Returns
+        -------
+        query_of, rows : ndarray of int64
+            The pairs: by query, nearest first, of equally near ones the lowest row first.
+        distances : ndarray of float32
         """
         distances = self._distances(queries, query_of, candidates)
         near = distances <= upper[query_of]
         query_of, candidates, distances = query_of[near], candidates[near], distances[near]
         order = np.lexsort((candidates, distances, query_of))
-        starts = np.flatnonzero(np.diff(query_of[order], prepend=-1))
-        nearest = order[starts[:, None] + np.arange(neighbours)]
-        return distances[nearest], candidates[nearest]
+        return query_of[order], candidates[order], distances[order]
 
     def _distances(self, queries: Floats, query_of: Rows, rows: Rows) -> Floats:
         """Compute the squared distances of given (query, row) pairs."""

@@ -155,6 +155,18 @@ def test_certified_search_finds_what_the_flat_scan_finds(
         assert 0.1 < certified.proven_share <= 1
 
 
+def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "MOST_CANDIDATES", 20)
+    monkeypatch.setattr(certified_search, "_QUERIES_PER_PART", 100)
+    index = build_index(low_rank(6000, seed=0), "Flat")
+    queries = low_rank(400, seed=1)
+    found = [CertifiedSearch(index, threads).search(queries, 2) for threads in (1, 2, 3, 8)]
+    for distances, rows in found[1:]:
+        np.testing.assert_array_equal(distances, found[0][0])
+        np.testing.assert_array_equal(rows, found[0][1])
+
+
 @pytest.mark.parametrize("case", ["small", "narrow", "approximate"])
 def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
     bank, factory = {
