@@ -1,24 +1,30 @@
-"""PNG files in one piece, so that decoding them never waits for the interpreter.
+"""PNG files inflated and in one piece, so that decoding them is quick and waits for nobody.
 
 Pillow reads a PNG chunk by chunk, and encoders write chunks of 8 KB: sixty times an image its
 decoder asks for the interpreter's lock. While another thread imports modules, each of these times
-costs 5 ms.
+costs 5 ms. And Intel's library inflates three times as fast as Pillow's, also on other processors.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import zlib
+from collections.abc import Sequence
 from typing import IO
+
+from isal import isal_zlib
+
+from patchcore_ops.png_header import HEADER_BYTES, pixel_bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-# Larger files are left to be read in pieces.
+# Larger files, and pixels, are left to be read in pieces.
 _MOST_BYTES = 64 * 2**20
 
 
 def in_one_piece(stream: IO[bytes]) -> IO[bytes]:
-    """Join the compressed pixels of a PNG file into one chunk.
+    """Join the pixels of a PNG file into one chunk, inflated where they are as promised.
 
     Parameters
     ----------
@@ -55,9 +61,24 @@ def _joined(content: bytes) -> bytes | None:
         if kind == b"IDAT":
             pixels.append(view[start + 8 : end - 4])
         elif pixels:
-            header = struct.pack(">I4s", sum(map(len, pixels)), b"IDAT")
-            return b"".join([*before, header, *pixels, b"\x00\x00\x00\x00", _END])
+            stream = _inflated(before, b"".join(pixels))
+            header = struct.pack(">I4s", len(stream), b"IDAT")
+            return b"".join([*before, header, stream, b"\x00\x00\x00\x00", _END])
         else:
             before.append(view[start:end])
         start = end
     return None
+
+
+def _inflated(before: Sequence[memoryview], stream: bytes) -> bytes:
+    """Store a compressed stream uncompressed; one with other than the promised bytes stays."""
+    try:
+        length, kind = struct.unpack_from(">I4s", before[1])
+        wanted = pixel_bytes(bytes(before[1][8 : 8 + length]))
+        if kind != b"IHDR" or length != HEADER_BYTES or wanted > _MOST_BYTES:
+            return stream
+        # One byte more, for streams that hold more than promised.
+        pixels = isal_zlib.decompressobj().decompress(stream, wanted + 1)
+    except (IndexError, KeyError, struct.error, isal_zlib.error):  # type: ignore[misc]
+        return stream
+    return zlib.compress(pixels, 0) if len(pixels) == wanted else stream

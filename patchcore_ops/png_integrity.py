@@ -13,19 +13,10 @@ from typing import IO
 
 from isal import isal_zlib
 
+from patchcore_ops.png_header import HEADER_BYTES, pixel_bytes
+
 _SIGNATURE_BYTES = 8
 _BLOCK_BYTES = 2**20
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# First column and row, and step in x and y, of Adam7's seven passes.
-_PASSES = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)
 
 
 def check_png(stream: IO[bytes]) -> None:
@@ -55,13 +46,13 @@ def check_png(stream: IO[bytes]) -> None:
             remaining -= len(block)
             checksum = zlib.crc32(block, checksum)
             if kind == b"IHDR":
-                header += block[:13]
+                header += block[:HEADER_BYTES]
             elif kind == b"IDAT" and pixels is not None:
                 pixels.add(block)
         if struct.unpack(">I", _read(stream, 4))[0] != checksum:
             raise ValueError(f"wrong checksum of the PNG chunk {kind!r}")
         if kind == b"IHDR":
-            pixels = _Pixels(_pixel_bytes(header))
+            pixels = _Pixels(pixel_bytes(header))
     if pixels is None:
         raise ValueError("the PNG file has no header")
     pixels.finish()
@@ -122,18 +113,3 @@ def _read(stream: IO[bytes], count: int) -> bytes:
     if len(content) < count:
         raise ValueError("the PNG file is cut off")
     return content
-
-
-def _pixel_bytes(header: bytes) -> int:
-    """Return how many bytes the pixels take uncompressed, each row with its filter byte."""
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    bits = depth * _CHANNELS[colour]
-    if not interlaced:
-        return int(height * (1 + (width * bits + 7) // 8))
-    total = 0
-    for left, top, step_x, step_y in _PASSES:
-        columns = max(-(-(width - left) // step_x), 0)
-        rows = max(-(-(height - top) // step_y), 0)
-        if columns:
-            total += rows * (1 + (columns * bits + 7) // 8)
-    return total

@@ -110,6 +110,66 @@ def test_what_is_not_well_formed_stays_as_it_is(content: bytes) -> None:
     assert stream.read() == content
 
 
+def stored(content: bytes) -> bytes:
+    """Return the stream of pixels that a joined file holds."""
+    [pixels] = [
+        body
+        for kind, body in chunks_of(in_one_piece(io.BytesIO(content)).read())
+        if kind == b"IDAT"
+    ]
+    return pixels
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_pixels_are_inflated(mode: str, interlaced: bool) -> None:
+    bits = {"RGB": 24, "L": 8, "1": 1, "P": 8, "RGBA": 32, "I;16": 16}[mode]
+    colour = {"RGB": 2, "L": 0, "1": 0, "P": 3, "RGBA": 6, "I;16": 0}[mode]
+    depth = {"1": 1, "I;16": 16}.get(mode, 8)
+    # The definition: the sizes of the passes are those of slices of the picture.
+    picture = np.zeros((13, 11))
+    starts = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
+    parts = (
+        [picture[top::down, left::right] for top, left, down, right in starts]
+        if interlaced
+        else [picture]
+    )
+    size = sum(len(part) * (1 + -(-part.shape[1] * bits // 8)) for part in parts if part.size)
+    header = struct.pack(">IIBBBBB", 11, 13, depth, colour, 0, 0, int(interlaced))
+    pixels = bytes(size)
+    content = (
+        png()[:8]
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(pixels))
+        + chunk(b"IEND", b"")
+    )
+    assert stored(content) == zlib.compress(pixels, 0)
+
+
+@pytest.mark.parametrize("missing", [-1, 1])
+def test_pixels_that_are_not_as_promised_stay_compressed(missing: int) -> None:
+    header = struct.pack(">IIBBBBB", 7, 5, 8, 0, 0, 0, 0)
+    stream = zlib.compress(bytes(5 * 8 - missing))
+    content = png()[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+    assert stored(content) == stream
+
+
+def test_damaged_pixels_stay_as_they_are() -> None:
+    header = struct.pack(">IIBBBBB", 7, 5, 8, 0, 0, 0, 0)
+    stream = zlib.compress(bytes(40))
+    for damaged in (stream[:-1] + bytes([stream[-1] ^ 1]), b"abc"):
+        content = png()[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", damaged) + chunk(b"IEND", b"")
+        assert stored(content) == damaged
+
+
 def test_a_large_file_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     content = png()
     monkeypatch.setattr(png_chunks, "_MOST_BYTES", len(content) - 1)
