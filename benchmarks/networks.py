@@ -24,7 +24,9 @@ def embedder_of(workload: Workload) -> PatchEmbedder:
     side = config.dataset.imagesize
     backbone = load_backbone(workload.network.name, workload.weights)
     return PatchEmbedder(
-        prepare_for_inference(backbone, side, torch.device("cpu")),
+        prepare_for_inference(
+            backbone, side, torch.device("cpu"), layers=list(workload.network.layers)
+        ),
         list(workload.network.layers),
         side,
         config.embedding.pretrain_embed_dimension,

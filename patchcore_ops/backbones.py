@@ -14,7 +14,7 @@ import torch
 
 from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import fill
+from patchcore_ops.fitting import NothingDrawn, fill
 from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
 
@@ -131,7 +131,8 @@ def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Mo
         )
     if weights is not None:
         state = read_state_dict(weights)
-        local: torch.nn.Module = timm.create_model(name, pretrained=False)
+        with NothingDrawn():
+            local: torch.nn.Module = timm.create_model(name, pretrained=False)
         fill(local, state, os.fspath(weights), name)
         return local
     try:

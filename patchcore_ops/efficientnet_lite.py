@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import fill
+from patchcore_ops.fitting import NothingDrawn, fill
 from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
 
@@ -61,7 +61,8 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
     timm = import_timm()
     file = _packaged_file() if weights is None else os.fspath(weights)
     state = read_state_dict(file)
-    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    with NothingDrawn():
+        model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if any(key.startswith("_blocks.") for key in state):
         state = _rename(state, model)
     fill(model, state, file, NAME)

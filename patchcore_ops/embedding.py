@@ -61,7 +61,7 @@ class PatchEmbedder:
         self.extractor = FeatureExtractor(backbone, layers)
         if not is_prepared:
             backbone = prepare_for_inference(
-                copy.deepcopy(backbone), imagesize, self._device, precision
+                copy.deepcopy(backbone), imagesize, self._device, precision, layers
             )
             self.extractor = FeatureExtractor(backbone, layers)
         self.target_embed_dimension = target_embed_dimension

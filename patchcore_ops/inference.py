@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from patchcore_ops.features import FeatureExtractor
 from patchcore_ops.folding import fold_batch_norms
 from patchcore_ops.probing import observe
 from patchcore_ops.same_padding import pad_evenly
@@ -16,6 +19,7 @@ def prepare_for_inference(
     imagesize: int,
     device: torch.device,
     precision: Precision = "float32",
+    layers: Sequence[str] = (),
 ) -> torch.nn.Module:
     """Fold what is constant, and move the backbone to its device in channels-last memory.
 
@@ -28,6 +32,8 @@ def prepare_for_inference(
     device : torch.device
     precision : "float32" or "bfloat16"
         Number format in which it will compute.
+    layers : sequence of str
+        What is asked of it; deeper ones stay as they are. By default the network's own output.
 
     Returns
     -------
@@ -35,7 +41,8 @@ def prepare_for_inference(
         The backbone.
     """
     here = next(backbone.parameters()).device
-    run = observe(backbone, torch.zeros(1, 3, imagesize, imagesize, device=here))
+    asked = FeatureExtractor(backbone, layers) if layers else backbone
+    run = observe(asked, torch.zeros(1, 3, imagesize, imagesize, device=here))
     fold_batch_norms(backbone, run)
     pad_evenly(backbone, run)
     # On GPUs cuDNN chooses the algorithm; in bfloat16 this one would round too much.

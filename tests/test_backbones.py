@@ -56,6 +56,16 @@ def features(model: torch.nn.Module, layers: list[str], seed: int = 0) -> list[t
         return FeatureExtractor(model, layers)(images)
 
 
+def test_weights_that_are_replaced_are_not_drawn(weights_files: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load_backbone("resnet18", weights_files / "plain.pth")
+    load_backbone(LITE0)
+    assert torch.equal(torch.get_rng_state(), before)
+    timm.create_model("resnet18", pretrained=False)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -209,7 +209,7 @@ def test_other_convolutions_stay_as_they_are(unsuitable: dict[str, int]) -> None
 
 
 def test_tiles_suit_the_maps_that_they_cover() -> None:
-    for side, expected in itertools.chain([(56, 4), (28, 4), (14, 2), (7, 2), (20, 4)]):
+    for side, expected in itertools.chain([(56, 4), (28, 4), (14, 4), (7, 4), (6, 2), (2, 2)]):
         network = torch.nn.Sequential(torch.nn.Conv2d(256, 256, 3, padding=1)).eval()
         use_winograd(network, observe(network, torch.zeros(1, 256, side, side)))
         assert network[0].out_of.shape == (expected**2, (expected + 2) ** 2)

@@ -144,9 +144,12 @@ class Networks:
         sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
+        layers = dict.fromkeys(
+            layer for member in members for layer in self._members[member].layers
+        )
         with _image_size_suits(name, side):
             backbone = prepare_for_inference(
-                backbone, side, self._device, config.embedding.precision
+                backbone, side, self._device, config.embedding.precision, list(layers)
             )
         embedders = {
             member: PatchEmbedder(
