@@ -7,6 +7,7 @@ name's extension nor Pillow's global settings decide what is read.
 
 from __future__ import annotations
 
+import io
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,8 +82,8 @@ def opened(
         with path.open("rb") as file:
             stream = png_chunks.in_one_piece(file) if in_one_piece else file
             image = _reader(stream)(stream)
-            if stream is not file:
-                image.decodermaxblock = max(image.decodermaxblock, status.st_size)
+            if isinstance(stream, io.BytesIO):
+                image.decodermaxblock = max(image.decodermaxblock, len(stream.getbuffer()))
             _refuse_unfit(image, max_pixels)
             yield image
     except FileNotFoundError:
