@@ -88,9 +88,10 @@ class CertifiedSearch:
         self._axes = PrincipalAxes(self._bank, FINE_COORDINATES)
         fine = self._axes.reduce(self._bank)
         coarse = shortened(fine, COARSE_COORDINATES)
+        self._fine = BoundedRows(fine)
+        del fine
         self._guess = _inverted_file(coarse)
         self._coarse = BoundedRows(coarse)
-        self._fine = BoundedRows(fine)
 
     @staticmethod
     def suits(index: Any) -> bool:

@@ -185,7 +185,9 @@ class _Anchors:
 
     def __init__(self, rows: torch.Tensor, squared: torch.Tensor, capacity: int) -> None:
         self.rows = rows
-        self.norms = rows.square().sum(dim=1)
+        # Part by part: the squares of all rows would take as much memory as the rows.
+        parts = torch.split(rows, _ROWS_PER_PASS)
+        self.norms = torch.cat([part.square().sum(dim=1) for part in parts])
         self.squared = squared.clone()
         self.pick_count = 0
         self._seen = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
