@@ -234,7 +234,9 @@ class _Anchors:
 
     def pick_inside(self, pool: torch.Tensor, limit: _Limit, wanted: int) -> None:
         """Pick from an up-to-date pool while its largest anchor comes before the limit outside."""
-        group = _Group(pool, self.rows[pool], self.norms[pool], self.squared[pool])
+        group = _Group(pool, self.rows, self.norms, self.squared)
+        if len(pool) < len(self.rows):  # A copy of all rows would be one too many.
+            group = _Group(pool, self.rows[pool], self.norms[pool], self.squared[pool])
         stop = self.pick_count + wanted
         while self.pick_count < stop and len(pool):
             leaders, inner = _leading(group.squared, LEADERS)
