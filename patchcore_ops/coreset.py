@@ -18,7 +18,7 @@ mean this one keeps whole numbers whole, so that ties stay ties.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,9 +72,7 @@ def k_center_greedy(
     """
     rows = torch.as_tensor(points)
     starts = rows[torch.as_tensor(np.asarray(start_indices, dtype=np.int64), device=rows.device)]
-    anchors = torch.cat(
-        [_mean_distances(block, starts) for block in torch.split(rows, _ROWS_PER_PASS)]
-    )
+    anchors = _by_parts(rows, torch.float64, lambda part: _mean_distances(part, starts))
     shifted = _shifted(rows, in_place)
     return greedy_picks(shifted, anchors.square().float(), num_samples, on_progress)
 
@@ -94,8 +92,8 @@ def exact_k_center_greedy(
     """
     rows = torch.as_tensor(points)
     mean = rows.sum(dim=0, dtype=torch.float64) / max(len(rows), 1)
-    squares = torch.cat(
-        [(block.double() - mean).square().sum(dim=1) for block in torch.split(rows, _ROWS_PER_PASS)]
+    squares = _by_parts(
+        rows, torch.float64, lambda part: (part.double() - mean).square().sum(dim=1)
     )
     anchors = len(rows) * squares + squares.sum()
     return greedy_picks(_shifted(rows, in_place), anchors.float(), num_samples, on_progress)
@@ -147,6 +145,21 @@ def _shifted(rows: torch.Tensor, in_place: bool) -> torch.Tensor:
     return rows.sub_(origin) if in_place else rows - origin
 
 
+def _by_parts(
+    rows: torch.Tensor, dtype: torch.dtype, function: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Compute one number for each row; what that takes meanwhile is bounded.
+
+    The place for the numbers is there from the beginning: small results that stay between large
+    ones that go would scatter the memory.
+    """
+    values = torch.empty(len(rows), dtype=dtype, device=rows.device)
+    for start in range(0, len(rows), _ROWS_PER_PASS):
+        part = slice(start, start + _ROWS_PER_PASS)
+        values[part] = function(rows[part])
+    return values
+
+
 def _mean_distances(rows: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
     """Compute each row's mean Euclidean distance to the starting rows, float64 of shape [N]."""
     distances = torch.cdist(
@@ -185,9 +198,7 @@ class _Anchors:
 
     def __init__(self, rows: torch.Tensor, squared: torch.Tensor, capacity: int) -> None:
         self.rows = rows
-        # Part by part: the squares of all rows would take as much memory as the rows.
-        parts = torch.split(rows, _ROWS_PER_PASS)
-        self.norms = torch.cat([part.square().sum(dim=1) for part in parts])
+        self.norms = _by_parts(rows, rows.dtype, lambda part: part.square().sum(dim=1))
         self.squared = squared.clone()
         self.pick_count = 0
         self._seen = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
