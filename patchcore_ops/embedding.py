@@ -58,12 +58,11 @@ class PatchEmbedder:
     ) -> None:
         self._precision = precision
         self._device = next(backbone.parameters()).device
-        self.extractor = FeatureExtractor(backbone, layers)
         if not is_prepared:
             backbone = prepare_for_inference(
                 copy.deepcopy(backbone), imagesize, self._device, precision, layers
             )
-            self.extractor = FeatureExtractor(backbone, layers)
+        self.extractor = FeatureExtractor(backbone, layers)
         self.target_embed_dimension = target_embed_dimension
         with torch.inference_mode():
             probe = self.extractor(torch.zeros(1, 3, imagesize, imagesize, device=self._device))

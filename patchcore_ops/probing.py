@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +73,37 @@ def observe(network: torch.nn.Module, probe: torch.Tensor) -> ObservedRun:
         for handle in handles:
             handle.remove()
     return run
+
+
+def replace_each(
+    network: torch.nn.Module,
+    run: ObservedRun,
+    replacement: Callable[[torch.nn.Module, tuple[int, int]], torch.nn.Module | None],
+) -> int:
+    """Replace modules that have been given maps of one size, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    run : ObservedRun
+        Of this network; what it does not reach is not replaced.
+    replacement : callable
+        Given a module and the height and width of its input, returns what shall take its place;
+        None leaves it.
+
+    Returns
+    -------
+    int
+        Number of modules that were replaced.
+    """
+    replaced = 0
+    for module in list(network.modules()):
+        sides = run.input_sides(module)
+        new = None if sides is None else replacement(module, sides)
+        if new is not None:
+            replace_module(network, module, new)
+            replaced += 1
+    return replaced
 
 
 def replace_module(network: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:

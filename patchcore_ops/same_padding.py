@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from patchcore_ops.probing import ObservedRun, replace_module
+from patchcore_ops.probing import ObservedRun, replace_each
 
 
 @torch.no_grad()
@@ -32,16 +32,11 @@ def pad_evenly(network: torch.nn.Module, run: ObservedRun) -> int:
     """
     from timm.layers.conv2d_same import Conv2dSame
 
-    replaced = 0
-    for convolution in list(network.modules()):
-        sides = run.input_sides(convolution)
+    def even(module: torch.nn.Module, sides: tuple[int, int]) -> torch.nn.Conv2d | None:
         # Nothing that derives from it: such classes compute otherwise.
-        if type(convolution) is Conv2dSame and sides is not None:
-            even = _evenly_padded(convolution, sides)
-            if even is not None:
-                replace_module(network, convolution, even)
-                replaced += 1
-    return replaced
+        return _evenly_padded(module, sides) if type(module) is Conv2dSame else None
+
+    return replace_each(network, run, even)
 
 
 def _evenly_padded(convolution: torch.nn.Conv2d, sides: tuple[int, int]) -> torch.nn.Conv2d | None:

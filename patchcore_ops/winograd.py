@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from patchcore_ops.probing import ObservedRun, replace_module
+from patchcore_ops.probing import ObservedRun, replace_each
 
 # With fewer channels, the maps to and fro cost what the products save.
 _FEWEST_CHANNELS = 256
@@ -66,14 +66,13 @@ def use_winograd(network: torch.nn.Module, run: ObservedRun) -> int:
     int
         Number of convolutions that were replaced.
     """
-    replaced = 0
-    for convolution in list(network.modules()):
-        sides = run.input_sides(convolution)
-        if _suits(convolution) and sides is not None:
-            quick = WinogradConvolution(convolution, _tile_side(sides))  # type: ignore[arg-type]
-            replace_module(network, convolution, quick)
-            replaced += 1
-    return replaced
+    return replace_each(network, run, _quick)
+
+
+def _quick(module: torch.nn.Module, sides: tuple[int, int]) -> WinogradConvolution | None:
+    if not _suits(module):
+        return None
+    return WinogradConvolution(module, _tile_side(sides))  # type: ignore[arg-type]
 
 
 class WinogradConvolution(torch.nn.Module):
