@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from png_kit import png_of
 from torchvision import transforms
 
 from patchcore_ops import image_inspection as remarks
@@ -65,17 +66,9 @@ def several(kind: str, mode: str = "RGB") -> bytes:
 
 def grey_png(rows_there: int = SIDE, body: bytes | None = None) -> bytes:
     """Write a PNG by hand, whose checksums are right whatever it holds."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)
     rows = np.random.default_rng(0).integers(0, 256, (rows_there, SIDE + 1), dtype=np.uint8)
     rows[:, 0] = 0
-    pixels = zlib.compress(rows.tobytes()) if body is None else body
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    return png_of(SIDE, SIDE, zlib.compress(rows.tobytes()) if body is None else body)
 
 
 def huge_png(width: int, height: int) -> bytes:

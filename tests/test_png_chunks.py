@@ -10,17 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from png_kit import chunk, png_of
 
 from patchcore_ops import png_chunks
 from patchcore_ops.image_formats import opened
 from patchcore_ops.images import load_image
 from patchcore_ops.png_chunks import in_one_piece
 from patchcore_ops.sections import ImageSize
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def chunks_of(content: bytes) -> list[tuple[bytes, bytes]]:
@@ -143,14 +139,8 @@ def test_pixels_are_inflated(mode: str, interlaced: bool) -> None:
         else [picture]
     )
     size = sum(len(part) * (1 + -(-part.shape[1] * bits // 8)) for part in parts if part.size)
-    header = struct.pack(">IIBBBBB", 11, 13, depth, colour, 0, 0, int(interlaced))
     pixels = bytes(size)
-    content = (
-        png()[:8]
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(pixels))
-        + chunk(b"IEND", b"")
-    )
+    content = png_of(11, 13, zlib.compress(pixels), depth, colour, interlaced)
     stream = stored(content)
     assert zlib.decompress(stream) == pixels
     assert len(stream) > len(pixels)
@@ -158,18 +148,14 @@ def test_pixels_are_inflated(mode: str, interlaced: bool) -> None:
 
 @pytest.mark.parametrize("missing", [-1, 1])
 def test_pixels_that_are_not_as_promised_stay_compressed(missing: int) -> None:
-    header = struct.pack(">IIBBBBB", 7, 5, 8, 0, 0, 0, 0)
     stream = zlib.compress(bytes(5 * 8 - missing))
-    content = png()[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
-    assert stored(content) == stream
+    assert stored(png_of(7, 5, stream)) == stream
 
 
 def test_damaged_pixels_stay_as_they_are() -> None:
-    header = struct.pack(">IIBBBBB", 7, 5, 8, 0, 0, 0, 0)
     stream = zlib.compress(bytes(40))
     for damaged in (stream[:-1] + bytes([stream[-1] ^ 1]), b"abc"):
-        content = png()[:8] + chunk(b"IHDR", header) + chunk(b"IDAT", damaged) + chunk(b"IEND", b"")
-        assert stored(content) == damaged
+        assert stored(png_of(7, 5, damaged)) == damaged
 
 
 def test_a_large_file_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import struct
 import zlib
 
 import numpy as np
 import pytest
+from png_kit import png_of
 
 from patchcore_ops import png_integrity
 from patchcore_ops.png_integrity import check_png
@@ -15,21 +15,9 @@ from patchcore_ops.png_integrity import check_png
 WIDTH = 63
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
 def grey_png(rows: int, pixels: bytes, level: int) -> bytes:
     """Write a grey PNG that promises so many rows of 64 bytes, the filter's byte among them."""
-    header = struct.pack(">IIBBBBB", WIDTH, rows, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        [
-            chunk(b"IHDR", header),
-            chunk(b"IDAT", zlib.compress(pixels, level)),
-            chunk(b"IEND", b""),
-        ]
-    )
+    return png_of(WIDTH, rows, zlib.compress(pixels, level))
 
 
 @pytest.mark.parametrize("level", [0, 1, 6, 9])
