@@ -87,6 +87,7 @@ class WinogradConvolution(torch.nn.Module):
     """
 
     kernels: torch.Tensor
+    bias: torch.Tensor
     into: torch.Tensor
     out_of: torch.Tensor
 
@@ -99,7 +100,8 @@ class WinogradConvolution(torch.nn.Module):
         self.register_buffer("kernels", kernels.view(-1, *taps.shape[2:]))
         self.register_buffer("into", _for_tiles(of_input).float())
         self.register_buffer("out_of", _for_tiles(of_output).float())
-        self.bias = convolution.bias
+        bias = convolution.bias
+        self.register_buffer("bias", torch.zeros(taps.shape[3]) if bias is None else bias)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Convolve.
@@ -112,32 +114,32 @@ class WinogradConvolution(torch.nn.Module):
         -------
         Tensor of float32, shape [B, O, H, W], channels-last
         """
-        height, width = maps.shape[2:]
-        tiles = self._tiles(maps)
-        grid, channels = tiles.shape[1:4], tiles.shape[4]
-        mapped = (self.into @ tiles.view(len(tiles), -1)).view(len(tiles), -1, channels)
-        products = torch.bmm(mapped, self.kernels)
-        outputs = self.out_of @ products.view(len(tiles), -1)
-        # [m, m, B, rows, columns, O] -> [B, rows, m, columns, m, O]
-        outputs = outputs.view(self._side, self._side, *grid, -1).permute(2, 3, 0, 4, 1, 5)
-        whole = outputs.reshape(grid[0], grid[1] * self._side, grid[2] * self._side, -1)
-        cropped = whole[:, :height, :width]
-        convolved = cropped.contiguous() if self.bias is None else cropped + self.bias
-        return convolved.permute(0, 3, 1, 2)
+        batch, _, height, width = maps.shape
+        side = self._side
+        rows, columns = -(-height // side), -(-width // side)
+        tiles = self._tiles(maps, rows, columns)
+        # Tile by tile and channels last, small matrices find their operands in the cache; the
+        # products want a point of all tiles at once, and take it from where it is.
+        mapped = torch.bmm(self.into.expand(len(tiles), -1, -1), tiles)
+        products = torch.bmm(mapped.transpose(0, 1), self.kernels)
+        outputs = torch.bmm(self.out_of.expand(len(tiles), -1, -1), products.transpose(0, 1))
+        whole = outputs.new_empty(batch, rows * side, columns * side, outputs.shape[2])
+        parts = outputs.view(batch, rows, columns, side, side, -1).transpose(2, 3)
+        torch.add(parts, self.bias, out=whole.view(parts.shape))
+        return whole[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
-    def _tiles(self, maps: torch.Tensor) -> torch.Tensor:
-        """Cut overlapping tiles out of padded maps: [(m + 2)^2, B, rows, columns, C]."""
+    def _tiles(self, maps: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """Cut overlapping tiles out of padded maps: [B * rows * columns, (m + 2)^2, C]."""
         side = self._side
         batch, channels, height, width = maps.shape
-        rows, columns = -(-height // side), -(-width // side)
         beyond = (0, 0, 1, columns * side + 1 - width, 1, rows * side + 1 - height)
         padded = F.pad(maps.permute(0, 2, 3, 1), beyond)
         of_image, of_row, of_column, of_channel = padded.stride()
         overlapping = padded.as_strided(
-            (side + 2, side + 2, batch, rows, columns, channels),
-            (of_row, of_column, of_image, of_row * side, of_column * side, of_channel),
+            (batch, rows, columns, side + 2, side + 2, channels),
+            (of_image, of_row * side, of_column * side, of_row, of_column, of_channel),
         )
-        return overlapping.contiguous().view(-1, batch, rows, columns, channels)
+        return overlapping.contiguous().view(-1, (side + 2) ** 2, channels)
 
 
 def _for_tiles(matrix: _Matrix) -> torch.Tensor:
