@@ -12,6 +12,7 @@ from PIL import Image
 
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.image_formats import DEEP_MODES, opened, problem_report
+from patchcore_ops.png_decoder import decoded
 from patchcore_ops.sections import ImageSize
 
 __all__ = ["load_image", "load_mask", "load_masks", "load_thumbnail", "resize_and_crop", "to_mode"]
@@ -162,7 +163,7 @@ def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
 
 def _load(path: Path, mode: str, size: ImageSize) -> npt.NDArray[np.uint8]:
     with opened(path, size.max_pixels, in_one_piece=True) as image:
-        return np.asarray(resize_and_crop(to_mode(image, mode), size))
+        return np.asarray(resize_and_crop(to_mode(decoded(image), mode), size))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from isal import isal_zlib
 
 from patchcore_ops.png_header import HEADER_BYTES, pixel_bytes
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PIXELS = b"IDAT"
 _END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# Bytes of a chunk's length, kind and checksum.
+_AROUND_CONTENT = 12
 # Larger files, and pixels, are left to be read in pieces.
 _MOST_BYTES = 64 * 2**20
 # Of a block that is stored, by the format.
@@ -35,9 +38,9 @@ def in_one_piece(stream: IO[bytes]) -> IO[bytes]:
     Returns
     -------
     binary file
-        The PNG in memory, at its beginning, up to the end of its pixels. The joined chunk has no
-        valid checksum; decoders that look at it, which Pillow does not, must be given the file
-        itself. Whatever is no PNG, too large, or not well-formed is returned as it came.
+        The PNG in memory, at its beginning, up to the end of its pixels. The joined chunk's
+        checksum is its own; whether those of the file were right cannot be told from it. Whatever
+        is no PNG, too large, or not well-formed is returned as it came.
     """
     content = stream.read(_MOST_BYTES + 1)
     joined = _joined(content) if len(content) <= _MOST_BYTES else None
@@ -47,27 +50,41 @@ def in_one_piece(stream: IO[bytes]) -> IO[bytes]:
     return io.BytesIO(joined)
 
 
+def chunks(content: memoryview) -> Iterator[tuple[bytes, int, int]]:
+    """Walk through the chunks of a PNG file, as far as they are whole.
+
+    Yields
+    ------
+    kind : bytes
+    start, end : int
+        Of the chunk in the file, with its length and its checksum.
+    """
+    start = len(SIGNATURE)
+    while start + _AROUND_CONTENT <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        end = start + _AROUND_CONTENT + length
+        if end > len(content):
+            return
+        yield kind, start, end
+        start = end
+
+
 def _joined(content: bytes) -> bytes | None:
-    if not content.startswith(_SIGNATURE):
+    if not content.startswith(SIGNATURE):
         return None
     view = memoryview(content)
-    before: list[memoryview] = [view[: len(_SIGNATURE)]]
+    before: list[memoryview] = [view[: len(SIGNATURE)]]
     pixels: list[memoryview] = []
-    start = len(_SIGNATURE)
-    while start + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, start)
-        end = start + 12 + length
-        if end > len(content):
-            return None
-        if kind == b"IDAT":
+    for kind, start, end in chunks(view):
+        if kind == PIXELS:
             pixels.append(view[start + 8 : end - 4])
         elif pixels:
             stream = _inflated(before, b"".join(pixels))
-            header = struct.pack(">I4s", len(stream), b"IDAT")
-            return b"".join([*before, header, stream, b"\x00\x00\x00\x00", _END])
+            checksum = isal_zlib.crc32(stream, isal_zlib.crc32(PIXELS))
+            length = struct.pack(">I", len(stream))
+            return b"".join([*before, length, PIXELS, stream, struct.pack(">I", checksum), _END])
         else:
             before.append(view[start:end])
-        start = end
     return None
 
 

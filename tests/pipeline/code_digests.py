@@ -23,7 +23,7 @@ TABLE = Path(__file__).with_name("code_versions.json")
 COMMAND = "python tests/pipeline/code_digests.py"
 
 _OPS = "patchcore_ops"
-_READING_IMAGES = ("images", "image_formats", "png_chunks", "png_header")
+_READING_IMAGES = ("images", "image_formats", "png_chunks", "png_decoder", "png_header")
 _BACKBONE = (
     "backbones",
     "efficientnet_lite",

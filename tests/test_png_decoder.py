@@ -1,0 +1,114 @@
+"""Plain PNG files: the pixels that the format's definition gives; the others are left alone."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from png_kit import chunk, png_of
+
+from patchcore_ops.png_chunks import in_one_piece
+from patchcore_ops.png_decoder import decoded
+
+GREY, RGB = 0, 2
+CHANNELS = {GREY: 1, RGB: 3}
+
+
+def paeth(left: int, above: int, corner: int) -> int:
+    """Choose the neighbour that is nearest to left + above - corner, as the format defines it."""
+    guess = left + above - corner
+    return min((left, above, corner), key=lambda value: abs(guess - value))
+
+
+def filtered(pixels: npt.NDArray[np.uint8], filters: list[int]) -> bytes:
+    """Filter rows one byte at a time, by the format's definition."""
+    height, width, channels = pixels.shape
+    rows = pixels.reshape(height, width * channels).astype(int)
+    stream = bytearray()
+    for y in range(height):
+        stream.append(filters[y])
+        for x in range(width * channels):
+            left = rows[y, x - channels] if x >= channels else 0
+            above = rows[y - 1, x] if y else 0
+            corner = rows[y - 1, x - channels] if y and x >= channels else 0
+            guess = (0, left, above, (left + above) // 2, paeth(left, above, corner))[filters[y]]
+            stream.append((rows[y, x] - guess) % 256)
+    return bytes(stream)
+
+
+def opened(content: bytes) -> ImageFile.ImageFile:
+    return PngImageFile(in_one_piece(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize("colour", [GREY, RGB])
+@pytest.mark.parametrize("width", [1, 2, 16, 37])
+def test_every_filter_gives_the_pixels_back(colour: int, width: int) -> None:
+    rng = np.random.default_rng(width)
+    pixels = rng.integers(0, 256, (25, width, CHANNELS[colour]), dtype=np.uint8)
+    filters = [0, 1, 2, 3, 4, *rng.integers(0, 5, 20).tolist()]
+    content = png_of(width, 25, zlib.compress(filtered(pixels, filters)), colour=colour)
+    image = decoded(opened(content))
+    assert not isinstance(image, ImageFile.ImageFile)
+    assert image.mode == {GREY: "L", RGB: "RGB"}[colour]
+    np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+
+
+def test_what_stands_before_the_pixels_changes_nothing() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    content = png_of(7, 9, zlib.compress(filtered(pixels, [4] * 9)), colour=RGB)
+    remarks = chunk(b"gAMA", b"\x00\x01\x86\xa0") + chunk(b"tRNS", b"\0\1\0\2\0\3")
+    image = decoded(opened(content[:33] + remarks + content[33:]))
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour"), [(1, 0), (2, 0), (4, 0), (16, 0), (16, 2), (8, 3), (8, 4), (8, 6)]
+)
+def test_other_kinds_are_left_to_pillow(depth: int, colour: int) -> None:
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    stream = zlib.compress(bytes(5 * (1 + -(-7 * bits // 8))))
+    content = png_of(7, 5, stream, depth, colour)
+    if colour == 3:
+        content = content[:33] + chunk(b"PLTE", bytes(3)) + content[33:]
+    image = opened(content)
+    assert decoded(image) is image
+    image.load()
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        zlib.compress(bytes(5 * 8 - 1)),
+        zlib.compress(bytes([9]) + bytes(5 * 8 - 1)),
+        zlib.compress(bytes(5 * 8))[:-1] + b"\0",
+        b"abc",
+    ],
+    ids=["too short", "no such filter", "wrong checksum", "no stream"],
+)
+def test_damaged_pixels_are_left_to_pillow(stream: bytes) -> None:
+    image = opened(png_of(7, 5, stream))
+    assert decoded(image) is image
+
+
+def test_interlaced_pixels_are_those_of_pillow() -> None:
+    # Seven passes, each with rows and filters of its own; random bytes filtered by None.
+    sizes = [(2, 2), (2, 1), (1, 3), (3, 3), (3, 6), (6, 5), (5, 11)]
+    rng = np.random.default_rng(1)
+    passes = [
+        b"".join(b"\0" + rng.bytes(3 * width) for _ in range(height)) for height, width in sizes
+    ]
+    content = png_of(11, 11, zlib.compress(b"".join(passes)), colour=RGB, interlaced=True)
+    image = decoded(opened(content))
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_a_file_that_was_not_read_in_one_piece_is_left_to_pillow() -> None:
+    stream = io.BufferedReader(io.BytesIO(png_of(7, 5, zlib.compress(bytes(40)))))
+    image = PngImageFile(stream)
+    assert decoded(image) is image
