@@ -131,7 +131,12 @@ def _refuse_damaged(
                 f"{source}: its tensor {key} holds {kind} numbers instead of floating-point ones; "
                 "save the weights before they are quantised"
             )
-        if value.is_floating_point() and not bool(value.isfinite().all()):
+        # A sum is finite only if all are, and is much cheaper; it overflows for huge ones, though.
+        if (
+            value.is_floating_point()
+            and not bool(value.sum().isfinite())
+            and not bool(value.isfinite().all())
+        ):
             count = int((~value.isfinite()).sum())
             raise WeightsError(
                 f"{source}: {count} of {value.numel()} values of its tensor {key} are NaN or "

@@ -43,7 +43,8 @@ def decoded(image: ImageFile.ImageFile) -> Image.Image:
         plain = _without_remarks(content)
     try:
         return Image.fromarray(imagecodecs.spng_decode(plain))
-    except (imagecodecs.SpngError, ValueError):
+    # libspng's own errors are of the first kind. A build of imagecodecs may lack it.
+    except (RuntimeError, ValueError, ImportError):
         return image
 
 

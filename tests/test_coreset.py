@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchcore_ops import coreset
+from patchcore_ops import anchors, coreset
 from patchcore_ops.coreset import exact_k_center_greedy, greedy_picks, k_center_greedy
 
 Array = npt.NDArray[np.float32]
@@ -63,14 +63,16 @@ def assert_greedy(points: Array, anchors: npt.NDArray[np.float64], picks: Picks)
 def small_sizes() -> Iterator[None]:
     """Make pools, leaders and blocks so small that little data takes every path."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "POOL_SIZE": 16,
-            "LEADERS": 4,
-            "PICKS_BEFORE_POOLING": 2,
-            "_ROWS_PER_BLOCK": 7,
-            "_PICKS_PER_BLOCK": 5,
-        }.items():
-            patch.setattr(coreset, name, value)
+        for module, name, value in (
+            (coreset, "POOL_SIZE", 16),
+            (coreset, "PICKS_BEFORE_POOLING", 4),
+            (anchors, "LEADERS", 4),
+            (anchors, "_CELLS", 3),
+            (anchors, "_ROWS_PER_BLOCK", 7),
+            (anchors, "_PICKS_PER_BLOCK", 5),
+            (anchors, "_ROWS_PER_PASS", 11),
+        ):
+            patch.setattr(module, name, value)
         yield
 
 

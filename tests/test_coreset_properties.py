@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchcore_ops import coreset
+from patchcore_ops import anchors, coreset
 from patchcore_ops.coreset import exact_k_center_greedy, k_center_greedy
 
 Array = npt.NDArray[np.float32]
@@ -56,14 +56,16 @@ def clouds(draw: st.DrawFn) -> Array:
 def small_sizes() -> object:
     """Make pools and blocks so small that small inputs take every path."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("POOL_SIZE", 8),
-            ("LEADERS", 3),
-            ("PICKS_BEFORE_POOLING", 2),
-            ("_ROWS_PER_BLOCK", 5),
-            ("_PICKS_PER_BLOCK", 4),
+        for module, name, value in (
+            (coreset, "POOL_SIZE", 8),
+            (coreset, "PICKS_BEFORE_POOLING", 3),
+            (anchors, "LEADERS", 3),
+            (anchors, "_CELLS", 2),
+            (anchors, "_ROWS_PER_BLOCK", 5),
+            (anchors, "_PICKS_PER_BLOCK", 4),
+            (anchors, "_ROWS_PER_PASS", 7),
         ):
-            patch.setattr(coreset, name, value)
+            patch.setattr(module, name, value)
         yield
 
 

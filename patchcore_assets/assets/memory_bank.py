@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     deps=[raw_embeddings, CORESET_CONFIG],
     group_name="memory",
     kinds={"pytorch", "numpy"},
-    code_version="1",
+    code_version="2",
     check_specs=specs("memory_bank"),
 )
 def memory_bank(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:

@@ -59,7 +59,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "patch_pooling",
         "arrays",
     ),
-    "memory_bank": ("stages.select", "samplers", "coreset", "arrays"),
+    "memory_bank": ("stages.select", "samplers", "coreset", "anchors", "arrays"),
     "faiss_index": ("stages.select", "neighbours"),
     "test_predictions": ("stages.predict", *_SEARCH, "scoring", "arrays"),
     "category_metrics": (
