@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= configs/demo.yaml
+# Test processes at once; each takes up to two processors and 2 GB.
+WORKERS ?= 2
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
 	PATCHCORE_CONFIG=$(CONFIG) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
 test: $(VENV)/.installed-dev ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/ruff check .

@@ -16,10 +16,11 @@ from typing import Literal, NamedTuple
 #   "drop": the server is not asked, and the connection is closed
 #   "lose": the server does it, but the connection is closed without an answer
 #   "cut": the server does it, and the connection is closed in the middle of the answer's body
-#   "slow": the answer comes two seconds late
+#   "slow": the answer comes `Proxy.slow_seconds` late
 Fault = int | Literal["drop", "lose", "cut", "slow"]
 
-SLOW_SECONDS = 2.0
+# Half of it must be ample for an honest answer, on a machine with much else to do.
+SLOW_SECONDS = 6.0
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
@@ -41,11 +42,13 @@ class Proxy:
         All that have come, in order; clear it at will.
     fault_of : callable or None
         Given the number of a request (from 0, in `requests`) and the request: what happens to it.
+    slow_seconds : float
     """
 
     url: str
     requests: list[Request] = field(default_factory=list)
     fault_of: Callable[[int, Request], Fault | None] | None = None
+    slow_seconds: float = SLOW_SECONDS
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault_at(self, number: int, fault: Fault) -> None:
@@ -90,7 +93,7 @@ def faulty_proxy(server_host: str, server_port: int) -> Iterator[Proxy]:
             content = answer.read()
             upstream.close()
             if fault == "slow":
-                time.sleep(SLOW_SECONDS)
+                time.sleep(proxy.slow_seconds)
             if fault == "lose":
                 self.close_connection = True
                 return

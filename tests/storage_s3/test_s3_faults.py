@@ -127,6 +127,7 @@ def test_a_body_cut_in_the_middle_of_a_large_file_is_read_on(
 
 
 def test_a_slow_storage_only_takes_longer(bucket: Bucket, machines: Path, proxy: Proxy) -> None:
+    proxy.slow_seconds = 2.0
     proxy.fault_of = lambda number, _: "slow" if number % 5 == 0 else None
     put(fresh(bucket.root, machines), NEW)
     assert read(fresh(bucket.root, machines)) == NEW
