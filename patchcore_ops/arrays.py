@@ -6,7 +6,9 @@ Plain reads are used rather than memory maps, whose touched pages count as the p
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,12 +19,15 @@ import numpy.typing as npt
 ROWS_PER_BLOCK = 8192
 # One row in so many, or fewer, are sought rather than passed.
 _FEW = 6
+_BYTES_BETWEEN_FLUSHES = 64 * 2**20
 
 
 class ArrayWriter:
     """Writes a float32 array of known shape, block by block along its first axis.
 
-    Use it as a context manager; leaving it without having written every row is an error.
+    Use it as a context manager; leaving it without having written every row is an error. The disk
+    takes what has been written while the next blocks are computed; otherwise whoever makes sure of
+    the file in the end would wait for all of it.
 
     Parameters
     ----------
@@ -36,9 +41,12 @@ class ArrayWriter:
         self.path = path
         self.shape = shape
         self._written = 0
+        self._unflushed = 0
+        self._flush: Future[None] | None = None
 
     def __enter__(self) -> ArrayWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flushing")
         self._stream = self.path.open("wb")
         header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(self._stream, header)
@@ -50,6 +58,10 @@ class ArrayWriter:
             raise ValueError(f"{self.path}: {block.shape} does not continue {self.shape}")
         self._stream.write(np.ascontiguousarray(block, dtype="<f4").data)
         self._written += len(block)
+        self._unflushed += block.nbytes
+        if self._unflushed >= _BYTES_BETWEEN_FLUSHES and self._is_flushed():
+            self._flush = self._flusher.submit(_to_disk, self._stream.fileno())
+            self._unflushed = 0
 
     def __exit__(
         self,
@@ -57,9 +69,26 @@ class ArrayWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._flusher.shutdown()
         self._stream.close()
+        if kind is None and self._flush is not None:
+            self._flush.result()
         if kind is None and self._written != self.shape[0]:
             raise ValueError(f"{self.path}: {self._written} of {self.shape[0]} rows written")
+
+    def _is_flushed(self) -> bool:
+        """Whether no flush is under way; the system tells only once that one has failed."""
+        if self._flush is None:
+            return True
+        if not self._flush.done():
+            return False
+        self._flush.result()
+        return True
+
+
+def _to_disk(file: int) -> None:
+    # Not everywhere is there a way to flush the content alone.
+    getattr(os, "fdatasync", os.fsync)(file)
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,37 @@ def test_missing_rows_are_an_error(tmp_path: Path) -> None:
         ArrayWriter(tmp_path / "array.npy", (10, 3)) as writer,
     ):
         writer.append(np.zeros((4, 3), dtype=np.float32))
+
+
+def test_what_is_written_goes_to_the_disk_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    monkeypatch.setattr(arrays, "_BYTES_BETWEEN_FLUSHES", 4 * 6)
+    monkeypatch.setattr(arrays, "_to_disk", lambda file: sizes.append(os.fstat(file).st_size))
+    rows = np.arange(200, dtype=np.float32).reshape(100, 2)
+    with ArrayWriter(tmp_path / "x.npy", rows.shape) as writer:
+        for row in rows:
+            writer.append(row[None])
+    assert len(sizes) >= 1
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), rows)
+
+
+@pytest.mark.parametrize("rows", [1, 100], ids=["at the end", "at the next flush"])
+def test_a_disk_that_fails_meanwhile_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    def fail(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(arrays, "_BYTES_BETWEEN_FLUSHES", 1)
+    monkeypatch.setattr(arrays, "_to_disk", fail)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        ArrayWriter(tmp_path / "x.npy", (rows, 2)) as writer,
+    ):
+        for _ in range(rows):
+            writer.append(np.zeros((1, 2), dtype=np.float32))
 
 
 def test_an_error_while_writing_is_not_hidden(tmp_path: Path) -> None:
