@@ -57,7 +57,7 @@ def test_freed_memory_is_used_again() -> None:
 def test_collector_still_runs() -> None:
     tuned = _tuned()
     assert tuned["collects"]
-    assert tuned["threshold"] == 100_000
+    assert 100_000 <= tuned["threshold"] <= 1_000_000
 
 
 _RESIDENT = """
