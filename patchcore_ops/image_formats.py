@@ -124,7 +124,7 @@ def _reader(stream: IO[bytes]) -> _Reader:
     """Recognise a format by the first bytes of the content."""
     start = stream.read(_SIGNATURE_BYTES)
     stream.seek(0)
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+    if start.startswith(png_chunks.SIGNATURE):
         return PngImagePlugin.PngImageFile
     if start.startswith(b"\xff\xd8\xff"):
         return JpegImagePlugin.JpegImageFile

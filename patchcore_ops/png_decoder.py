@@ -14,12 +14,10 @@ from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from patchcore_ops.png_chunks import PIXELS, SIGNATURE, chunks
-from patchcore_ops.png_header import HEADER_BYTES
 
 # Depth and colour type.
 _PLAIN = (bytes([8, 0]), bytes([8, 2]))
 _WHERE = slice(len(SIGNATURE) + 16, len(SIGNATURE) + 18)
-_HEADER_END = len(SIGNATURE) + 12 + HEADER_BYTES
 
 
 def decoded(image: ImageFile.ImageFile) -> Image.Image:
@@ -50,5 +48,6 @@ def decoded(image: ImageFile.ImageFile) -> Image.Image:
 
 def _without_remarks(content: memoryview) -> bytes:
     """Leave out what is between header and pixels: of a plain file it does not change these."""
-    start = next(start for kind, start, _ in chunks(content) if kind == PIXELS)
-    return b"".join([content[:_HEADER_END], content[start:]])
+    (_, _, header_end), *others = chunks(content)
+    start = next(start for kind, start, _ in others if kind == PIXELS)
+    return b"".join([content[:header_end], content[start:]])
