@@ -23,7 +23,7 @@ LEADERS = 1024
 # More make a row's nearest pick more often another cell's, fewer have more picks to compare with.
 _CELLS = 16
 _ROWS_PER_BLOCK = 4096
-_ROWS_PER_PASS = 1 << 16
+_ROWS_PER_PASS = 1 << 13
 _PICKS_PER_BLOCK = 512
 # Rows that have dropped out are computed along until so many have that moving the others pays.
 _WORTH_KEEPING = 0.8

@@ -144,7 +144,12 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     mode : str
         "RGB" or "L".
     """
-    return (_eight_bit(image) if image.mode in DEEP_MODES else image).convert(mode)
+    image = _eight_bit(image) if image.mode in DEEP_MODES else image
+    if image.mode != mode:
+        return image.convert(mode)
+    # Converting would copy it.
+    image.load()
+    return image
 
 
 def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:

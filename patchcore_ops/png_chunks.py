@@ -2,7 +2,8 @@
 
 Pillow reads a PNG chunk by chunk, and encoders write chunks of 8 KB: sixty times an image its
 decoder asks for the interpreter's lock. While another thread imports modules, each of these times
-costs 5 ms. And Intel's library inflates three times as fast as Pillow's, also on other processors.
+costs up to 5 ms. libdeflate asks once, for it inflates into memory of a size that is told before,
+and is three times as fast as Pillow's zlib.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import IO
 
+import imagecodecs
 from isal import isal_zlib
 
 from patchcore_ops.png_header import HEADER_BYTES, pixel_bytes
@@ -95,9 +97,10 @@ def _inflated(before: Sequence[memoryview], stream: bytes) -> bytes:
         wanted = pixel_bytes(bytes(before[1][8 : 8 + length]))
         if kind != b"IHDR" or length != HEADER_BYTES or wanted > _MOST_BYTES:
             return stream
-        # One byte more, for streams that hold more than promised.
-        pixels = isal_zlib.decompressobj().decompress(stream, wanted + 1)
-    except (IndexError, KeyError, struct.error, isal_zlib.error):  # type: ignore[misc]
+        pixels = imagecodecs.deflate_decode(stream, out=wanted)
+    # libdeflate's own errors, also of streams that hold more than promised, are of the fourth kind.
+    # A build of imagecodecs may lack it.
+    except (IndexError, KeyError, struct.error, RuntimeError, ImportError):
         return stream
     return _stored(pixels) if len(pixels) == wanted else stream
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from patchcore_ops.report.encode import outline_uri, picture_uri
 GALLERY_LIMIT = 24
 REPORT_LIMIT = 15 * GALLERY_LIMIT
 _LEAST = 6
+# Encoding is outside the interpreter's lock.
+_ENCODERS = 2
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def gallery_cards(
     scores = np.array([item.score for item in items], dtype=float)
     shown = [items[at] for at in choose_items([item.label for item in items], scores, limit)]
     ordered = sorted(shown, key=lambda item: (-item.score, item.label, item.name))
-    return [_card(item, threshold) for item in ordered]
+    with ThreadPoolExecutor(_ENCODERS) as executor:
+        return list(executor.map(_card, ordered, [threshold] * len(ordered)))
 
 
 def label_counts(cards: Sequence[Card]) -> list[tuple[str, int]]:

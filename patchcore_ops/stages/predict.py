@@ -23,7 +23,7 @@ from patchcore_ops.stages.layout import (
     member_folders,
 )
 
-_IMAGES_PER_SEARCH = 8
+_IMAGES_PER_SEARCH = 4
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from patchcore_ops.pictures import overlay_heat
 from patchcore_ops.report.contents import CategoryReport, GalleryItem, ImageScores, Origin
 from patchcore_ops.report.gallery import GALLERY_LIMIT, choose_items
 from patchcore_ops.sections import CategoryConfig
-from patchcore_ops.stages.illustrate import PredictionPictures, short_name
+from patchcore_ops.stages.illustrate import DECODERS, PredictionPictures, short_name
 from patchcore_ops.stages.layout import SCORES
 
 _DATA_VERSION = ".data_version"
@@ -104,15 +105,17 @@ def _facts(lineage: Mapping[str, str]) -> dict[str, str]:
 def _gallery(
     scores: pd.DataFrame, pictures: PredictionPictures, rows: Sequence[int]
 ) -> list[GalleryItem]:
-    return [
-        GalleryItem(
+    def item(row: int) -> GalleryItem:
+        image = pictures.image(row)
+        return GalleryItem(
             name=short_name(str(scores.loc[row, "path"])),
             label=str(scores.loc[row, "label"]),
             is_anomaly=bool(scores.loc[row, "is_anomaly"]),
             score=float(scores["score"].iloc[row]),
-            image=(image := pictures.image(row)),
+            image=image,
             mask=pictures.mask(row),
             heat=overlay_heat(image, pictures.anomaly_map(row), pictures.low, pictures.high),
         )
-        for row in rows
-    ]
+
+    with ThreadPoolExecutor(DECODERS) as executor:
+        return list(executor.map(item, rows))
