@@ -195,6 +195,23 @@ def test_torch_keeps_its_threads() -> None:
         torch.set_num_threads(before)
 
 
+def test_faiss_scans_by_products_during_a_search_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    during = []
+
+    def watch(of_part: object, *arguments: object) -> object:
+        during.append(faiss.cvar.distance_compute_blas_threshold)
+        return search_part(of_part, *arguments)
+
+    search_part = CertifiedSearch._search
+    monkeypatch.setattr(CertifiedSearch, "_search", watch)
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1234)
+    CertifiedSearch(build_index(vectors(3000, 400), "Flat")).search(vectors(5, 400, seed=1), 1)
+    assert during == [certified_search._QUERIES_FOR_PRODUCTS]
+    assert faiss.cvar.distance_compute_blas_threshold == 1234
+
+
 def test_absent_gpu_is_a_sentence() -> None:
     faiss = pytest.importorskip("faiss")
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
