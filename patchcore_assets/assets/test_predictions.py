@@ -30,7 +30,7 @@ _PICTURES = {
     deps=[image_manifest, raw_embeddings, faiss_index, SCORING_CONFIG],
     group_name="evaluation",
     kinds={"faiss", "numpy"},
-    code_version="2",
+    code_version="3",
     check_specs=specs("test_predictions"),
 )
 def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
