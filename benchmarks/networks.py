@@ -23,16 +23,14 @@ def embedder_of(workload: Workload) -> PatchEmbedder:
     config = workload.config()
     side = config.dataset.imagesize
     backbone = load_backbone(workload.network.name, workload.weights)
+    layers = list(workload.network.layers)
     return PatchEmbedder(
-        prepare_for_inference(
-            backbone, side, torch.device("cpu"), layers=list(workload.network.layers)
-        ),
-        list(workload.network.layers),
+        prepare_for_inference(backbone, layers, side, torch.device("cpu")),
+        layers,
         side,
         config.embedding.pretrain_embed_dimension,
         config.embedding.target_embed_dimension,
         config.embedding.patchsize,
-        is_prepared=True,
     )
 
 

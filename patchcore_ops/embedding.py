@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from patchcore_ops.features import FeatureExtractor
-from patchcore_ops.inference import prepare_for_inference
+from patchcore_ops.inference import PreparedBackbone, prepare_for_inference
 from patchcore_ops.patch_pooling import PatchPooling, pooling_matrices
-from patchcore_ops.sections import Precision
 
 _IMAGES_IN_CACHE = 4
 
@@ -21,8 +20,10 @@ class PatchEmbedder:
 
     Parameters
     ----------
-    backbone : torch.nn.Module
-        A frozen network in eval mode, on the device where embedding shall happen.
+    backbone : torch.nn.Module or PreparedBackbone
+        A frozen network in eval mode, on the device where embedding shall happen; a copy of it is
+        prepared, which runs in half the time. Or one that has been prepared for these layers and
+        images of this size.
     layers : sequence of str
         Layer names; the first one's resolution is the patch grid.
     imagesize : int
@@ -33,42 +34,32 @@ class PatchEmbedder:
         Dimension of an embedding.
     patchsize : int
         Side of the neighbourhood that a patch aggregates, in cells of its layer; odd.
-    precision : "float32" or "bfloat16"
-        Number format of the backbone's computation; pooling is always done in float32.
-    is_prepared : bool
-        Whether the backbone has been through `prepare_for_inference`, for images of this size. If
-        not, a copy of it is prepared, which runs in about half the time.
 
     Raises
     ------
     WeightsError
-        If a layer does not exist.
+        If a layer does not exist, never runs or gives no map.
     """
 
     def __init__(
         self,
-        backbone: torch.nn.Module,
+        backbone: torch.nn.Module | PreparedBackbone,
         layers: Sequence[str],
         imagesize: int,
         pretrain_embed_dimension: int,
         target_embed_dimension: int,
         patchsize: int = 3,
-        precision: Precision = "float32",
-        is_prepared: bool = False,
     ) -> None:
-        self._precision = precision
-        self._device = next(backbone.parameters()).device
-        if not is_prepared:
-            backbone = prepare_for_inference(
-                copy.deepcopy(backbone), imagesize, self._device, precision, layers
-            )
-        self.extractor = FeatureExtractor(backbone, layers)
+        if not isinstance(backbone, PreparedBackbone):
+            here = next(backbone.parameters()).device
+            backbone = prepare_for_inference(copy.deepcopy(backbone), layers, imagesize, here)
+        self._precision = backbone.precision
+        self._device = backbone.device
+        self.extractor = FeatureExtractor(backbone.network, layers)
         self.target_embed_dimension = target_embed_dimension
-        with torch.inference_mode():
-            probe = self.extractor(torch.zeros(1, 3, imagesize, imagesize, device=self._device))
-        self.grid = (probe[0].shape[2], probe[0].shape[3])
+        self.grid = backbone.map_shapes[layers[0]][1:]
         matrices = pooling_matrices(
-            [features.shape[1] for features in probe],
+            [backbone.map_shapes[layer][0] for layer in layers],
             patchsize,
             pretrain_embed_dimension,
             target_embed_dimension,
@@ -95,7 +86,10 @@ class PatchEmbedder:
 
     @torch.inference_mode()
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Run the backbone: the layers' feature maps in float32, each of shape [B, C, h, w]."""
+        """Run the backbone: the layers' feature maps, each of shape [B, C, h, w].
+
+        They are float32, whatever number format the backbone computes in.
+        """
         is_short = self._precision == "bfloat16"
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=is_short):

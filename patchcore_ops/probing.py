@@ -25,12 +25,15 @@ class ObservedRun:
         Which module a tensor comes from.
     consumers : dict of int to list of module
         Which modules a tensor was given to.
+    output : object
+        What the network gave.
     """
 
     runs: dict[torch.nn.Module, int] = field(default_factory=dict)
     inputs: dict[torch.nn.Module, list[tuple[int, ...]]] = field(default_factory=dict)
     producer: dict[int, torch.nn.Module] = field(default_factory=dict)
     consumers: dict[int, list[torch.nn.Module]] = field(default_factory=dict)
+    output: Any = None
     _kept_alive: list[Any] = field(default_factory=list)
 
     def input_sides(self, module: torch.nn.Module) -> tuple[int, int] | None:
@@ -68,7 +71,7 @@ def observe(network: torch.nn.Module, probe: torch.Tensor) -> ObservedRun:
         module.register_forward_hook(run.note) for module in network.modules() if _is_leaf(module)
     ]
     try:
-        network(probe)
+        run.output = network(probe)
     finally:
         for handle in handles:
             handle.remove()

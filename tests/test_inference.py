@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from patchcore_ops.features import FeatureExtractor
 from patchcore_ops.folding import fold_batch_norms
 from patchcore_ops.inference import prepare_for_inference
 from patchcore_ops.network_library import import_timm
+from patchcore_ops.packing import PackedConvolution, pack_weights
 from patchcore_ops.probing import observe
 from patchcore_ops.same_padding import pad_evenly
 from patchcore_ops.winograd import WinogradConvolution, use_winograd
@@ -44,16 +46,16 @@ def model(name: str) -> torch.nn.Module:
 def kinds(network: torch.nn.Module) -> dict[type, int]:
     return {
         kind: sum(type(module) is kind for module in network.modules())
-        for kind in (torch.nn.BatchNorm2d, Conv2dSame, WinogradConvolution)
+        for kind in (torch.nn.BatchNorm2d, Conv2dSame, WinogradConvolution, PackedConvolution)
     }
 
 
 @pytest.mark.parametrize(
     ("name", "layers", "side", "winograd"),
     [
-        ("resnet18", ["layer2", "layer3"], 64, 3 + 3),
+        ("resnet18", ["layer2", "layer3"], 64, 3),
         ("resnet18", ["layer2", "layer4"], 97, 3 + 3),
-        ("wide_resnet50_2", ["layer1", "layer2"], 64, 3 + 5 + 2),
+        ("wide_resnet50_2", ["layer2", "layer3"], 64, 3 + 5),
         ("densenet121", ["features.denseblock1", "features.denseblock2"], 64, 0),
         ("tf_efficientnet_lite0", ["blocks.2", "blocks.4"], 64, 0),
         ("tf_efficientnet_lite0", ["blocks.2", "blocks.4"], 75, 0),
@@ -68,18 +70,20 @@ def test_a_prepared_backbone_gives_the_same_features(
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = FeatureExtractor(backbone.double(), layers)(images.double())
-        prepared = prepare_for_inference(backbone.float(), side, CPU)
-        features = FeatureExtractor(prepared, layers)(images)
-    assert kinds(prepared)[WinogradConvolution] == winograd
-    assert kinds(prepared)[Conv2dSame] == 0
+        prepared = prepare_for_inference(backbone.float(), layers, side, CPU)
+        features = FeatureExtractor(prepared.network, layers)(images)
+    assert kinds(prepared.network)[WinogradConvolution] == winograd
+    ran = observe(FeatureExtractor(prepared.network, layers), images).runs
+    assert not any(type(module) is Conv2dSame for module in ran)
+    assert [prepared.map_shapes[layer] for layer in layers] == [maps.shape[1:] for maps in features]
     for got, wanted in zip(features, expected, strict=True):
         error = (got - wanted).norm() / wanted.norm()
         assert error < 1e-5
 
 
 def test_what_is_not_float32_keeps_its_convolutions() -> None:
-    prepared = prepare_for_inference(model("resnet18"), 64, CPU, "bfloat16")
-    assert kinds(prepared)[WinogradConvolution] == 0
+    prepared = prepare_for_inference(model("resnet18"), ["layer4"], 64, CPU, "bfloat16").network
+    assert kinds(prepared)[WinogradConvolution] == kinds(prepared)[PackedConvolution] == 0
     assert kinds(prepared)[torch.nn.BatchNorm2d] == 0
 
 
@@ -213,3 +217,41 @@ def test_tiles_suit_the_maps_that_they_cover() -> None:
         network = torch.nn.Sequential(torch.nn.Conv2d(256, 256, 3, padding=1)).eval()
         use_winograd(network, observe(network, torch.zeros(1, 256, side, side)))
         assert network[0].out_of.shape == (expected**2, (expected + 2) ** 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 1, "stride": 2, "bias": False},
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "padding": 2, "dilation": 2, "bias": False},
+        {"kernel_size": (7, 5), "padding": (3, 2), "stride": (2, 1)},
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3, 8, 9])
+@pytest.mark.parametrize("sides", [(12, 12), (7, 10)])
+def test_a_packed_convolution_equals_the_convolution(
+    settings: dict[str, Any], batch: int, sides: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    network = frozen(torch.nn.Sequential(torch.nn.Conv2d(40, 24, **settings)))
+    network.to(memory_format=torch.channels_last)
+    maps = torch.randn(batch, 40, *sides).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = network(maps)
+        assert pack_weights(network, observe(network, torch.zeros(1, 40, 12, 12))) == 1
+        packed = network(maps)
+    assert packed.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(packed, expected, rtol=1e-5, atol=1e-6)
+    # A single small image is none of oneDNN's business for torch.
+    assert batch == 1 or torch.equal(packed, expected)
+
+
+@pytest.mark.parametrize(
+    "unsuitable", [{"groups": 2}, {"padding": "same"}, {"padding": 1, "padding_mode": "circular"}]
+)
+def test_convolutions_that_cannot_be_packed_stay(unsuitable: dict[str, Any]) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, **unsuitable)).eval()
+    assert pack_weights(network, observe(network, torch.zeros(1, 4, 8, 8))) == 0
+    assert type(network[0]) is torch.nn.Conv2d

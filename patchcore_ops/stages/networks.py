@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -141,30 +142,30 @@ class Networks:
         config: CategoryConfig,
     ) -> _Network:
         backbone = load_backbone(name, weights)
-        sha256 = weights_hash(backbone)
+        state = backbone.state_dict()
         side = config.dataset.imagesize
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
         layers = dict.fromkeys(
             layer for member in members for layer in self._members[member].layers
         )
-        with _image_size_suits(name, side):
-            backbone = prepare_for_inference(
-                backbone, side, self._device, config.embedding.precision, list(layers)
+        # Preparing puts other tensors in the place of these and leaves them as they are.
+        with ThreadPoolExecutor(1) as beside, _image_size_suits(name, side):
+            sha256 = beside.submit(weights_hash, state)
+            prepared = prepare_for_inference(
+                backbone, list(layers), side, self._device, config.embedding.precision
             )
         embedders = {
             member: PatchEmbedder(
-                backbone,
+                prepared,
                 self._members[member].layers,
                 side,
                 config.embedding.pretrain_embed_dimension,
                 config.embedding.target_embed_dimension,
                 config.embedding.patchsize,
-                config.embedding.precision,
-                is_prepared=True,
             )
             for member in members
         }
-        return _Network(sha256, mean, std, embedders)
+        return _Network(sha256.result(), mean, std, embedders)
 
 
 @contextmanager
