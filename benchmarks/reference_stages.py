@@ -32,7 +32,7 @@ def run_reference(
     checkout : str
         Folder that holds `src/patchcore`.
     only_embed : bool
-        Stop after embedding the train images.
+        Embed all images and stop.
     picks_file : str or None
         Receives the rows that it selected from, its starting rows and its picks (.npz).
 
@@ -50,6 +50,8 @@ def run_reference(
     if only_embed:
         with watch.stage("embed_train"):
             _embed(model, loaders["train"])
+        with watch.stage("embed_test"):
+            _embed(model, loaders["test"])
         return {"seconds": watch.seconds, "metrics": {}}
     # The three parts of `fit` are timed apart: the sampler, the index, and the rest.
     inner = Stopwatch()
