@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -142,15 +141,13 @@ class Networks:
         config: CategoryConfig,
     ) -> _Network:
         backbone = load_backbone(name, weights)
-        state = backbone.state_dict()
+        sha256 = weights_hash(backbone.state_dict())
         side = config.dataset.imagesize
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
         layers = dict.fromkeys(
             layer for member in members for layer in self._members[member].layers
         )
-        # Preparing puts other tensors in the place of these and leaves them as they are.
-        with ThreadPoolExecutor(1) as beside, _image_size_suits(name, side):
-            sha256 = beside.submit(weights_hash, state)
+        with _image_size_suits(name, side):
             prepared = prepare_for_inference(
                 backbone, list(layers), side, self._device, config.embedding.precision
             )
@@ -165,7 +162,7 @@ class Networks:
             )
             for member in members
         }
-        return _Network(sha256.result(), mean, std, embedders)
+        return _Network(sha256, mean, std, embedders)
 
 
 @contextmanager
