@@ -35,6 +35,7 @@ _BACKBONE = (
     "folding",
     "same_padding",
     "winograd",
+    "packing",
 )
 _SEARCH = ("neighbours", "certified_search", "distance_bounds")
 
