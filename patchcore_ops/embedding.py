@@ -64,7 +64,6 @@ class PatchEmbedder:
             pretrain_embed_dimension,
             target_embed_dimension,
         )
-        self._room = torch.empty(0, target_embed_dimension, device=self._device)
         self._poolings = [PatchPooling(matrix, patchsize).to(self._device) for matrix in matrices]
 
     @torch.inference_mode()
@@ -95,6 +94,7 @@ class PatchEmbedder:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=is_short):
             return [maps.float() for maps in self.extractor(images)]
 
+    @torch.inference_mode()
     def pool(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Turn the layers' feature maps into embeddings: everything after the backbone.
 
@@ -114,41 +114,10 @@ class PatchEmbedder:
             self._pool_into(rows[few], [maps[few] for maps in features])
         return embeddings, (height, width)
 
-    @torch.inference_mode()
-    def pool_in_turn(self, features: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Turn feature maps into embeddings, as few images at a time as serves the device.
-
-        A processor's cache may hold the embeddings of a few images, and whoever uses them at once
-        finds them there; those of a batch would make the way to the main memory and back. A GPU
-        wants the whole batch.
-
-        Parameters
-        ----------
-        features : sequence of Tensor, shape [B, C, h, w]
-            One per layer.
-
-        Yields
-        ------
-        Tensor of float32, shape [b * h * w, target_embed_dimension]
-            The next images' embeddings, in memory that is used again for those after them.
-        """
-        _, _, height, width = features[0].shape
-        for few in self._few_at_a_time(len(features[0])):
-            maps_of_few = [maps[few] for maps in features]
-            rows = self._room_for(len(maps_of_few[0]) * height * width)
-            self._pool_into(rows.view(-1, height, width, rows.shape[1]), maps_of_few)
-            yield rows
-
     def _few_at_a_time(self, images: int) -> Iterator[slice]:
         """Divide a batch into what is pooled at once."""
         few = _IMAGES_IN_CACHE if self._device.type == "cpu" else max(images, 1)
         return (slice(start, start + few) for start in range(0, images, few))
-
-    def _room_for(self, rows: int) -> torch.Tensor:
-        """Return room for so many embeddings, in the same memory as last time if it suffices."""
-        if len(self._room) < rows:
-            self._room = torch.empty(rows, self.target_embed_dimension, device=self._device)
-        return self._room[:rows]
 
     def _pool_into(self, embeddings: torch.Tensor, features: Sequence[torch.Tensor]) -> None:
         """Pool some images' features into their rows, shape [images, h, w, target]."""

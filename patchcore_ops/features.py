@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ class _AllLayersSeen(Exception):
 
 class FeatureExtractor(torch.nn.Module):
     """Collects the outputs of named layers and stops the forward pass after the last of them.
+
+    Several threads may call it at once.
 
     Parameters
     ----------
@@ -36,7 +39,11 @@ class FeatureExtractor(torch.nn.Module):
         super().__init__()
         self.backbone = backbone
         self.layers = tuple(layers)
-        self._modules_by_layer = _find_layers(backbone, self.layers)
+        # What a call has collected belongs to its thread. Hooks stay where they are between calls:
+        # another thread may be walking through them.
+        self._of_thread = threading.local()
+        for layer, module in _find_layers(backbone, self.layers).items():
+            module.register_forward_hook(_collector(layer, len(self.layers), self._of_thread))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Run the backbone on normalised images.
@@ -52,29 +59,17 @@ class FeatureExtractor(torch.nn.Module):
             transformers are brought into this shape.
         """
         outputs: dict[str, torch.Tensor] = {}
-        handles = [
-            module.register_forward_hook(self._collector(layer, outputs))
-            for layer, module in self._modules_by_layer.items()
-        ]
+        self._of_thread.outputs = outputs
         try:
             self.backbone(images)
         except _AllLayersSeen:
             pass
         finally:
-            for handle in handles:
-                handle.remove()
+            del self._of_thread.outputs
         if len(outputs) < len(self.layers):
             unused = ", ".join(layer for layer in self.layers if layer not in outputs)
             raise WeightsError(f"the backbone never runs its layer {unused}; choose another")
         return [self._as_map(layer, outputs[layer]) for layer in self.layers]
-
-    def _collector(self, layer: str, outputs: dict[str, torch.Tensor]) -> Any:
-        def collect(_module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-            outputs[layer] = output
-            if len(outputs) == len(self.layers):
-                raise _AllLayersSeen
-
-        return collect
 
     def _as_map(self, layer: str, output: torch.Tensor) -> torch.Tensor:
         """Bring a layer's output into [B, C, h, w]."""
@@ -95,6 +90,19 @@ class FeatureExtractor(torch.nn.Module):
                 "dataset.imagesize, or choose an earlier layer"
             )
         return output
+
+
+def _collector(layer: str, wanted: int, of_thread: threading.local) -> Any:
+    """Return the hook of a layer; it does nothing unless its extractor is called in this thread."""
+
+    def collect(_module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        outputs = getattr(of_thread, "outputs", None)
+        if outputs is not None:
+            outputs[layer] = output
+            if len(outputs) == wanted:
+                raise _AllLayersSeen
+
+    return collect
 
 
 def _no_map(layer: str, output: object) -> WeightsError:

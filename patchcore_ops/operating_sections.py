@@ -20,7 +20,8 @@ class RuntimeSection(Section):
     device : str
         `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`.
     batch_size : int
-        Images per forward pass.
+        Images that are embedded at once: on a GPU in one pass, on a CPU divided among torch's
+        threads, at least one for each.
     num_workers : int
         Threads that decode images; 0 decodes in the caller's thread.
     faiss_on_gpu : bool

@@ -13,7 +13,7 @@ from patchcore_ops.probing import ObservedRun, replace_each
 
 # Which blocks are best depends on it. For a batch of another size oneDNN may make others, as it
 # would have anyway.
-_IMAGES_PER_CALL = 8
+_IMAGES_PER_CALL = 4
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import sys
 # Parameters of glibc's mallopt; see malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 _MOST_FREED_BYTES_KEPT = 1 << 30
 _OBJECTS_BETWEEN_COLLECTIONS = 500_000
 
@@ -47,6 +48,8 @@ def keep_freed_memory() -> None:
     except (AttributeError, OSError, TypeError):
         return
     mallopt(_M_MMAP_MAX, 0)
+    # Threads have arenas of their own otherwise, which give back what is freed.
+    mallopt(_M_ARENA_MAX, 1)
     mallopt(_M_TRIM_THRESHOLD, _MOST_FREED_BYTES_KEPT)
 
 

@@ -170,12 +170,12 @@ def test_nan_from_the_network_names_member_layer_and_image(tmp_path: Path, state
     network = networks(member(tmp_path / "w.pth"))
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     with pytest.raises(WeightsError) as caught:
-        list(network.embed(images, ["a.png", "b.png", "c.png"]))
+        network.embed(images, ["a.png", "b.png", "c.png"])
     message = str(caught.value)
     assert message.startswith("embedding.members.0: layer 'layer2' of test_resnet gives NaN or inf")
     assert "a.png and 2 more of its batch" in message
     with pytest.raises(WeightsError, match="image 0 of the batch"):
-        list(network.embed(images))
+        network.embed(images)
 
 
 @pytest.mark.parametrize(("pretrain", "target"), [(8, 4000), (4000, 8), (5000, 6000), (1, 1)])
@@ -190,7 +190,7 @@ def test_dimensions_larger_than_available_repeat_values(
     }
     network = Networks(settings(embedding=section), RuntimeSection(device="cpu"))
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    ((_, embeddings),) = list(network.embed(images))
+    (embeddings,) = network.embed(images)
     assert embeddings.shape[1] == target
     assert np.isfinite(embeddings).all()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from patchcore_ops.arrays import ArrayWriter
-from patchcore_ops.image_stream import ImageStream
+from patchcore_ops.image_stream import ImageStream, Pixels
 from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
@@ -109,13 +109,11 @@ def embed_images(
                     )
                     for member, grid in enumerate(grids)
                 ]
-                seen = 0
-                for images in stream.batches(len(paths), runtime.batch_size):
-                    names = paths[seen : seen + len(images)]
-                    for member, embeddings in networks.embed(images, names):
-                        writers[member].append(embeddings)
-                    seen += len(images)
-                    done += len(images)
+                batches = _named_batches(stream, paths, networks.batch_size)
+                for embedded in stack.enter_context(closing(networks.embed_side_by_side(batches))):
+                    for writer, embeddings in zip(writers, embedded, strict=True):
+                        writer.append(embeddings)
+                    done += len(embedded[0]) // grids[0].patches
                     if on_progress is not None:
                         on_progress(done, len(train) + len(test))
     for member, grid in enumerate(grids):
@@ -123,3 +121,13 @@ def embed_images(
             json.dumps(asdict(grid), indent=2) + "\n", encoding="utf-8"
         )
     return grids
+
+
+def _named_batches(
+    stream: ImageStream, paths: Sequence[Path], batch_size: int
+) -> Iterator[tuple[Pixels, Sequence[Path]]]:
+    """Hand out the next images of the stream, each batch with the names of its files."""
+    start = 0
+    for images in stream.batches(len(paths), batch_size):
+        yield images, paths[start : start + len(images)]
+        start += len(images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,11 @@ from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.inference import prepare_for_inference
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.side_by_side import map_side_by_side
+
+Pixels = npt.NDArray[np.uint8]
+Embeddings = npt.NDArray[np.float32]
+NamedBatch = tuple[Pixels, Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Networks:
         Of each member's backbone as it was loaded, see `backbones.weights_hash`.
     dimension : int
         Length of an embedding.
+    batch_size : int
+        Images of a batch: what the runtime's batch leaves for each of the batches embedded at once.
 
     Raises
     ------
@@ -56,6 +63,9 @@ class Networks:
     def __init__(self, config: CategoryConfig, runtime: RuntimeSection) -> None:
         self._members = config.embedding.members
         self._device = resolve_device(runtime.device)
+        # A GPU wants one large batch; a processor's core is busy with a small one.
+        self._workers = torch.get_num_threads() if self._device.type == "cpu" else 1
+        self.batch_size = -(-runtime.batch_size // self._workers)
         self._networks = self._load_all(config)
         self.dimension = config.embedding.target_embed_dimension
         network_of = {member: network for network in self._networks for member in network.embedders}
@@ -63,10 +73,23 @@ class Networks:
         self.grids = [network_of[member].embedders[member].grid for member in members]
         self.weights_sha256 = [network_of[member].weights_sha256 for member in members]
 
-    def embed(
-        self, images: npt.NDArray[np.uint8], names: Sequence[object] = ()
-    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Embed a batch for every member.
+    def embed_side_by_side(self, batches: Iterable[NamedBatch]) -> Generator[list[Embeddings]]:
+        """Embed batches, on a CPU as many at once as torch has threads.
+
+        Parameters
+        ----------
+        batches : iterable of (images, names)
+            As `embed` takes them, of `batch_size` images.
+
+        Yields
+        ------
+        list of ndarray
+            As `embed` returns them, in the order of the batches.
+        """
+        return map_side_by_side(lambda batch: self.embed(*batch), batches, self._workers)
+
+    def embed(self, images: Pixels, names: Sequence[object] = ()) -> list[Embeddings]:
+        """Embed a batch for every member; several threads may call it at once.
 
         Parameters
         ----------
@@ -74,18 +97,17 @@ class Networks:
         names : sequence, optional
             What to call the images where something is wrong; by default their numbers.
 
-        Yields
-        ------
-        member : int
-        embeddings : ndarray of float32, shape [b * h * w, dimension]
-            Of a few images on a CPU, in memory that is used again for the next ones; of the whole
-            batch on a GPU.
+        Returns
+        -------
+        list of ndarray of float32, shape [B * h * w, dimension]
+            One per member.
 
         Raises
         ------
         WeightsError
             If the network yields NaN or infinity; the message names member, layer and image.
         """
+        embedded: dict[int, Embeddings] = {}
         pixels = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         for network in self._networks:
             normalised = (pixels - network.mean) / network.std
@@ -95,8 +117,8 @@ class Networks:
                 # Embeddings are averages of features, so these need no look of their own.
                 if not all(bool(maps.sum().isfinite()) for maps in features):
                     self._refuse_what_is_not_finite(member, features, names)
-                for embeddings in embedder.pool_in_turn(features):
-                    yield member, embeddings.cpu().numpy()
+                embedded[member] = embedder.pool(features)[0].cpu().numpy()
+        return [embedded[member] for member in range(len(self._members))]
 
     def _refuse_what_is_not_finite(
         self,

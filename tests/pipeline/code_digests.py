@@ -36,6 +36,7 @@ _BACKBONE = (
     "same_padding",
     "winograd",
     "packing",
+    "side_by_side",
 )
 _SEARCH = ("neighbours", "certified_search", "distance_bounds")
 
