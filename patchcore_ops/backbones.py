@@ -100,17 +100,16 @@ def normalisation_of(backbone: torch.nn.Module) -> tuple[torch.Tensor, torch.Ten
     return mean, std
 
 
-def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """Return the SHA-256 of a backbone's state dict: its tensors, their names, types and shapes.
+def weights_hash(backbone: torch.nn.Module) -> str:
+    """Return the SHA-256 of every parameter and buffer, with their names, types and shapes.
 
     It identifies the weights as they are in memory, wherever they came from: a file, a package or
     the hub.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
+    for name, tensor in sorted(backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        octets: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest.update(octets)
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

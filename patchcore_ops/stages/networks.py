@@ -14,11 +14,11 @@ from patchcore_ops.backbones import load_backbone, normalisation_of, weights_has
 from patchcore_ops.devices import resolve_device
 from patchcore_ops.embedding import PatchEmbedder
 from patchcore_ops.errors import WeightsError
+from patchcore_ops.image_stream import Pixels
 from patchcore_ops.inference import prepare_for_inference
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.side_by_side import map_side_by_side
 
-Pixels = npt.NDArray[np.uint8]
 Embeddings = npt.NDArray[np.float32]
 NamedBatch = tuple[Pixels, Sequence[object]]
 
@@ -163,7 +163,7 @@ class Networks:
         config: CategoryConfig,
     ) -> _Network:
         backbone = load_backbone(name, weights)
-        sha256 = weights_hash(backbone.state_dict())
+        sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
         layers = dict.fromkeys(
