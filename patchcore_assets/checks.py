@@ -1,9 +1,9 @@
 """The asset checks: what is checked of each asset, and how a finding is shown.
 
-An asset evaluates its checks itself, in the step that makes it. So they are never older than the
-artefact, nothing is read twice, and whatever materialises the asset (a person, the automation, a
-schedule) has it checked. A check that is `blocking` and fails with severity ERROR fails the step
-after the materialisation has been recorded: what depends on it is not run.
+An asset evaluates its checks itself, in the step that makes it, before what it has made becomes
+current. So nothing is read twice, and whatever materialises the asset (a person, the automation, a
+schedule) has it checked. A check that is `blocking` and fails with severity ERROR refuses the new
+version: it is kept aside, its checks are reported, the step fails, and the version before stays.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "test_predictions": {
         "one_prediction_per_image": Check(
-            "Every test image has one score and one map, in the manifest's order. Blocks.",
+            "Every test image has one score and one map, in the order of the embeddings. Blocks.",
             blocking=True,
         ),
         "predictions_are_finite": Check(
@@ -106,6 +106,9 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "metrics": {
         "every_category_is_there": Check("Every configured category has metrics. Warns."),
+        "settings_are_those_of_now": Check(
+            "All figures were made with the settings that the configuration has now. Warns."
+        ),
     },
 }
 
@@ -131,6 +134,15 @@ def results(asset: str, findings: Mapping[str, Finding]) -> list[dg.AssetCheckRe
             metadata={key: _shown(fact) for key, fact in findings[name].facts.items()},
         )
         for name in CHECKS.get(asset, {})
+    ]
+
+
+def refusals(asset: str, findings: Mapping[str, Finding]) -> list[str]:
+    """Return the sentences of the blocking checks that refuse an asset's new version."""
+    return [
+        finding.sentence
+        for name, finding in findings.items()
+        if CHECKS[asset][name].blocking and finding.is_error and not finding.passed
     ]
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "manifest.parquet"
+IMAGES = "images.parquet"
 TRAIN_EMBEDDINGS = "embeddings.npy"
 TEST_EMBEDDINGS = "test_embeddings.npy"
 GRID = "grid.json"
@@ -68,11 +69,67 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     return manifest
 
 
-def test_rows(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the manifest's test images, in the order of every prediction."""
-    return manifest[manifest["split"] == "test"].reset_index(drop=True)
+def read_images(folder: Path) -> pd.DataFrame:
+    """Read the rows that `raw_embeddings` embedded: the manifest's, with a hash of the pixels.
+
+    Raises
+    ------
+    StaleArtefact
+        If an earlier release has made the artefact, which kept no rows.
+    DatasetError
+        If a path in it leads out of the dataset's root.
+    """
+    return _rows(folder / IMAGES, "raw_embeddings")
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """Read the test images of `test_predictions`, with their scores and their ground truth.
+
+    Raises
+    ------
+    StaleArtefact, DatasetError
+        As `read_images`.
+    """
+    return _rows(folder / SCORES, "test_predictions")
+
+
+def _rows(file: Path, asset: str) -> pd.DataFrame:
+    import pandas as pd
+
+    from patchcore_ops.manifest import refuse_paths_outside
+
+    rows = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
+    if "fingerprint" not in rows.columns:
+        raise StaleArtefact(
+            f"{asset} was made by an earlier release, which did not keep what it says of which "
+            f"image; materialise {asset} and what follows it again"
+        )
+    refuse_paths_outside(rows)
+    return rows
+
+
+def test_rows(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the test images, in the order of every prediction."""
+    return images[images["split"] == "test"].reset_index(drop=True)
 
 
 def mask_files(images: pd.DataFrame, dataset_root: Path) -> list[Path | None]:
-    """Return the mask file of each manifest row, None where there is none."""
+    """Return the mask file of each row, None where there is none."""
     return [dataset_root / path if isinstance(path, str) else None for path in images["mask_path"]]
+
+
+def recorded_masks(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
+    """Return the SHA-256 of each row's mask file, as the manifest has it."""
+    masks = images[images["mask_path"].notna()]
+    return {
+        dataset_root / path: str(digest)
+        for path, digest in zip(masks["mask_path"], masks["mask_fingerprint"], strict=True)
+    }
+
+
+def recorded_images(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
+    """Return the SHA-256 of each row's image file, as the manifest has it."""
+    return {
+        dataset_root / path: str(digest)
+        for path, digest in zip(images["path"], images["fingerprint"], strict=True)
+    }

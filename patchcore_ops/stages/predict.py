@@ -21,9 +21,12 @@ from patchcore_ops.stages.layout import (
     SCORES,
     TEST_EMBEDDINGS,
     member_folders,
+    read_images,
+    test_rows,
 )
 
 _IMAGES_PER_SEARCH = 4
+_IDENTITY = ("fingerprint", "mask_path", "mask_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,9 @@ class Predictions:
     Attributes
     ----------
     table : DataFrame
-        One row per image: `path`, `label`, `is_anomaly`, `score`, and each member's own score as
-        `score_<member>`.
+        One row per image: `path`, `label`, `is_anomaly`, `score`, each member's own score as
+        `score_<member>`, and what tells which image that was: `fingerprint`, `mask_path` and
+        `mask_fingerprint`.
     proven_share : float or None
         Share of the patches whose neighbours were proven by bounds, without a flat scan; None
         where the index is not searched by bounds.
@@ -45,7 +49,6 @@ class Predictions:
 
 
 def predict(
-    images: pd.DataFrame,
     embeddings: Path,
     indices: Path,
     config: CategoryConfig,
@@ -57,10 +60,8 @@ def predict(
 
     Parameters
     ----------
-    images : DataFrame
-        The manifest's test rows.
     embeddings, indices : Path
-        Folders of the stages `embed` and `select`.
+        Folders of the stages `embed` and `select`. The images are those that were embedded.
     config : CategoryConfig
         Scoring section, image size and number of members.
     runtime : RuntimeSection
@@ -74,6 +75,7 @@ def predict(
     -------
     Predictions
     """
+    images = test_rows(read_images(embeddings))
     members = len(config.embedding.members)
     by_member: list[npt.NDArray[np.float32]] = []
     proven_shares: list[float] = []
@@ -102,6 +104,7 @@ def predict(
     predictions["score"] = ensemble_scores(member_scores)
     for member, scores in enumerate(member_scores):
         predictions[f"score_{member}"] = scores
+    predictions[list(_IDENTITY)] = images[list(_IDENTITY)]
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(folder / SCORES, index=False)
     side = config.dataset.imagesize

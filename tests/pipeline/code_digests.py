@@ -80,6 +80,10 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
 DETERMINES_NOTHING = (
     "config",
     "config_mistakes",
+    "config_snapshot",
+    "recorded_settings",
+    "recorded_files",
+    "settings_notes",
     "categories",
     "overrides",
     "sections",
