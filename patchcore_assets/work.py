@@ -102,7 +102,7 @@ class Work:
         Those that determined what the step has read are the ones recorded there; its own, and those
         that change no result, come from the configuration.
         """
-        return apply(self.config.for_category(self.category), self._recorded())
+        return apply(self.config.for_category(self.category), self._inherited)
 
     @property
     def runtime(self) -> RuntimeSection:
