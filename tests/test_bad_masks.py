@@ -10,11 +10,11 @@ import pytest
 from category_kit import build, draw, remove, scan
 from PIL import Image
 
-from patchcore_ops import image_inspection as remarks
+from patchcore_ops import mask_doubts as remarks
 from patchcore_ops.checks import dataset
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_mask, load_masks
 from patchcore_ops.manifest import scan_category
+from patchcore_ops.masks import load_mask, load_masks
 from patchcore_ops.sections import CategoryConfig, ImageSize
 
 SIDE = 40

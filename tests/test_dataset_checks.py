@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchcore_ops.checks import dataset
+from patchcore_ops.checks import dataset, same_images
 from patchcore_ops.checks.finding import Finding
 from patchcore_ops.demo.tiny import build_tiny_dataset
 from patchcore_ops.manifest import CategoryScan, scan_category
@@ -20,8 +20,9 @@ CATEGORY = "fabric_a"
 SIZE = ImageSize(resize=64, imagesize=64)
 FEW = ChecksSection(minimum_train_images=8, minimum_test_images=10)
 CHECKS: dict[str, Callable[[CategoryScan], Finding]] = {
-    "train_and_test_differ": lambda scan: dataset.train_and_test_differ(scan.images),
-    "train_images_differ": lambda scan: dataset.train_images_differ(scan.images),
+    "train_and_test_differ": lambda scan: same_images.train_and_test_differ(scan.images),
+    "train_images_differ": lambda scan: same_images.train_images_differ(scan.images),
+    "test_images_differ": lambda scan: same_images.test_images_differ(scan.images),
     "masks_match_images": dataset.masks_match_images,
     "defects_have_masks": dataset.defects_have_masks,
     "enough_images": lambda scan: dataset.enough_images(scan.images, FEW),

@@ -28,7 +28,10 @@ IMAGES = ("instance_auroc", "instance_ap", "instance_f1_max")
 def predictions() -> pd.DataFrame:
     labels = np.array(LABELS)
     scores = np.array([6, 5, 3, 3, 3, 1, 4, 2], dtype=np.float32)
-    return pd.DataFrame({"label": labels, "is_anomaly": labels != "good", "score": scores})
+    paths = [f"nut/test/{label}/{at}.png" for at, label in enumerate(LABELS)]
+    return pd.DataFrame(
+        {"path": paths, "label": labels, "is_anomaly": labels != "good", "score": scores}
+    )
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _SEEN_WHOLE = ["defect_type", "images", "instance_auroc", "aupro"]
     deps=[image_manifest, test_predictions, METRICS_CONFIG],
     group_name="evaluation",
     kinds={"numpy", "scikitlearn"},
-    code_version="1",
+    code_version="2",
     check_specs=specs("category_metrics"),
 )
 def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
@@ -25,7 +25,7 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
 
     from patchcore_ops.charts.curves import metric_curves
     from patchcore_ops.charts.glance import glance_curves
-    from patchcore_ops.checks import published, regression
+    from patchcore_ops.checks import lost_defects, published, regression
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.stages.evaluate import evaluate
     from patchcore_ops.stages.layout import COMPARED_SCORES, read_manifest, test_rows
@@ -62,6 +62,7 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
             },
             unversioned=[COMPARED_SCORES],
             findings={
+                "no_marked_defect_is_lost": lost_defects.no_marked_defect_is_lost(result),
                 "metrics_did_not_drop": regression.metrics_did_not_drop(
                     before, judged, work.settings.checks
                 ),

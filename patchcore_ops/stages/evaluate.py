@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from patchcore_ops.history import WAVE, append_wave
-from patchcore_ops.images import load_masks
+from patchcore_ops.masks import load_masks
 from patchcore_ops.metrics import category_metrics, summary_table
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.layout import (

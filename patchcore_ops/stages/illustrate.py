@@ -15,7 +15,8 @@ from PIL import Image
 from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.charts.svg import score_text
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_image, load_mask, load_thumbnail
+from patchcore_ops.images import load_image, load_thumbnail
+from patchcore_ops.masks import load_mask
 from patchcore_ops.pictures import (
     Picture,
     captioned,
