@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from patchcore_ops.checks import dataset, same_images
 from patchcore_ops.checks.finding import Finding
@@ -53,6 +53,23 @@ def leak(folder: Path) -> None:
 
 def repeat(folder: Path) -> None:
     shutil.copy(first(folder / "train/good"), folder / "train/good/zz_copy.png")
+
+
+def repeat_in_test(folder: Path) -> None:
+    shutil.copy(first(folder / "test/hole"), folder / "test/hole/zz_copy.png")
+    mask = first(folder / "ground_truth/hole")
+    shutil.copy(mask, folder / "ground_truth/hole/zz_copy_mask.png")
+
+
+def call_a_normal_image_defective(folder: Path) -> None:
+    shutil.copy(first(folder / "test/good"), folder / "test/hole/zz_copy.png")
+    mask = first(folder / "ground_truth/hole")
+    shutil.copy(mask, folder / "ground_truth/hole/zz_copy_mask.png")
+
+
+def invert_the_masks(folder: Path) -> None:
+    for mask in folder.glob("ground_truth/*/*.png"):
+        ImageOps.invert(Image.open(mask).convert("L")).save(mask)
 
 
 def shrink_a_mask(folder: Path) -> None:
@@ -112,6 +129,25 @@ def misname_a_mask(folder: Path) -> None:
     [
         (leak, {"train_and_test_differ": True}, "1 test image is among the train images too (fab"),
         (repeat, {"train_images_differ": False}, "1 train image repeats another one"),
+        (
+            repeat_in_test,
+            {"test_images_differ": False},
+            "1 test image repeats another one (fabric_a/test/hole/zz_copy.png, the same as "
+            "fabric_a/test/hole/000.png) and counts once more in every metric",
+        ),
+        (
+            call_a_normal_image_defective,
+            {"test_images_differ": False},
+            "1 normal test image is in a defect folder too, in the same file "
+            "(fabric_a/test/good/000.png, the same as fabric_a/test/hole/zz_copy.png): one of the "
+            "two labels is wrong and counts as an error whatever the score, so that no AUROC of "
+            "the images can reach 1",
+        ),
+        (
+            invert_the_masks,
+            {"masks_mark_defects": False},
+            "Half of the masks mark 96% of their image or more: if they are inverted, every pixel",
+        ),
         (
             shrink_a_mask,
             {"masks_match_images": True, "defects_have_masks": False},
