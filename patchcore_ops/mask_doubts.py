@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
 from patchcore_ops.images import resize_and_crop
 from patchcore_ops.masks import MaskContent
@@ -71,7 +70,7 @@ def _doubts(content: MaskContent, size: ImageSize, least: float) -> Iterator[str
         yield OUT_OF_VIEW
     if grey and _has_faint_region(np.asarray(content.levels), least):
         yield PARTLY_FAINT
-    if grey and content.is_exact and (area := _darkest_even_grey(content.levels)):
+    if grey and content.is_exact and (area := _darkest_even_grey(np.asarray(content.levels))):
         yield PARTLY_FAINT if area < least else SEVERAL_LEVELS
     if grey > _GREY_SHARE * marked:
         yield GREY
@@ -85,15 +84,15 @@ def _has_faint_region(levels: npt.NDArray[np.uint8], least: float) -> bool:
     from scipy import ndimage
 
     regions, count = ndimage.label(levels >= least / 2, structure=_EIGHT_NEIGHBOURS)
-    peaks = ndimage.maximum(levels, regions, np.arange(1, count + 1))
-    return bool((np.asarray(peaks) < least).any())
+    return len(np.unique(regions[levels >= least])) < int(count)
 
 
-def _darkest_even_grey(levels: Image.Image) -> int | None:
+def _darkest_even_grey(levels: npt.NDArray[np.uint8]) -> int | None:
     """Find the darkest grey that fills a square of 3 x 3 pixels, which no soft edge does."""
-    lowest, highest = (
-        np.asarray(levels.filter(kind(3)))
-        for kind in (ImageFilter.MinFilter, ImageFilter.MaxFilter)
-    )
-    even = lowest[(lowest == highest) & (lowest > 0) & (lowest < 255)]
-    return int(even.min()) if even.size else None
+    in_row = levels[:, 1:] == levels[:, :-1]
+    in_column = levels[1:, 1:-1] == levels[:-1, 1:-1]
+    three = in_row[:, 1:] & in_row[:, :-1]
+    square = three[:-2] & three[1:-1] & three[2:] & in_column[1:] & in_column[:-1]
+    middles = levels[1:-1, 1:-1][square]
+    greys = middles[(middles > 0) & (middles < 255)]
+    return int(greys.min()) if greys.size else None

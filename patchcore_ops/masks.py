@@ -164,14 +164,13 @@ def _of_transparent(image: Image.Image) -> tuple[Image.Image, bool]:
 
     Hidden black marks nothing either way, so that it is no reason to doubt.
     """
-    whole = image.convert("RGBA")
-    colours, opacity = whole.convert("RGB"), whole.getchannel("A")
-    visible = np.reshape(colours.histogram(opacity), (3, 256)) > 0
-    varies = opacity.getextrema()[0] != opacity.getextrema()[1]
-    if varies and (visible.sum(axis=1) == 1).all():
-        everywhere = np.reshape(colours.histogram(), (3, 256)) > 0
-        if not visible[:, 0].all() or (everywhere == visible).all():
+    whole = to_mode(image, "RGBA")
+    opacity = whole.getchannel("A")
+    if np.count_nonzero(opacity.histogram()) > 1:
+        visible = np.reshape(whole.histogram(opacity), (4, 256))[:3] > 0
+        is_one_colour, is_black = (visible.sum(axis=1) == 1).all(), visible[:, 0].all()
+        if is_one_colour and (not is_black or not any(whole.convert("L").histogram()[1:])):
             return opacity, False
-    levels = colours.convert("L")
+    levels = whole.convert("L")
     hidden = levels.histogram(opacity.point([_WHITE] + [0] * 255))
     return levels, any(hidden[1:])
