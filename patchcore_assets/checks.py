@@ -43,6 +43,9 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "Every mask has the size of its image; others are not used. Blocks.", blocking=True
         ),
         "train_images_differ": Check("No image is twice among the train images. Warns."),
+        "test_images_differ": Check(
+            "No image is twice among the test images, be it under one label or two. Warns."
+        ),
         "defects_have_masks": Check(
             "Every defective image has a mask, where the category has ground truth. Warns."
         ),
@@ -57,7 +60,8 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "of which a viewer makes use and the benchmark does not. Warns."
         ),
         "masks_mark_defects": Check(
-            "Every mask in use marks something, in black and white, inside the crop. Warns."
+            "Every mask in use marks something, in black and white, inside the crop, and not most "
+            "of its image. Warns."
         ),
         "every_file_is_used": Check(
             "No file was passed over, be it no image or the mask of none. Warns."
@@ -71,6 +75,10 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "Sampled embeddings are finite and not all the same. That all are finite is seen to "
             "while they are computed. Blocks.",
             blocking=True,
+        ),
+        "images_differ_as_decoded": Check(
+            "No two images have the same pixels though their files differ, as after saving one in "
+            "another format. Warns."
         ),
     },
     "memory_bank": {
@@ -93,6 +101,11 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
         ),
     },
     "category_metrics": {
+        "no_marked_defect_is_lost": Check(
+            "Of every marked defect something counts as one in the pixel metrics, also by the "
+            "reference's rule for masks, which is set aside where it would lose the defect of an "
+            "image. Warns."
+        ),
         "metrics_did_not_drop": Check(
             "No metric is worse than in the materialisation before, by more than "
             "`checks.regression_tolerance` and beyond noise (paired bootstrap over the test "

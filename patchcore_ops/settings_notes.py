@@ -56,8 +56,21 @@ def note_on_changes(changed: Mapping[str, Sequence[Difference]]) -> str | None:
     )
 
 
-def note_on_mean(used: Mapping[str, Recorded]) -> str | None:
-    """Say in which settings the categories of a mean differ, if they do."""
+def notes_on_mean(used: Mapping[str, Recorded], applied: Mapping[str, bool]) -> list[str]:
+    """Say in what the categories of a mean differ, one sentence each.
+
+    Parameters
+    ----------
+    used : mapping of str to mapping
+        By category, the settings that its figures were made with.
+    applied : mapping of str to bool
+        By category, whether fully white pixels alone count as defects in the metrics that the
+        reference prints too; see `patchcore_ops.lost_defects`.
+    """
+    return [note for note in (_settings_of_mean(used), _masks_of_mean(applied)) if note]
+
+
+def _settings_of_mean(used: Mapping[str, Recorded]) -> str | None:
     if not (differing := differing_keys(used)):
         return None
     keys = [
@@ -69,6 +82,17 @@ def note_on_mean(used: Mapping[str, Recorded]) -> str | None:
         for key, by_value in differing.items()
     ]
     return f"Mean over categories with different settings: {_listed(keys, _NAMED_KEYS, '; ')}"
+
+
+def _masks_of_mean(applied: Mapping[str, bool]) -> str | None:
+    others = [category for category, is_applied in applied.items() if not is_applied]
+    if not others or len(others) == len(applied):
+        return None
+    return (
+        "Mean over categories whose masks are read by different rules: full_pixel_auroc and "
+        f"anomaly_pixel_auroc of {_listed(others, _NAMED_CATEGORIES)} are judged by "
+        "metrics.mask_threshold, for the rule of fully white pixels would lose a defect there"
+    )
 
 
 def _listed(names: Sequence[str], at_most: int, separator: str = ", ") -> str:

@@ -34,7 +34,7 @@ def benchmark_report(
     from patchcore_ops.report.gallery import gallery_limit
     from patchcore_ops.report.published import published_baseline
     from patchcore_ops.report.render import render_report
-    from patchcore_ops.settings_notes import changed_since, changes_in_words, note_on_mean
+    from patchcore_ops.settings_notes import changed_since, changes_in_words, notes_on_mean
     from patchcore_ops.stages.layout import HISTORY, METRICS_PARQUET, REPORT
 
     with benchmark.work(context) as work:
@@ -52,7 +52,8 @@ def benchmark_report(
             progress(len(sections), len(names))
         missing = [name for name in work.config.categories if name not in names]
         failed = [one for one in sections if isinstance(one, FailedCategory)]
-        mean_note = note_on_mean(used)
+        shown = [one for one in sections if isinstance(one, CategoryReport)]
+        applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
         page = render_report(
             BenchmarkReport(
                 title=work.config.path.stem,
@@ -61,10 +62,10 @@ def benchmark_report(
                 previous=None if history is None else previous_wave(history),
                 published=published_baseline(),
                 missing=missing,
-                categories=[one for one in sections if isinstance(one, CategoryReport)],
+                categories=shown,
                 failed=failed,
                 changes=changes,
-                notes=[] if mean_note is None else [mean_note],
+                notes=notes_on_mean(used, applied),
                 provenance={**environment(), "configuration": work.config.path.name},
             )
         )

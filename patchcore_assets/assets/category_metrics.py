@@ -24,7 +24,7 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
 
     from patchcore_ops.charts.curves import metric_curves
     from patchcore_ops.charts.glance import glance_curves
-    from patchcore_ops.checks import published, regression
+    from patchcore_ops.checks import lost_defects, published, regression
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.stages.evaluate import evaluate
     from patchcore_ops.stages.layout import COMPARED_SCORES
@@ -60,6 +60,7 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
             },
             unversioned=[COMPARED_SCORES],
             findings={
+                "no_marked_defect_is_lost": lost_defects.no_marked_defect_is_lost(result),
                 "metrics_did_not_drop": regression.metrics_did_not_drop(
                     before, judged, work.settings.checks
                 ),

@@ -1,5 +1,6 @@
 """`metrics`: the table of all categories, as the reference's results.csv."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,6 +15,8 @@ from patchcore_ops.errors import StaleArtefact, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from patchcore_ops.recorded_settings import Recorded
 
 
 @dg.asset(
@@ -33,7 +36,7 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
     from patchcore_ops.checks.table import every_category_is_there, settings_are_those_of_now
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.recorded_settings import write_settings_by_category
-    from patchcore_ops.settings_notes import changed_since, note_on_mean
+    from patchcore_ops.settings_notes import changed_since
     from patchcore_ops.stages.evaluate import keep_history, read_metrics, tabulate
     from patchcore_ops.stages.layout import HISTORY
 
@@ -67,7 +70,7 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
                 "missing_categories": dg.MetadataValue.json(absent),
                 **_against_published(summary),
                 "table": table(summary),
-                "different_settings": note_on_mean(used) or "none",
+                "different_settings": "; ".join(_notes(used, measured)) or "none",
                 "waves_in_history": waves,
             },
             unversioned=[HISTORY],
@@ -78,6 +81,13 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
                 "settings_are_those_of_now": settings_are_those_of_now(changed),
             },
         )
+
+
+def _notes(used: "Mapping[str, Recorded]", measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    from patchcore_ops.settings_notes import notes_on_mean
+
+    applied = {name: bool(one["reference_masks_applied"]) for name, one in measured.items()}
+    return notes_on_mean(used, applied)
 
 
 def _against_published(summary: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:

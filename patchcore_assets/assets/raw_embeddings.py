@@ -21,7 +21,7 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
     The network sees each image once: what follows, however often it is repeated with other
     settings, is selection and search.
     """
-    from patchcore_ops.checks import embeddings
+    from patchcore_ops.checks import embeddings, same_images
     from patchcore_ops.stages.embed import embed_images
     from patchcore_ops.stages.layout import read_manifest
 
@@ -55,5 +55,6 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
                     work.output, grids, train_images, len(rows) - train_images
                 ),
                 "embeddings_vary": embeddings.embeddings_vary(work.output, grids),
+                "images_differ_as_decoded": same_images.images_differ_as_decoded(rows),
             },
         )

@@ -195,7 +195,14 @@ def _obstacle(before: Judged, now: Judged, shared: pd.DataFrame) -> str:
         return "masks have changed"
     if (shared[f"{_JUDGED_BY}_before"] != shared[f"{_JUDGED_BY}_now"]).any():
         return "the section metrics of the configuration has changed"
+    if _sets_rule_aside(before) != _sets_rule_aside(now):
+        return "metrics.reference_masks was set aside in one of them only"
     return ""
+
+
+def _sets_rule_aside(judged: Judged) -> bool:
+    """Tell whether the reference's rule for masks would have lost defects, and was not applied."""
+    return bool(judged.metrics.get("lost_defects", {}).get("without_white"))
 
 
 def _fall(worse: pd.DataFrame, checks: ChecksSection) -> str:

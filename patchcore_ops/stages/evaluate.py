@@ -14,7 +14,7 @@ import pandas as pd
 
 from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.history import WAVE, append_wave
-from patchcore_ops.images import load_masks
+from patchcore_ops.masks import load_masks
 from patchcore_ops.metrics import category_metrics, summary_table
 from patchcore_ops.recorded_files import unchanged
 from patchcore_ops.sections import CategoryConfig, RuntimeSection

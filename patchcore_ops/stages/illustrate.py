@@ -16,7 +16,8 @@ from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.charts.svg import score_text
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.fingerprints import HashOf, file_hash
-from patchcore_ops.images import load_image, load_mask, load_thumbnail
+from patchcore_ops.images import load_image, load_thumbnail
+from patchcore_ops.masks import load_mask
 from patchcore_ops.pictures import (
     Picture,
     captioned,

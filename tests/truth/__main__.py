@@ -66,7 +66,9 @@ def main() -> int:
     return int(counts["sequences_wrong"] > 0)
 
 
-def sequences(folder: Path, seeds: list[int], steps: int, plant: str | None) -> list[dict[str, Any]]:
+def sequences(
+    folder: Path, seeds: list[int], steps: int, plant: str | None
+) -> list[dict[str, Any]]:
     """Try some sequences, one after the other."""
     from truth_claims import random_weights
     from truth_faults import planted

@@ -54,7 +54,9 @@ class Claims:
                 continue
             self._checked.add(key)
             try:
-                found.extend(f"{version.asset} of {version.category}: {one}" for one in check(version))
+                found.extend(
+                    f"{version.asset} of {version.category}: {one}" for one in check(version)
+                )
             except KeyError as missing:
                 found.append(f"{version.asset} of {version.category}: claims {missing}, never made")
         return found

@@ -75,9 +75,7 @@ class Oracle:
             scores.append(float(of_patches.max()))
             maps.append(of_patches.reshape(1, *grid))
         side = settings["dataset"]["imagesize"]
-        smoothed = anomaly_maps(
-            np.concatenate(maps), side, settings["scoring"]["smoothing_sigma"]
-        )
+        smoothed = anomaly_maps(np.concatenate(maps), side, settings["scoring"]["smoothing_sigma"])
         return scores, smoothed
 
     def metrics(
