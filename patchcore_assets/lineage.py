@@ -34,6 +34,36 @@ class _Ancestor(NamedTuple):
         return self.asset if self.category is None else f"{self.asset} of '{self.category}'"
 
 
+class _Mixture(NamedTuple):
+    """Two versions of one ancestor, and the artefacts that go back to them."""
+
+    old: _Ancestor
+    behind: Artefact
+    new: _Ancestor
+    ahead: Artefact
+    again: list[str]
+
+    @staticmethod
+    def of(
+        first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
+    ) -> _Mixture:
+        old, behind, new, ahead = first, through_first, second, through_second
+        if first.made > second.made:
+            old, behind, new, ahead = second, through_second, first, through_first
+        # What goes back to nothing but this has to be made again itself.
+        is_itself = (behind.asset, behind.category) == (old.asset, old.category)
+        again = [behind.asset] if is_itself else _between(old, behind)
+        return _Mixture(old, behind, new, ahead, again)
+
+    def problem(self) -> MixedVersions:
+        return MixedVersions(
+            f"{_named(self.behind)} goes back to {self.old.name} of {_when(self.old)}, and "
+            f"{_named(self.ahead)} to that of {_when(self.new)}, so they do not belong together; "
+            f"materialise {' and '.join(self.again)} again: "
+            f"{command(','.join(self.again), self.behind.category)}"
+        )
+
+
 class MixedVersions(StaleArtefact):
     """Artefacts that shall be used together go back to different versions of the same thing."""
 
@@ -53,29 +83,17 @@ class Ancestry:
             The sentence names both versions, when they were made, and what to materialise.
         """
         ancestors = list(_ancestors(artefact))
-        for one in ancestors:
-            before = self._known.get((one.asset, one.category))
-            if before is not None and before[0].version != one.version:
-                raise _mixed(*before, one, artefact)
+        mixtures = [
+            _Mixture.of(*before, one, artefact)
+            for one in ancestors
+            if (before := self._known.get((one.asset, one.category))) is not None
+            and before[0].version != one.version
+        ]
+        if mixtures:
+            # The nearest ancestor in which they differ leaves the least to make again.
+            raise min(mixtures, key=lambda mixture: len(mixture.again)).problem()
         for one in ancestors:
             self._known.setdefault((one.asset, one.category), (one, artefact))
-
-
-def _mixed(
-    first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
-) -> MixedVersions:
-    """Say which of two artefacts is behind, and what brings it up to date."""
-    old, behind, new, ahead = first, through_first, second, through_second
-    if first.made > second.made:
-        old, behind, new, ahead = second, through_second, first, through_first
-    # What goes back to nothing but this has to be made again itself.
-    is_itself = (behind.asset, behind.category) == (old.asset, old.category)
-    again = [behind.asset] if is_itself else _between(old, behind)
-    return MixedVersions(
-        f"{_named(behind)} goes back to {old.name} of {_when(old)}, and {_named(ahead)} to that of "
-        f"{_when(new)}, so they do not belong together; materialise {' and '.join(again)} again: "
-        f"{command(','.join(again), behind.category)}"
-    )
 
 
 def _between(old: _Ancestor, behind: Artefact) -> list[str]:

@@ -29,6 +29,8 @@ METRICS_PARQUET = "metrics.parquet"
 HISTORY = "history.parquet"
 REPORT = "index.html"
 
+_IDENTITY = ("path", "fingerprint", "mask_path", "mask_fingerprint")
+
 
 def member_folder(folder: Path, member: int) -> Path:
     """Return the sub-folder of an ensemble member: its number in config order."""
@@ -69,8 +71,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     return manifest
 
 
-def read_images(folder: Path) -> pd.DataFrame:
-    """Read the rows that `raw_embeddings` embedded: the manifest's, with a hash of the pixels.
+def read_images(folder: Path, asset: str = "raw_embeddings") -> pd.DataFrame:
+    """Read the rows of images that an artefact keeps: the manifest's, with a hash of the pixels.
 
     Raises
     ------
@@ -79,33 +81,38 @@ def read_images(folder: Path) -> pd.DataFrame:
     DatasetError
         If a path in it leads out of the dataset's root.
     """
-    return _rows(folder / IMAGES, "raw_embeddings")
+    import pandas as pd
+
+    from patchcore_ops.manifest import refuse_paths_outside
+
+    if not (folder / IMAGES).is_file():
+        raise StaleArtefact(
+            f"{asset} was made by an earlier release, which did not keep which images it is of; "
+            f"materialise {asset} and what follows it again"
+        )
+    rows = pd.read_parquet(folder / IMAGES)
+    refuse_paths_outside(rows)
+    return rows
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
-    """Read the test images of `test_predictions`, with their scores and their ground truth.
+    """Read the scores of `test_predictions`, each with the content and the mask of its image.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `scores.parquet`, then `fingerprint`, `mask_path` and `mask_fingerprint`.
 
     Raises
     ------
     StaleArtefact, DatasetError
         As `read_images`.
     """
-    return _rows(folder / SCORES, "test_predictions")
-
-
-def _rows(file: Path, asset: str) -> pd.DataFrame:
     import pandas as pd
 
-    from patchcore_ops.manifest import refuse_paths_outside
-
-    rows = pd.read_parquet(file) if file.is_file() else pd.DataFrame()
-    if "fingerprint" not in rows.columns:
-        raise StaleArtefact(
-            f"{asset} was made by an earlier release, which did not keep what it says of which "
-            f"image; materialise {asset} and what follows it again"
-        )
-    refuse_paths_outside(rows)
-    return rows
+    images = read_images(folder, "test_predictions")
+    scores = pd.read_parquet(folder / SCORES)
+    return scores.merge(images[list(_IDENTITY)], on="path", how="left", validate="one_to_one")
 
 
 def test_rows(images: pd.DataFrame) -> pd.DataFrame:

@@ -17,16 +17,17 @@ from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.embed import Grid
 from patchcore_ops.stages.layout import (
     ANOMALY_MAPS,
+    IMAGES,
     INDEX,
     SCORES,
     TEST_EMBEDDINGS,
     member_folders,
     read_images,
+    read_scores,
     test_rows,
 )
 
 _IMAGES_PER_SEARCH = 4
-_IDENTITY = ("fingerprint", "mask_path", "mask_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,8 @@ class Predictions:
     Attributes
     ----------
     table : DataFrame
-        One row per image: `path`, `label`, `is_anomaly`, `score`, each member's own score as
-        `score_<member>`, and what tells which image that was: `fingerprint`, `mask_path` and
-        `mask_fingerprint`.
+        One row per image, as `layout.read_scores` reads it: `path`, `label`, `is_anomaly`, `score`,
+        each member's own score as `score_<member>`, and what tells which image that was.
     proven_share : float or None
         Share of the patches whose neighbours were proven by bounds, without a flat scan; None
         where the index is not searched by bounds.
@@ -67,7 +67,7 @@ def predict(
     runtime : RuntimeSection
         FAISS threads and GPU.
     folder : Path
-        Receives `scores.parquet` and `anomaly_maps.npy`.
+        Receives `scores.parquet`, `anomaly_maps.npy` and `images.parquet`, the rows of the images.
     on_progress : callable, optional
         Called with (images searched, images to search) over all members.
 
@@ -104,14 +104,14 @@ def predict(
     predictions["score"] = ensemble_scores(member_scores)
     for member, scores in enumerate(member_scores):
         predictions[f"score_{member}"] = scores
-    predictions[list(_IDENTITY)] = images[list(_IDENTITY)]
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(folder / SCORES, index=False)
+    images.to_parquet(folder / IMAGES, index=False)
     side = config.dataset.imagesize
     with ArrayWriter(folder / ANOMALY_MAPS, (len(images), side, side)) as writer:
         for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma):
             writer.append(maps)
-    return Predictions(predictions, min(proven_shares, default=None))
+    return Predictions(read_scores(folder), min(proven_shares, default=None))
 
 
 def _search_images(

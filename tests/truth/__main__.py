@@ -1,4 +1,4 @@
-"""`python -m tests.truth`: edit, run and kill a benchmark at random; is everything true that it shows?
+"""`python -m tests.truth`: edit, run and kill a benchmark at random; what it shows must be true.
 
 Run it in the repository's root. It exits with 1 if anything was wrong, and says after which edits.
 """

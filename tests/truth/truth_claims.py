@@ -73,7 +73,7 @@ class Claims:
         """Each score belongs to the content beside it, by the settings that are claimed."""
         images = self._parent(version, "raw_embeddings").table("images.parquet")
         test = images[images["split"] == "test"].reset_index(drop=True)
-        shown = version.table("scores.parquet")
+        shown = version.scores()
         identity = ["path", "label", "is_anomaly", "fingerprint", "mask_fingerprint"]
         if not shown[identity].equals(test[identity]):
             yield "the images are not those that were embedded"
@@ -88,7 +88,7 @@ class Claims:
         """The metrics are those of the predictions that are claimed, with the claimed masks."""
         predictions = self._parent(version, "test_predictions")
         images = self._parent(predictions, "raw_embeddings").table("images.parquet")
-        shown, settings = predictions.table("scores.parquet"), version.json("settings.json")
+        shown, settings = predictions.scores(), version.json("settings.json")
         for name, section in predictions.json("settings.json").items():
             if settings[name] != section:
                 yield f"records other {name} settings than its predictions"
@@ -159,9 +159,9 @@ class Claims:
             yield "the cards are not of the predictions that the figures judge"
         shown = {name: cells[0] for name, cells in _pairs(section, "Configuration of")}
         recorded = metrics.json("settings.json")
-        if shown != {key: value for key, value in flatten(recorded)}:
+        if shown != dict(flatten(recorded)):
             yield "the configuration is not the one of its figures"
-        scores = predictions.table("scores.parquet").set_index("path")
+        scores = predictions.scores().set_index("path")
         parts = re.split(r'(?=<li class="card")', section)[1:]
         for part in parts:
             self.compared += 1

@@ -37,13 +37,21 @@ class Editor:
     def step(self) -> dict[str, str]:
         """Do one thing; returns what failed steps of a run have said."""
         kind = self._draw.choices(
-            ["edit images", "edit settings", "run", "run all", "edit during a run", "kill"],
-            [4, 3, 5, 2, 1.5, 1],
+            [
+                *("edit images", "edit settings", "edit and run some", "run", "run all"),
+                *("edit during a run", "kill"),
+            ],
+            [3, 3, 3, 4, 1.5, 1.5, 1],
         )[0]
         if kind == "edit images":
             self.edit_images()
         elif kind == "edit settings":
             self.edit_settings()
+        elif kind == "edit and run some":
+            category = self._draw.choice(CATEGORIES)
+            self.edit_images(category)
+            chosen = [asset for asset in BY_CATEGORY[1:] if self._draw.random() < 0.5]
+            return self._run(["image_manifest", *chosen], category)
         elif kind == "run":
             return self._run(*self._selection())
         elif kind == "run all":
@@ -76,12 +84,20 @@ class Editor:
         self.site.configure({key: value})
         self.done.append(f"set {key} to {value}")
 
-    def edit_images(self) -> None:
+    def edit_images(self, category: str | None = None) -> None:
         """Add, move, remove or replace one image or mask."""
-        category = self._draw.choice(CATEGORIES)
+        category = category or self._draw.choice(CATEGORIES)
         edit: Callable[[str], str] = self._draw.choice(
-            [self._add, self._add, self._move, self._move, self._remove, self._replace]
-            + [self._copy_into_test, self._other_mask, self._misfit]
+            [
+                *(self._add, self._add, self._move, self._move, self._remove),
+                *(
+                    self._replace,
+                    self._replace,
+                    self._copy_into_test,
+                    self._other_mask,
+                    self._misfit,
+                ),
+            ]
         )
         self.done.append(edit(category))
 

@@ -31,14 +31,14 @@ def planted(fault: str | None) -> Iterator[None]:
 
 def _position() -> list[Any]:
     from patchcore_assets.lineage import Ancestry
-    from patchcore_ops.stages import predict
+    from patchcore_ops.stages import layout, predict
 
-    original = predict.read_images
+    original = layout.read_images
 
-    def by_position(folder: Any) -> Any:
+    def by_position(folder: Any, asset: str = "raw_embeddings") -> Any:
         import pandas as pd
 
-        images = original(folder)
+        images = original(folder, asset)
         category = images["path"].iloc[0].split("/")[0]
         storage = next(up for up in folder.parents if (up / ".versions").is_dir())
         now = pd.read_parquet(storage / "image_manifest" / category / "manifest.parquet")
@@ -49,6 +49,7 @@ def _position() -> list[Any]:
     return [
         mock.patch.object(Ancestry, "add", lambda self, artefact: None),
         mock.patch.object(predict, "read_images", by_position),
+        mock.patch.object(layout, "read_images", by_position),
     ]
 
 

@@ -22,7 +22,8 @@ import torch
 from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.backbones import load_backbone, normalisation_of
 from patchcore_ops.embedding import PatchEmbedder
-from patchcore_ops.images import load_image, load_mask
+from patchcore_ops.images import load_image
+from patchcore_ops.masks import load_mask
 from patchcore_ops.metrics import category_metrics
 from patchcore_ops.samplers import select_rows
 from patchcore_ops.scoring import anomaly_maps

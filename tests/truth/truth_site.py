@@ -1,4 +1,4 @@
-"""A tiny benchmark that is edited, run and killed, with an archive of everything that ever was in it."""
+"""A tiny benchmark that is edited, run and killed, with an archive of all that was ever in it."""
 
 from __future__ import annotations
 
@@ -82,6 +82,11 @@ class Version:
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_parquet(io.BytesIO(self.files[name]))
+
+    def scores(self) -> pd.DataFrame:
+        """Return the scores of predictions with the content that each belongs to, by path."""
+        images = self.table("images.parquet")[["path", "fingerprint", "mask_fingerprint"]]
+        return self.table("scores.parquet").merge(images, on="path", how="left")
 
     def json(self, name: str) -> Any:
         return json.loads(self.files[name])
@@ -171,10 +176,10 @@ class Site:
         return said
 
     def run_and_kill(self, assets: list[str], category: str | None, after: float) -> None:
-        """Materialise assets in a process that is killed after some seconds, if it takes as long."""
+        """Materialise assets in a process that is killed after some seconds."""
         child = os.fork()
         if child == 0:
-            with open(os.devnull, "w", encoding="utf-8") as nothing:
+            with Path(os.devnull).open("w", encoding="utf-8") as nothing:
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(nothing.fileno(), 2)
             try:
