@@ -79,7 +79,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             staging = stack.enter_context(store.stage(asset, category))
             if not is_kept:
-                tags.update(keep_configuration(config, read_by=run_id))
+                tags.update(keep_configuration(config, run_id, staging.folder))
             if tags:
                 instance.add_run_tags(run_id, tags)
             self._of_run[run_id] = config
