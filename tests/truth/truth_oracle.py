@@ -45,6 +45,7 @@ class Oracle:
         self._weights = weights
         self._files = Path(tempfile.mkdtemp(prefix="oracle-"))
         self._embedded: dict[tuple[str, str], tuple[Floats, tuple[int, int]]] = {}
+        self._pictures: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
         self._banks: dict[tuple[Any, ...], Floats] = {}
         self._embedder = cache(self._make_embedder)
 
@@ -104,7 +105,11 @@ class Oracle:
         self, digest: str, settings: Mapping[str, Any], contents: Mapping[str, bytes]
     ) -> npt.NDArray[np.uint8]:
         """Return an image as the network saw it."""
-        return load_image(self._file(digest, contents), ImageSize(**settings["dataset"]))
+        key = digest, str(settings["dataset"])
+        if key not in self._pictures:
+            file = self._file(digest, contents)
+            self._pictures[key] = load_image(file, ImageSize(**settings["dataset"]))
+        return self._pictures[key]
 
     def _bank(
         self, train: Sequence[str], settings: Mapping[str, Any], contents: Mapping[str, bytes]

@@ -100,6 +100,7 @@ class Site:
     weights: Path
     sections: dict[str, Any] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
+    images_by_content: set[str] = field(default_factory=set)
     versions: dict[tuple[str, str | None, str], Version] = field(default_factory=dict)
     killed: bool = False
 
@@ -125,7 +126,10 @@ class Site:
         file = self.dataset / place
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-        self.contents[hashlib.sha256(data).hexdigest()] = data
+        digest = hashlib.sha256(data).hexdigest()
+        self.contents[digest] = data
+        if "/ground_truth/" not in place:
+            self.images_by_content.add(digest)
 
     def images(self, category: str) -> list[str]:
         """Return the places of a category's images."""
