@@ -209,6 +209,11 @@ class Work:
             raise missing(asset, absent[0], self._store.root)
         return present, absent
 
+    @property
+    def store(self) -> ArtefactStore:
+        """Where the artefacts are kept."""
+        return self._store
+
     def per_second(self, items: int) -> float:
         """Return how many items a second this step has worked off so far."""
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)

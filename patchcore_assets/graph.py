@@ -39,6 +39,8 @@ BY_CATEGORY = (
     category_metrics,
 )
 OVER_ALL = (metrics, benchmark_report)
+# Dagster would offer to make several categories in a single run, which fails as a whole.
+ONE_CATEGORY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 # What automation may rebuild in one run; see `patchcore_assets.automation`.
 _AFTER_THE_MANIFEST = frozenset(asset.key for asset in BY_CATEGORY[1:])
 
@@ -60,7 +62,12 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
             partitions_def=partitions,
             automation_condition=condition_of_category(_AFTER_THE_MANIFEST),
         ),
-        [checks_by_category(with_pool(asset, config.runtime), partitions) for asset in BY_CATEGORY],
+        [
+            checks_by_category(with_pool(asset, config.runtime), partitions).with_attributes(
+                backfill_policy=ONE_CATEGORY_A_RUN
+            )
+            for asset in BY_CATEGORY
+        ],
     )
     over_all = dg.map_asset_specs(
         lambda spec: spec.replace_attributes(

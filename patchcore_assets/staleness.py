@@ -19,7 +19,7 @@ from dagster._core.definitions.data_version import (
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from patchcore_assets.waves import PARTITION, waits_for_its_summary
+from patchcore_assets.waves import category_of_run, waits_for_its_summary
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
@@ -106,7 +106,7 @@ class Present:
         """The categories for which a run is at work or waits; None stands for a run without one."""
         computed = self._graph.materializable_asset_keys
         return {
-            run.tags.get(PARTITION)
+            category_of_run(run)
             for run in self._instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
             if run.asset_selection is None or run.asset_selection & computed
         }

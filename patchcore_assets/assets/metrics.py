@@ -8,6 +8,7 @@ from patchcore_assets.assets.category_metrics import category_metrics
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.presentation import charts, number, table
+from patchcore_assets.wave_history import keep_wave
 from patchcore_assets.waves import wave_of_run
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
     """
     from patchcore_ops.checks.table import every_category_is_there
     from patchcore_ops.metrics import METRICS
-    from patchcore_ops.stages.evaluate import keep_history, read_metrics, tabulate
+    from patchcore_ops.stages.evaluate import read_metrics, tabulate
     from patchcore_ops.stages.layout import HISTORY
 
     with benchmark.work(context) as work:
@@ -38,12 +39,14 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
             {name: read_metrics(work.read("category_metrics", name)) for name in present},
             work.output,
         )
-        waves = keep_history(
+        waves = keep_wave(
+            work.store,
             work.earlier(),
             summary,
             wave_of_run(context.instance, context.run),
             context.run.run_id,
             work.output,
+            context.log.warning,
         )
         mean = summary.iloc[-1]
         return work.finish(

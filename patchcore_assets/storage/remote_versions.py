@@ -91,6 +91,12 @@ class RemoteVersions:
         except _TROUBLE as error:
             _log.warning("superseded versions of %s stay for now: %s", self.place, error)
 
+    def remove(self) -> None:
+        """Remove the artefact: first the pointer, so that none leads to files that are gone."""
+        self._objects.remove([self._pointer])
+        for place in (self.place, self._versions):
+            self._objects.remove([f"{place}/{name}" for name in self._objects.listing(place)])
+
     def try_writing(self) -> None:
         """Write something and remove it, to know before any work is done that both are allowed."""
         self._objects.write(f"{self._versions}/{_TRIAL}", b"")
