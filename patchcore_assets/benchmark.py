@@ -18,6 +18,7 @@ from patchcore_assets.failures import (
     transient_errors_retried,
 )
 from patchcore_assets.lineage import by_asset, lineage_of_category, lineage_over_categories
+from patchcore_assets.one_category import category_of_step
 from patchcore_assets.pools import device_of, device_tag
 from patchcore_assets.progress import log_progress
 from patchcore_assets.recording import file_hashes, record_inputs
@@ -81,7 +82,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         with plain_failures(), transient_errors_retried(context), ExitStack() as stack:
             config = self.config()
             asset = context.asset_key.to_user_string()
-            category = context.partition_key if context.assets_def.partitions_def else None
+            category = category_of_step(context, config)
             if tag := device_tag(asset, config.runtime):
                 context.instance.add_run_tags(context.run.run_id, tag)
             hash_of: HashOf = file_hash

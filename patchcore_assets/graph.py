@@ -20,6 +20,7 @@ from patchcore_assets.automation import (
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import by_category as checks_by_category
 from patchcore_assets.observables import observed_inputs
+from patchcore_assets.one_category import ONE_CATEGORY_A_RUN
 from patchcore_assets.pools import with_pool
 from patchcore_assets.watch import watch_sensor
 from patchcore_assets.waves import (
@@ -39,8 +40,6 @@ BY_CATEGORY = (
     category_metrics,
 )
 OVER_ALL = (metrics, benchmark_report)
-# Dagster would offer to make several categories in a single run, which fails as a whole.
-ONE_CATEGORY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 # What automation may rebuild in one run; see `patchcore_assets.automation`.
 _AFTER_THE_MANIFEST = frozenset(asset.key for asset in BY_CATEGORY[1:])
 
