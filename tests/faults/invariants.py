@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sites import ASSETS, Site, place_of
 
+# What each wave has measured, an artefact for each.
+WAVES = "waves"
 Content = Mapping[str, str]
 """The SHA-256 of each file of an artefact that counts in its data version."""
 
@@ -62,8 +64,8 @@ def data_version(content: Content) -> str:
 def litter(storage: Path) -> list[str]:
     """Name everything that belongs to no current version."""
     kept: set[Path] = set()
-    for asset in ASSETS:
-        place = place_of(storage, asset)
+    places = [place_of(storage, asset) for asset in ASSETS]
+    for place in (*places, *(storage / WAVES).glob("[!.]*")):
         if place.is_symlink():
             kept |= {place, place.parent.resolve() / place.name}
             folder = place.resolve()
