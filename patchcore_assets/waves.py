@@ -8,7 +8,7 @@ finished.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -60,14 +60,21 @@ def category_of_run(run: dg.DagsterRun) -> str | None:
     return run.tags.get(PARTITION) or run.tags.get(RANGE_START)
 
 
-def waits_for_its_summary(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Tell whether a run belongs to a wave for which the summary has not been started."""
-    run = instance.get_run_by_id(run_id)
-    if run is None:
-        return False
-    if WAVE in run.tags:
-        return not _has_summary(instance, run.tags[WAVE])
-    backfill = _backfill_of_run(instance, run)
+def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str]) -> bool:
+    """Tell whether all runs belong to waves for which the summary has not been started."""
+    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
+    names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
+    backfills = {run.tags.get(BACKFILL) for run in runs if WAVE not in run.tags}
+    return (
+        len(runs) == len(run_ids)
+        and not any(_has_summary(instance, name) for name in names)
+        and all(_waits(instance, backfill_id) for backfill_id in backfills)
+    )
+
+
+def _waits(instance: dg.DagsterInstance, backfill_id: str | None) -> bool:
+    """Tell whether there is a backfill that is a wave and has no table and report yet."""
+    backfill = None if backfill_id is None else backfill_of(instance, backfill_id, BENCHMARK_JOB)
     return backfill is not None and not _is_settled(instance, _wave_of_backfill(backfill))
 
 

@@ -18,7 +18,7 @@ from patchcore_assets.one_category import refuse_partition_range
 from patchcore_assets.waves import (
     BENCHMARK_JOB,
     category_of_run,
-    waits_for_its_summary,
+    wait_for_their_summary,
     wave_of_run,
 )
 from patchcore_ops.config import load_config
@@ -94,15 +94,20 @@ def test_a_backfill_has_one_summary_when_it_is_over(
     other = backfilled.start(OTHER, *by_category)
     backfilled.end(one, "SUCCESS")
     assert backfilled.tick() == ([], "a wave is at work")
-    assert waits_for_its_summary(backfilled.instance, one.run_id)
+    assert wait_for_their_summary(backfilled.instance, [one.run_id])
     backfilled.end(other, outcome)
     assert backfilled.tick() == ([], "a wave is at work"), "Dagster may start more"
     backfilled.settle(status)
     lost = backfilled.cursor
     assert backfilled.tick()[0] == [FIRST]
-    assert waits_for_its_summary(backfilled.instance, one.run_id)
+    assert wait_for_their_summary(backfilled.instance, [one.run_id, other.run_id])
+    by_hand = backfilled.instance.create_run_for_job(
+        backfilled.definitions.resolve_job_def(BENCHMARK_JOB)
+    )
+    assert not wait_for_their_summary(backfilled.instance, [one.run_id, by_hand.run_id])
+    assert wait_for_their_summary(backfilled.instance, [one.run_id])
     backfilled.start_summary(FIRST)
-    assert not waits_for_its_summary(backfilled.instance, one.run_id)
+    assert not wait_for_their_summary(backfilled.instance, [one.run_id])
     for cursor in (backfilled.cursor, lost, None):
         backfilled.cursor = cursor
         assert backfilled.tick() == ([], "no wave is at work"), "once, whatever the cursor says"
@@ -129,7 +134,7 @@ def test_a_backfill_that_has_made_its_report_needs_no_summary(backfilled: Backfi
     backfilled.end(over_all, "SUCCESS")
     backfilled.settle(STATUS.COMPLETED_SUCCESS)
     assert backfilled.tick() == ([], "no wave is at work")
-    assert not waits_for_its_summary(backfilled.instance, runs[0].run_id)
+    assert not wait_for_their_summary(backfilled.instance, [runs[0].run_id])
 
 
 def test_a_report_of_before_is_none_of_the_backfill(backfilled: Backfilled) -> None:
@@ -152,7 +157,7 @@ def test_a_backfill_without_metrics_is_no_wave(backfilled: Backfilled) -> None:
     backfilled.ask("image_manifest", "raw_embeddings")
     run = backfilled.start(CATEGORY, "image_manifest", "raw_embeddings")
     assert backfilled.tick() == ([], "no wave is at work")
-    assert not waits_for_its_summary(backfilled.instance, run.run_id)
+    assert not wait_for_their_summary(backfilled.instance, [run.run_id])
     backfilled.end(run, "SUCCESS")
     backfilled.settle(STATUS.COMPLETED_SUCCESS)
     assert backfilled.tick() == ([], "no wave is at work")
