@@ -71,7 +71,7 @@ def embed(workload: dict[str, Any], folder: str, kind: str) -> dict[str, Any]:
 
     Writes what the embedding stage writes.
     """
-    from patchcore_ops.manifest import image_files, scan_category
+    from patchcore_ops.manifest import scan_category
     from patchcore_ops.stages.embed import embed_images
 
     settings = Workload(**workload)
@@ -80,11 +80,10 @@ def embed(workload: dict[str, Any], folder: str, kind: str) -> dict[str, Any]:
     config = type(settings.config()).model_validate(sections)
     root = Path(settings.data)
     images = scan_category(root, settings.category).images
-    train, test = (image_files(images, part, root) for part in ("train", "test"))
     watch = Stopwatch()
     with watch.stage("embed"):
-        embed_images(train, test, config, settings.runtime(), Path(folder) / "embeddings")
-    return {"seconds": watch.seconds, "images": len(train) + len(test)}
+        embed_images(images, root, config, settings.runtime(), Path(folder) / "embeddings")
+    return {"seconds": watch.seconds, "images": len(images)}
 
 
 def _row(kind: str, embedding: dict[str, list[Run]], judged: dict[str, Run]) -> dict[str, Any]:

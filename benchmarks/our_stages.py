@@ -83,25 +83,25 @@ class _Work:
             images.to_parquet(self.folder / "manifest" / MANIFEST, index=False)
 
     def embed(self) -> None:
-        from patchcore_ops.manifest import image_files
         from patchcore_ops.stages.embed import embed_images
 
-        train, test = (image_files(self._images(), part, self.root) for part in ("train", "test"))
+        images = self._images()
+        train = int((images["split"] == "train").sum())
         train_done = started = time.perf_counter()
 
         def note(done: int, _total: int) -> None:
             nonlocal train_done
-            if done == len(train):
+            if done == train:
                 train_done = time.perf_counter()
 
-        grids = embed_images(
-            train, test, self.config, self.runtime, self.folder / "embeddings", note
+        grids, _ = embed_images(
+            images, self.root, self.config, self.runtime, self.folder / "embeddings", note
         )
         self.watch.seconds["embed_train"] = train_done - started
         self.watch.seconds["embed_test"] = time.perf_counter() - train_done
         self.findings["patches"] = grids[0].patches
-        self.findings["train_images"] = len(train)
-        self.findings["test_images"] = len(test)
+        self.findings["train_images"] = train
+        self.findings["test_images"] = len(images) - train
 
     def select(self) -> None:
         from patchcore_ops.stages.select import select_memory_bank
@@ -141,7 +141,6 @@ class _Work:
 
         with self.watch.stage(stage):
             predictions = predict(
-                self._test_images(),
                 self.folder / "embeddings",
                 self.folder / "index",
                 self.config,
@@ -156,7 +155,6 @@ class _Work:
 
         result = evaluate(
             self.workload.category,
-            self._test_images(),
             self.root,
             self.folder / "predictions",
             self.config,
@@ -169,11 +167,6 @@ class _Work:
         from patchcore_ops.stages.layout import read_manifest
 
         return read_manifest(self.folder / "manifest")
-
-    def _test_images(self) -> pd.DataFrame:
-        from patchcore_ops.stages.layout import test_rows
-
-        return test_rows(self._images())
 
 
 def compare_picks(reduced: str, threads: int) -> dict[str, Any]:

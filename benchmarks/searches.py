@@ -104,7 +104,7 @@ class _Task:
     def __init__(self, workload: Workload, folder: Path) -> None:
         import numpy as np
 
-        from patchcore_ops.images import load_masks
+        from patchcore_ops.masks import load_masks
         from patchcore_ops.stages.embed import Grid
         from patchcore_ops.stages.layout import (
             FEATURES,

@@ -1,9 +1,9 @@
 """The asset checks: what is checked of each asset, and how a finding is shown.
 
-An asset evaluates its checks itself, in the step that makes it. So they are never older than the
-artefact, nothing is read twice, and whatever materialises the asset (a person, the automation, a
-schedule) has it checked. A check that is `blocking` and fails with severity ERROR fails the step
-after the materialisation has been recorded: what depends on it is not run.
+An asset evaluates its checks itself, in the step that makes it, before what it has made becomes
+current. So nothing is read twice, and whatever materialises the asset (a person, the automation, a
+schedule) has it checked. A check that is `blocking` and fails with severity ERROR refuses the new
+version: it is kept aside, its checks are reported, the step fails, and the version before stays.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "Every mask has the size of its image; others are not used. Blocks.", blocking=True
         ),
         "train_images_differ": Check("No image is twice among the train images. Warns."),
+        "test_images_differ": Check(
+            "No image is twice among the test images, be it under one label or two. Warns."
+        ),
         "defects_have_masks": Check(
             "Every defective image has a mask, where the category has ground truth. Warns."
         ),
@@ -57,7 +60,8 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "of which a viewer makes use and the benchmark does not. Warns."
         ),
         "masks_mark_defects": Check(
-            "Every mask in use marks something, in black and white, inside the crop. Warns."
+            "Every mask in use marks something, in black and white, inside the crop, and not most "
+            "of its image. Warns."
         ),
         "every_file_is_used": Check(
             "No file was passed over, be it no image or the mask of none. Warns."
@@ -72,6 +76,10 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
             "while they are computed. Blocks.",
             blocking=True,
         ),
+        "images_differ_as_decoded": Check(
+            "No two images have the same pixels though their files differ, as after saving one in "
+            "another format. Warns."
+        ),
     },
     "memory_bank": {
         "bank_has_its_size": Check(
@@ -85,7 +93,7 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "test_predictions": {
         "one_prediction_per_image": Check(
-            "Every test image has one score and one map, in the manifest's order. Blocks.",
+            "Every test image has one score and one map, in the order of the embeddings. Blocks.",
             blocking=True,
         ),
         "predictions_are_finite": Check(
@@ -93,6 +101,11 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
         ),
     },
     "category_metrics": {
+        "no_marked_defect_is_lost": Check(
+            "Of every marked defect something counts as one in the pixel metrics, also by the "
+            "reference's rule for masks, which is set aside where it would lose the defect of an "
+            "image. Warns."
+        ),
         "metrics_did_not_drop": Check(
             "No metric is worse than in the materialisation before, by more than "
             "`checks.regression_tolerance` and beyond noise (paired bootstrap over the test "
@@ -106,6 +119,9 @@ CHECKS: Mapping[str, Mapping[str, Check]] = {
     },
     "metrics": {
         "every_category_is_there": Check("Every configured category has metrics. Warns."),
+        "settings_are_those_of_now": Check(
+            "All figures were made with the settings that the configuration has now. Warns."
+        ),
     },
 }
 
@@ -131,6 +147,15 @@ def results(asset: str, findings: Mapping[str, Finding]) -> list[dg.AssetCheckRe
             metadata={key: _shown(fact) for key, fact in findings[name].facts.items()},
         )
         for name in CHECKS.get(asset, {})
+    ]
+
+
+def refusals(asset: str, findings: Mapping[str, Finding]) -> list[str]:
+    """Return the sentences of the blocking checks that refuse an asset's new version."""
+    return [
+        finding.sentence
+        for name, finding in findings.items()
+        if CHECKS[asset][name].blocking and finding.is_error and not finding.passed
     ]
 
 

@@ -31,6 +31,9 @@ class ObservedInput:
 
     Attributes
     ----------
+    sections : tuple of str
+        The sections of the configuration that it stands for; an artefact that depends on it
+        records them.
     version_of : callable
         Takes the configuration, the category, and what hashes files; a `UserError` says why
         there is no version.
@@ -39,6 +42,7 @@ class ObservedInput:
     key: dg.AssetKey
     description: str
     kind: str
+    sections: tuple[str, ...]
     version_of: VersionOf
 
 
@@ -82,6 +86,7 @@ INPUTS = (
         "The category's folder of images and masks. Its version is a hash of all file names and "
         "contents: a touched file changes nothing, a changed one does.",
         "image",
+        (),
         _images_version,
     ),
     ObservedInput(
@@ -89,30 +94,35 @@ INPUTS = (
         "The resolved `embedding` section with `dataset.resize`, `dataset.imagesize` and the "
         "content of local weights files.",
         "yaml",
+        ("dataset", "embedding"),
         _embedding_version,
     ),
     ObservedInput(
         CORESET_CONFIG,
         "The resolved `coreset` section: sampler, percentage, projection and seed.",
         "yaml",
+        ("coreset",),
         _section_version("coreset"),
     ),
     ObservedInput(
         INDEX_CONFIG,
         "The resolved `index` section: the FAISS factory string.",
         "yaml",
+        ("index",),
         _section_version("index"),
     ),
     ObservedInput(
         SCORING_CONFIG,
         "The resolved `scoring` section: neighbours per patch and smoothing.",
         "yaml",
+        ("scoring",),
         _section_version("scoring"),
     ),
     ObservedInput(
         METRICS_CONFIG,
         "The resolved `metrics` section: AUPRO's limit and how masks become binary.",
         "yaml",
+        ("metrics",),
         _section_version("metrics"),
     ),
 )

@@ -1,14 +1,134 @@
-"""What an artefact was made from, gathered from the sidecars of the artefacts that were read."""
+"""What an artefact was made from, gathered from the sidecars of the artefacts that were read.
+
+Artefacts that are read together must go back to one version of everything that they have in common.
+A data version stands for content and history both, so comparing versions by name is enough.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from patchcore_assets.recording import INPUT_DATA_VERSION
-from patchcore_assets.storage import Artefact
+from patchcore_assets.storage import Artefact, command
+from patchcore_ops.errors import StaleArtefact
 
 # Of many categories only this is inherited; what else is known stands in their own sidecars.
 _OVER_CATEGORIES = (".data_version", ".weights_sha256_")
+_DATA_VERSION = "data_version"
+# Only computed artefacts have it. An input's version is that of a whole folder or section, of which
+# an artefact holds the part that matters.
+_MADE = "made"
+
+
+class _Ancestor(NamedTuple):
+    """One artefact that another goes back to, or the artefact itself."""
+
+    asset: str
+    category: str | None
+    version: str
+    made: str
+
+    @property
+    def name(self) -> str:
+        return self.asset if self.category is None else f"{self.asset} of '{self.category}'"
+
+
+class _Mixture(NamedTuple):
+    """Two versions of one ancestor, and the artefacts that go back to them."""
+
+    old: _Ancestor
+    behind: Artefact
+    new: _Ancestor
+    ahead: Artefact
+    again: list[str]
+
+    @staticmethod
+    def of(
+        first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
+    ) -> _Mixture:
+        old, behind, new, ahead = first, through_first, second, through_second
+        if first.made > second.made:
+            old, behind, new, ahead = second, through_second, first, through_first
+        # What goes back to nothing but this has to be made again itself.
+        is_itself = (behind.asset, behind.category) == (old.asset, old.category)
+        again = [behind.asset] if is_itself else _between(old, behind)
+        return _Mixture(old, behind, new, ahead, again)
+
+    def problem(self) -> MixedVersions:
+        return MixedVersions(
+            f"{_named(self.behind)} goes back to {self.old.name} of {_when(self.old)}, and "
+            f"{_named(self.ahead)} to that of {_when(self.new)}, so they do not belong together; "
+            f"materialise {' and '.join(self.again)} again: "
+            f"{command(','.join(self.again), self.behind.category)}"
+        )
+
+
+class MixedVersions(StaleArtefact):
+    """Artefacts that shall be used together go back to different versions of the same thing."""
+
+
+class Ancestry:
+    """Everything that the artefacts read so far go back to, each in one version."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], tuple[_Ancestor, Artefact]] = {}
+
+    def add(self, artefact: Artefact) -> None:
+        """Take an artefact in, if it goes back to the same versions as the others.
+
+        Raises
+        ------
+        MixedVersions
+            The sentence names both versions, when they were made, and what to materialise.
+        """
+        ancestors = list(_ancestors(artefact))
+        mixtures = [
+            _Mixture.of(*before, one, artefact)
+            for one in ancestors
+            if (before := self._known.get((one.asset, one.category))) is not None
+            and before[0].version != one.version
+        ]
+        if mixtures:
+            # The nearest ancestor in which they differ leaves the least to make again.
+            raise min(mixtures, key=lambda mixture: len(mixture.again)).problem()
+        for one in ancestors:
+            self._known.setdefault((one.asset, one.category), (one, artefact))
+
+
+def _between(old: _Ancestor, behind: Artefact) -> list[str]:
+    """List, in the order of the data, what was made from an ancestor, up to an artefact itself."""
+    parents = {
+        key.partition(".")[0]: [place.partition(".")[0] for place in value.split(", ")]
+        for key, value in behind.lineage.items()
+        if key.endswith(".made_from")
+    }
+    found = [old.asset]
+    for _ in parents:
+        found.extend(
+            asset
+            for asset, sources in parents.items()
+            if asset not in found and any(source in found for source in sources)
+        )
+    return found[1:] or [behind.asset]
+
+
+def _ancestors(artefact: Artefact) -> Iterator[_Ancestor]:
+    lineage = artefact.lineage
+    for key, version in lineage.items():
+        asset, *middle, what = key.split(".")
+        made = lineage.get(key.removesuffix(_DATA_VERSION) + _MADE)
+        if what == _DATA_VERSION and made is not None:
+            yield _Ancestor(asset, ".".join(middle) or artefact.category, version, made)
+
+
+def _named(artefact: Artefact) -> str:
+    category = "" if artefact.category is None else f" of '{artefact.category}'"
+    return f"{artefact.asset}{category}"
+
+
+def _when(one: _Ancestor) -> str:
+    return f"{one.made} (version {one.version})"
 
 
 def lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:
@@ -51,12 +171,13 @@ def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
     """
     lineage = {}
     for artefact in read:
+        made = f"{artefact.asset}.{_MADE}"
         for key, value in artefact.lineage.items():
             asset, _, what = key.partition(".")
             if artefact.category is None:
-                if asset == artefact.asset and what == "data_version":
+                if asset == artefact.asset and what in (_DATA_VERSION, _MADE):
                     lineage[key] = value
-            elif any(part in key for part in _OVER_CATEGORIES):
+            elif key == made or any(part in key for part in _OVER_CATEGORIES):
                 lineage[f"{asset}.{artefact.category}.{what}"] = value
     return lineage
 

@@ -15,7 +15,9 @@ from typing import NamedTuple
 import dagster as dg
 
 from patchcore_assets.inputs import INPUTS
-from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config_snapshot import configuration_hash
+from patchcore_ops.errors import UserError
 from patchcore_ops.fingerprints import ABSENT, FileHashes, HashOf
 
 # Tags that Dagster reads: the version of an observation, and what a materialisation was made from.
@@ -112,6 +114,39 @@ def record_inputs(
             tags[INPUT_DATA_VERSION + name] = version
             tags[INPUT_EVENT_POINTER + name] = str(event)
     return tags
+
+
+def record_newer_settings(
+    instance: dg.DagsterInstance,
+    used: BenchmarkConfig,
+    category: str,
+    assets: Collection[dg.AssetKey],
+    hash_of: HashOf,
+) -> None:
+    """Make settings known that have changed while a run used the ones before.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+    used : BenchmarkConfig
+        The configuration of the run.
+    category : str
+    assets : collection of AssetKey
+        Those that the work depended on.
+    hash_of : callable
+        Hashes files.
+    """
+    try:
+        now = load_config(used.path)
+        if category not in now.categories or configuration_hash(now) == configuration_hash(used):
+            return
+        for observed in INPUTS:
+            if observed.key in assets and observed.sections:
+                version = observed.version_of(now, category, hash_of)
+                _ensure_known(instance, observed.key, category, version, "a run that began before")
+    except UserError:
+        # A file that cannot be used now has nothing to say about a run that is over.
+        return
 
 
 def _ensure_known(

@@ -12,7 +12,8 @@ from PIL import ExifTags, Image, ImageFile
 
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.image_formats import DEEP_MODES, opened
-from patchcore_ops.images import resize_and_crop, to_mode
+from patchcore_ops.mask_doubts import doubt, marked_share
+from patchcore_ops.masks import mask_content
 from patchcore_ops.png_integrity import check_png
 from patchcore_ops.sections import ImageSize
 
@@ -22,15 +23,9 @@ SEVERAL = "holds several pictures, of which the first is used"
 TRANSPARENT = "has transparent parts, whose hidden colours are used"
 DARK = "is stored with 16 bits and uses less than an eighth of them, so it is almost black"
 
-EMPTY = "is entirely black"
-FAINT = "has no pixel as bright as metrics.mask_threshold"
-GREY = "is neither black nor white in more than a quarter of what it marks"
-OUT_OF_VIEW = "marks nothing that is left after resize and crop"
-
 # Decoding is what a scan takes its time for, and other steps may be at work beside it.
 _READERS = 2
 _DARK_BELOW = 2**13
-_GREY_SHARE = 0.25
 _Traits = TypeVar("_Traits")
 
 
@@ -43,11 +38,12 @@ class ImageTraits(NamedTuple):
 
 
 class MaskTraits(NamedTuple):
-    """A sound mask: its size in pixels, and the first of the doubts above that applies, if any."""
+    """A sound mask: its size in pixels, what may be wrong with it, and the share that it marks."""
 
     width: int
     height: int
     doubt: str | None
+    marked_share: float
 
 
 def inspect_image(path: Path, max_pixels: int) -> ImageTraits:
@@ -93,8 +89,11 @@ def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTrai
     """
     with opened(path, size.max_pixels) as image:
         _read_through(image)
-        grey = to_mode(image, "L")
-        return MaskTraits(*grey.size, _doubt(grey, size, mask_threshold * 255))
+        content = mask_content(image)
+        least = mask_threshold * 255
+        return MaskTraits(
+            *content.levels.size, doubt(content, size, least), marked_share(content, least)
+        )
 
 
 def read_all(
@@ -131,18 +130,6 @@ def read_all(
             else:
                 traits[file] = found
     return traits
-
-
-def _doubt(grey: Image.Image, size: ImageSize, least: float) -> str | None:
-    pixels_by_level = np.asarray(grey.histogram())
-    marked = pixels_by_level[1:].sum()
-    if marked == 0:
-        return EMPTY
-    if pixels_by_level[int(np.ceil(least)) :].sum() == 0:
-        return FAINT
-    if not (np.asarray(resize_and_crop(grey, size)) >= least).any():
-        return OUT_OF_VIEW
-    return GREY if pixels_by_level[1:255].sum() > _GREY_SHARE * marked else None
 
 
 def _read_through(image: ImageFile.ImageFile) -> None:

@@ -1,21 +1,18 @@
-"""Image and mask files as arrays, prepared as the reference prepares them."""
+"""Image files as arrays, prepared as the reference prepares them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from patchcore_ops.errors import DatasetError
-from patchcore_ops.image_formats import DEEP_MODES, opened, problem_report
+from patchcore_ops.image_formats import DEEP_MODES, opened
 from patchcore_ops.png_decoder import decoded
 from patchcore_ops.sections import ImageSize
 
-__all__ = ["load_image", "load_mask", "load_masks", "load_thumbnail", "resize_and_crop", "to_mode"]
+__all__ = ["load_image", "load_thumbnail", "resize_and_crop", "to_mode"]
 
 
 def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
@@ -41,30 +38,8 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     DatasetError
         If the file cannot be read, decoded or used.
     """
-    return _load(path, "RGB", size)
-
-
-def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
-    """Load a ground-truth mask with the same resize and crop as its image.
-
-    Parameters
-    ----------
-    path : Path
-        A greyscale mask; white marks the defect.
-    size : ImageSize
-        Resize and crop, in pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape [imagesize, imagesize]
-        Grey levels: resizing mixes black and white along the defect's edge.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read, decoded or used.
-    """
-    return _load(path, "L", size)
+    with opened(path, size.max_pixels, in_one_piece=True) as image:
+        return np.asarray(resize_and_crop(to_mode(decoded(image), "RGB"), size))
 
 
 def load_thumbnail(
@@ -97,43 +72,6 @@ def load_thumbnail(
         return np.asarray(small.convert("RGB"))
 
 
-def load_masks(
-    paths: Sequence[Path | None], size: ImageSize, num_workers: int
-) -> npt.NDArray[np.uint8]:
-    """Load the masks of many images; an image without a mask file has an empty mask.
-
-    Returns
-    -------
-    ndarray of uint8, shape [len(paths), imagesize, imagesize]
-        Grey levels, see `load_mask`.
-
-    Raises
-    ------
-    DatasetError
-        If files cannot be read, decoded or used: one line for each.
-    """
-    masks = np.zeros((len(paths), size.imagesize, size.imagesize), dtype=np.uint8)
-    present = [position for position, path in enumerate(paths) if path is not None]
-    files = [path for path in paths if path is not None]
-    problems = []
-
-    def attempt(path: Path) -> npt.NDArray[np.uint8] | DatasetError:
-        try:
-            return load_mask(path, size)
-        except DatasetError as problem:
-            return problem
-
-    with ThreadPoolExecutor(max(num_workers, 1), thread_name_prefix="decode") as executor:
-        for position, mask in zip(present, executor.map(attempt, files), strict=True):
-            if isinstance(mask, DatasetError):
-                problems.append(str(mask))
-            else:
-                masks[position] = mask
-    if problems:
-        raise problem_report(problems)
-    return masks
-
-
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
     """Decode an image and convert it, as PIL does but for 16-bit greyscale, which is scaled.
 
@@ -164,11 +102,6 @@ def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
     return image.resize(resized, Image.Resampling.BILINEAR).crop(
         (left, top, left + size.imagesize, top + size.imagesize)
     )
-
-
-def _load(path: Path, mode: str, size: ImageSize) -> npt.NDArray[np.uint8]:
-    with opened(path, size.max_pixels, in_one_piece=True) as image:
-        return np.asarray(resize_and_crop(to_mode(decoded(image), mode), size))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import NamedTuple
 
 import pandas as pd
@@ -33,6 +34,7 @@ from patchcore_ops.image_inspection import (
     read_all,
 )
 from patchcore_ops.mask_pairing import pair_masks
+from patchcore_ops.same_images import leaks
 from patchcore_ops.sections import CategoryConfig
 
 MVTEC_URL = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
@@ -98,6 +100,8 @@ class CategoryScan:
         Images that are read in another way than a viewer shows them, see `image_inspection`.
     mask_doubts : tuple of Remark
         Masks that are used but mark nothing, or something unclear.
+    median_mask_share : float or None
+        Of the masks in use, the median share of their pixels that is marked.
     """
 
     images: pd.DataFrame
@@ -108,6 +112,7 @@ class CategoryScan:
     beside: tuple[str, ...] = ()
     image_remarks: tuple[Remark, ...] = ()
     mask_doubts: tuple[Remark, ...] = ()
+    median_mask_share: float | None = None
 
 
 def scan_category(
@@ -179,8 +184,9 @@ def scan_category(
     images = pd.DataFrame(rows, columns=list(COLUMNS))
     problems.extend(_missing_splits(listing, folder))
     if problems:
-        raise problem_report([*problems, *map(str, misfits), *_leaks(images)])
+        raise problem_report([*problems, *map(str, misfits), *leaks(images)])
     used = {root / path for path in images["mask_path"].dropna()}
+    shares = [trait.marked_share for file, trait in mask_traits.items() if file in used]
     unused = {file for files in listing.masks.values() for file in files} - set(masks.values())
     return CategoryScan(
         images=images,
@@ -201,6 +207,7 @@ def scan_category(
             for file, trait in mask_traits.items()
             if trait.doubt is not None and file in used
         ),
+        median_mask_share=median(shares) if shares else None,
     )
 
 
@@ -283,15 +290,3 @@ def _missing_splits(listing: Listing, folder: Path) -> Iterator[str]:
             path.is_relative_to(place) or place.is_relative_to(path) for path in told
         ):
             yield f"{place}: holds no images; {why}"
-
-
-def _leaks(images: pd.DataFrame) -> Iterator[str]:
-    """Name the test images that are train images too: a failure tells everything at once."""
-    train = images[images["split"] == "train"].drop_duplicates("fingerprint")
-    names = dict(zip(train["fingerprint"], train["path"], strict=True))
-    for row in images[images["split"] == "test"].itertuples():
-        if row.fingerprint in names:
-            yield (
-                f"{printable(str(row.path))}: is the train image "
-                f"{printable(names[row.fingerprint])} too; remove it from train or from test"
-            )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from patchcore_ops.lost_defects import find_faint_masks, name_lost_defects
 from patchcore_ops.pixel_ranking import PixelRanking, PixelSet, pixel_sets
 from patchcore_ops.ranking import (
     Ranking,
@@ -36,12 +37,12 @@ METRICS = (
     "pixel_f1_max",
     "pixel_f1_threshold",
 )
+JUDGED_BY_REFERENCE_MASKS = ("full_pixel_auroc", "anomaly_pixel_auroc")
 MEAN = "Mean"
 # Normal images share one set of pixels, whatever their folder is called.
 NORMAL = ""
 _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
-_NO_WHITE = "no mask has a fully white pixel, which metrics.reference_masks asks for"
 _ALL_MASKED = "every pixel is marked as a defect"
 
 
@@ -57,7 +58,7 @@ def category_metrics(
     Parameters
     ----------
     predictions : DataFrame
-        One row per test image with `label`, `is_anomaly` and `score`.
+        One row per test image with `path`, `label`, `is_anomaly` and `score`.
     anomaly_maps : ndarray of float32, shape [n, H, W]
         In the same order.
     mask_levels : ndarray of uint8, shape [n, H, W]
@@ -74,13 +75,21 @@ def category_metrics(
         Every name of `METRICS` with a float, NaN where undefined; `notes` with the reason for each
         NaN; `per_defect`, a list of dicts, one per defect type; `curves`, the points of `roc`,
         `pixel_roc` and `pro`, None where undefined; the counts `images`, `anomalous_images` and
-        `masked_images`.
+        `masked_images`; `reference_masks_applied`, whether the reference's rule for masks was (it
+        is not where it would take an image's whole defect for normal); `lost_defects`, see
+        `name_lost_defects`.
     """
     scores = predictions["score"].to_numpy(dtype=np.float64)
     is_anomaly = predictions["is_anomaly"].to_numpy(dtype=bool)
     labels = predictions["label"].to_numpy(dtype=str)
+    faint = find_faint_masks(mask_levels, has_truth & is_anomaly, settings)
+    applied = settings.reference_masks and not bool(faint.without_white.any())
     sets = pixel_sets(
-        anomaly_maps, mask_levels, np.where(is_anomaly, labels, NORMAL), has_truth, settings
+        anomaly_maps,
+        mask_levels,
+        np.where(is_anomaly, labels, NORMAL),
+        has_truth,
+        settings.model_copy(update={"reference_masks": applied}),
     )
     images = rank(scores, is_anomaly)
     pixels = PixelRanking.of(list(sets.values()))
@@ -102,7 +111,9 @@ def category_metrics(
         "curves": {"roc": _roc(images), **_pixel_curves(pixels, limit)},
         "images": len(predictions),
         "anomalous_images": int(is_anomaly.sum()),
-        "masked_images": sum(each.images for each in sets.values() if each.is_masked),
+        "masked_images": sum(len(each.rows) for each in sets.values() if each.is_masked),
+        "reference_masks_applied": applied,
+        "lost_defects": name_lost_defects(predictions["path"].tolist(), faint, sets.values()),
     }
 
 
@@ -188,8 +199,6 @@ def _notes(result: Mapping[str, float], pixels: PixelRanking) -> dict[str, str]:
             reasons[name] = _ONE_CLASS
         elif not pixels.all.has_positives:
             reasons[name] = _NO_MASKS
-        elif name.endswith("pixel_auroc") and not pixels.reference.has_positives:
-            reasons[name] = _NO_WHITE
         else:
             reasons[name] = _ALL_MASKED
     return reasons

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.ranking import Floats, Ranking, rank_positives
-from patchcore_ops.region_overlap import region_weights
+from patchcore_ops.region_overlap import label_regions, missed_regions, weights_of
 from patchcore_ops.sections import MetricsSection
 
 Scores = npt.NDArray[np.float32]
@@ -22,8 +22,8 @@ class PixelSet:
 
     Attributes
     ----------
-    images : int
-        How many images these are.
+    rows : ndarray of int64
+        Which images these are.
     is_masked : bool
         Whether these images have masks that are not empty.
     white, edge : ndarray of float32
@@ -33,14 +33,17 @@ class PixelSet:
         Scores of the other pixels, ascending.
     weights : ndarray of float64
         `region_weights` of the anomalous pixels, first of the white ones.
+    missed_regions : ndarray of int64
+        Of each image, the connected regions of anomalous pixels none of which is white.
     """
 
-    images: int
+    rows: npt.NDArray[np.int64]
     is_masked: bool
     white: Scores
     edge: Scores
     normal: Scores
     weights: Floats
+    missed_regions: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -107,29 +110,36 @@ def pixel_sets(
             chosen = np.flatnonzero(has_truth & (labels == label) & (is_masked == masked))
             if len(chosen):
                 sets[str(label), masked] = _sorted(
-                    np.asarray(anomaly_maps[chosen]), mask_levels[chosen], masked, settings
+                    chosen, np.asarray(anomaly_maps[chosen]), mask_levels[chosen], masked, settings
                 )
     return sets
 
 
 def _sorted(
-    maps: Scores, levels: npt.NDArray[np.uint8], is_masked: bool, settings: MetricsSection
+    rows: npt.NDArray[np.int64],
+    maps: Scores,
+    levels: npt.NDArray[np.uint8],
+    is_masked: bool,
+    settings: MetricsSection,
 ) -> PixelSet:
     if not is_masked:
         nothing = np.empty(0, dtype=maps.dtype)
-        return PixelSet(len(maps), False, nothing, nothing, np.sort(maps, axis=None), np.empty(0))
+        normal = np.sort(maps, axis=None)
+        return PixelSet(rows, False, nothing, nothing, normal, np.empty(0), np.zeros_like(rows))
     positive = levels >= settings.mask_threshold * 255
     white = levels == 255 if settings.reference_masks else positive
     edge = positive & ~white
-    weights = region_weights(positive)
+    regions = label_regions(positive)
+    weights = weights_of(regions)
     order = np.argsort(maps[edge])
     return PixelSet(
-        len(maps),
+        rows,
         True,
         maps[white],
         maps[edge][order],
         np.sort(maps[~positive]),
         np.concatenate([weights[white], weights[edge][order]]),
+        missed_regions(regions, white),
     )
 
 

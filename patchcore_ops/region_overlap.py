@@ -17,6 +17,43 @@ from patchcore_ops.ranking import Floats, Ranking, coverage_curve, rank_positive
 _EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
 _EIGHT_NEIGHBOURS[1] = True
 
+Regions = npt.NDArray[np.int32]
+
+
+def label_regions(masks: npt.NDArray[np.bool_]) -> Regions:
+    """Label the connected components of masks, shape [n, H, W], by numbers from 1 on."""
+    regions, _ = ndimage.label(masks, structure=_EIGHT_NEIGHBOURS)
+    return np.asarray(regions, dtype=np.int32)
+
+
+def weights_of(regions: Regions) -> Floats:
+    """Give each pixel of a region the weight 1 / (size of the region), the others 0."""
+    weights = 1.0 / np.maximum(np.bincount(regions.ravel(), minlength=1), 1)
+    weights[0] = 0.0
+    return np.asarray(weights[regions])
+
+
+def missed_regions(regions: Regions, found: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Count the regions of each image that have no pixel among the found ones.
+
+    Parameters
+    ----------
+    regions : ndarray of int32, shape [n, H, W]
+        Of `label_regions`.
+    found : ndarray of bool, shape [n, H, W]
+
+    Returns
+    -------
+    ndarray of int64, shape [n]
+    """
+    is_missed = np.ones(int(regions.max(initial=0)) + 1, dtype=bool)
+    is_missed[regions[found]] = False
+    is_missed[0] = False
+    counts = np.zeros(len(regions), dtype=np.int64)
+    if is_missed.any():
+        counts[:] = [is_missed[np.unique(image[image > 0])].sum() for image in regions]
+    return counts
+
 
 def region_weights(masks: npt.NDArray[np.bool_]) -> Floats:
     """Weight each anomalous pixel by what it adds to the PRO.
@@ -30,10 +67,7 @@ def region_weights(masks: npt.NDArray[np.bool_]) -> Floats:
     ndarray of float64, shape [n, H, W]
         1 / (size of the component) where there is one, so that the sum is the number of components.
     """
-    regions, _ = ndimage.label(masks, structure=_EIGHT_NEIGHBOURS)
-    weights = 1.0 / np.maximum(np.bincount(regions.ravel(), minlength=1), 1)
-    weights[0] = 0.0
-    return np.asarray(weights[regions])
+    return weights_of(label_regions(masks))
 
 
 def pro_curve_below(ranking: Ranking, fpr_limit: float) -> tuple[Floats, Floats]:

@@ -195,7 +195,8 @@ class MetricsSection(Section):
     reference_masks : bool
         Whether the pixel metrics that the reference prints too (`full_pixel_auroc` and
         `anomaly_pixel_auroc`) use its masks, in which only fully white pixels are anomalous.
-        It moves them by about 0.003; false judges every metric by `mask_threshold`.
+        It moves them by about 0.003; false judges every metric by `mask_threshold`. So is a
+        category in which no pixel of an image's defect would be anomalous.
     """
 
     aupro_fpr_limit: Number = Field(0.3, gt=0, le=1)

@@ -14,7 +14,7 @@ def main(root: str, category: str, folder: str, threads: str, batch_size: str) -
     """Embed, select 1 %, index, predict and evaluate."""
     import torch
 
-    from patchcore_ops.manifest import image_files, scan_category
+    from patchcore_ops.manifest import scan_category
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.sections import (
         CategoryConfig,
@@ -25,7 +25,6 @@ def main(root: str, category: str, folder: str, threads: str, batch_size: str) -
     )
     from patchcore_ops.stages.embed import embed_images
     from patchcore_ops.stages.evaluate import evaluate
-    from patchcore_ops.stages.layout import test_rows
     from patchcore_ops.stages.predict import predict
     from patchcore_ops.stages.select import index_memory_bank, select_memory_bank
 
@@ -42,13 +41,11 @@ def main(root: str, category: str, folder: str, threads: str, batch_size: str) -
         base / name for name in ("embeddings", "bank", "index", "predictions")
     )
     images = scan_category(dataset, category).images
-    train, test = (image_files(images, split, dataset) for split in ("train", "test"))
-    tested = test_rows(images)
-    embed_images(train, test, config, runtime, embeddings)
+    embed_images(images, dataset, config, runtime, embeddings)
     select_memory_bank(embeddings, config, runtime, bank)
     index_memory_bank(bank, config, index)
-    predict(tested, embeddings, index, config, runtime, predictions)
-    found = evaluate(category, tested, dataset, predictions, config, runtime, base / "metrics")
+    predict(embeddings, index, config, runtime, predictions)
+    found = evaluate(category, dataset, predictions, config, runtime, base / "metrics")
     metrics = {name: found[name] for name in METRICS}
     (base / "result.json").write_text(json.dumps(metrics), encoding="utf-8")
 

@@ -165,7 +165,7 @@ def test_sound_predictions_pass(images: pd.DataFrame, predicted: Path) -> None:
         (lambda scores: scores[:2], "2 scores for 3 test images (c/test/c.png)"),
         (lambda scores: pd.concat([scores, scores[:1]]), "4 scores for 3 test images (c/test/a"),
         (lambda scores: scores.replace("c/test/b.png", "x.png"), "(c/test/b.png)"),
-        (lambda scores: scores[::-1], "not in the manifest's order"),
+        (lambda scores: scores[::-1], "not in the order of the embeddings"),
     ],
 )
 def test_scores_of_other_images_are_noticed(
@@ -207,8 +207,8 @@ def test_values_that_are_not_finite_are_noticed(
 
 
 def test_missing_categories_are_listed() -> None:
-    assert every_category_is_there(["a", "b"], []).passed
-    finding = every_category_is_there(["a"], ["b", "c"])
+    assert every_category_is_there(["a", "b"], [], {}).passed
+    finding = every_category_is_there(["a"], ["b"], {"c": "Its files are damaged."})
     assert not finding.passed
     assert not finding.is_error
-    assert finding.sentence.endswith("the mean is over the others: b, c.")
+    assert finding.sentence.endswith("the mean is over the others: b, c. Its files are damaged.")

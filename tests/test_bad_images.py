@@ -18,8 +18,9 @@ from torchvision import transforms
 from patchcore_ops import image_inspection as remarks
 from patchcore_ops.config import section_hash
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_image, load_mask, load_thumbnail
+from patchcore_ops.images import load_image, load_thumbnail
 from patchcore_ops.manifest import CategoryScan, scan_category
+from patchcore_ops.masks import load_mask
 from patchcore_ops.sections import CategoryConfig, ImageSize
 
 SIDE = 40

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from category_kit import build, draw, remove, scan
-from PIL import Image
+from PIL import Image, ImageOps
 
-from patchcore_ops import image_inspection as remarks
+from patchcore_ops import mask_doubts as remarks
 from patchcore_ops.checks import dataset
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_mask, load_masks
 from patchcore_ops.manifest import scan_category
+from patchcore_ops.masks import load_mask, load_masks
 from patchcore_ops.sections import CategoryConfig, ImageSize
 
 SIDE = 40
@@ -29,9 +29,9 @@ def nut(tmp_path: Path) -> Path:
     return build(tmp_path / "data")
 
 
-def saved(image: Image.Image) -> bytes:
+def saved(image: Image.Image, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -53,6 +53,47 @@ def soft() -> Image.Image:
     return mask(where=slice(4, 32)).resize((80, 80), Image.Resampling.BILINEAR).resize((SIDE, SIDE))
 
 
+def red() -> Image.Image:
+    return Image.merge("RGB", (mask(), mask(white=0), mask(white=0)))
+
+
+def layer(paint: str, ground: str, opacity: int = 255) -> Image.Image:
+    """Return a defect painted on a ground that is transparent and has a colour all the same."""
+    image = Image.composite(
+        *(Image.new("RGB", (SIDE, SIDE), one) for one in (paint, ground)), mask()
+    )
+    image.putalpha(mask(white=opacity))
+    return image
+
+
+def erased() -> Image.Image:
+    """Return black and grey, with white under what is transparent."""
+    image = halves(255, 60).convert("RGB")
+    alpha = np.full((SIDE, SIDE), 255, dtype=np.uint8)
+    alpha[12:22, 12:17] = 0
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def erased_from_white() -> Image.Image:
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    image.putalpha(ImageOps.invert(mask()))
+    return image
+
+
+def with_stroke(grey: int) -> Image.Image:
+    """Return a white square and, elsewhere, a line two pixels wide."""
+    pixels = np.asarray(mask(where=slice(6, 20))).copy()
+    pixels[30:32, 8:20] = grey
+    return Image.fromarray(pixels)
+
+
+def cone() -> Image.Image:
+    """Return a mark that fades from its middle on, as a soft brush paints."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    return Image.fromarray(np.clip(255 - 18 * np.hypot(rows, columns), 0, 255).astype(np.uint8))
+
+
 # Content of the mask, and the doubt of the check `masks_mark_defects`.
 MASKS: dict[str, tuple[bytes, str | None]] = {
     "black and white": (saved(mask()), None),
@@ -61,13 +102,40 @@ MASKS: dict[str, tuple[bytes, str | None]] = {
     "16-bit": (saved(Image.fromarray(np.asarray(mask()).astype(np.uint16) * 257)), None),
     "soft edge": (saved(soft()), None),
     "empty": (saved(mask(white=0)), remarks.EMPTY),
-    "0 and 1": (saved(mask(white=1)), remarks.FAINT),
-    "0 and 127": (saved(mask(white=127)), remarks.FAINT),
+    "0 and 1": (saved(mask(white=1)), None),
+    "0 and 127": (saved(mask(white=127)), None),
+    "0 and 254": (saved(mask(white=254)), None),
+    "0 and 1 of 16 bits": (
+        saved(Image.fromarray(np.asarray(mask()).astype(np.uint16) // 255)),
+        None,
+    ),
+    "red on black": (saved(red()), None),
+    "palette": (saved(red().quantize(2)), None),
+    "white on transparent white": (saved(layer("white", "white")), None),
+    "white on transparent black": (saved(layer("white", "black")), None),
+    "red on transparent white": (saved(layer("red", "white")), None),
+    "half transparent red on nothing": (saved(layer("red", "white", opacity=120)), None),
+    "black on transparent black": (saved(layer("black", "black")), None),
+    "black on transparent white": (saved(layer("black", "white")), remarks.HIDDEN),
+    "transparent white on black and grey": (saved(erased()), remarks.HIDDEN),
+    "all white": (saved(Image.new("L", (SIDE, SIDE), 255)), remarks.WHOLE),
+    "black on white": (saved(ImageOps.invert(mask())), remarks.MOSTLY),
+    "erased from opaque white": (saved(erased_from_white()), remarks.MOSTLY),
+    "JPEG": (saved(mask(where=slice(8, 32)), "JPEG"), None),
+    "JPEG of 0 and 2": (saved(mask(white=2, where=slice(8, 32)), "JPEG"), remarks.FAINT),
+    "TIFF of 0 and 2": (saved(mask(white=2), "TIFF"), None),
     "classes 1 and 2": (saved(halves(1, 2)), remarks.FAINT),
-    "white and half grey": (saved(halves(128, 255)), remarks.GREY),
+    "white and half grey": (saved(halves(128, 255)), remarks.SEVERAL_LEVELS),
+    "white and half dark": (saved(halves(100, 255)), remarks.PARTLY_FAINT),
+    "white and a faint stroke": (saved(with_stroke(90)), remarks.PARTLY_FAINT),
+    "white and fainter noise": (saved(with_stroke(50)), None),
+    "soft everywhere": (saved(cone()), remarks.GREY),
     "outside the crop": (saved(mask(where=slice(0, 2))), remarks.OUT_OF_VIEW),
     "too small to survive": (saved(mask(where=slice(20, 21))), remarks.OUT_OF_VIEW),
 }
+
+
+MARK_NOTHING = (remarks.EMPTY, remarks.FAINT, remarks.OUT_OF_VIEW)
 
 
 @pytest.mark.parametrize(("content", "doubt"), MASKS.values(), ids=MASKS)
@@ -79,7 +147,7 @@ def test_a_mask_is_used_and_doubts_are_told(nut: Path, content: bytes, doubt: st
     told = [tuple(one) for one in found.mask_doubts]
     assert told == ([(f"nut/{MASK}", doubt)] if doubt else [])
     counts = load_mask(nut / MASK, SIZE) >= 127.5
-    assert counts.any() == (doubt in (None, remarks.GREY))
+    assert counts.any() == (doubt not in MARK_NOTHING)
 
 
 def test_masks_that_break_later_are_named_together(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from patchcore_ops.checks import dataset
+from patchcore_ops.checks import dataset, same_images
 from patchcore_ops.checks.finding import Finding
 from patchcore_ops.demo.tiny import build_tiny_dataset
 from patchcore_ops.manifest import CategoryScan, scan_category
@@ -20,8 +20,9 @@ CATEGORY = "fabric_a"
 SIZE = ImageSize(resize=64, imagesize=64)
 FEW = ChecksSection(minimum_train_images=8, minimum_test_images=10)
 CHECKS: dict[str, Callable[[CategoryScan], Finding]] = {
-    "train_and_test_differ": lambda scan: dataset.train_and_test_differ(scan.images),
-    "train_images_differ": lambda scan: dataset.train_images_differ(scan.images),
+    "train_and_test_differ": lambda scan: same_images.train_and_test_differ(scan.images),
+    "train_images_differ": lambda scan: same_images.train_images_differ(scan.images),
+    "test_images_differ": lambda scan: same_images.test_images_differ(scan.images),
     "masks_match_images": dataset.masks_match_images,
     "defects_have_masks": dataset.defects_have_masks,
     "enough_images": lambda scan: dataset.enough_images(scan.images, FEW),
@@ -52,6 +53,23 @@ def leak(folder: Path) -> None:
 
 def repeat(folder: Path) -> None:
     shutil.copy(first(folder / "train/good"), folder / "train/good/zz_copy.png")
+
+
+def repeat_in_test(folder: Path) -> None:
+    shutil.copy(first(folder / "test/hole"), folder / "test/hole/zz_copy.png")
+    mask = first(folder / "ground_truth/hole")
+    shutil.copy(mask, folder / "ground_truth/hole/zz_copy_mask.png")
+
+
+def call_a_normal_image_defective(folder: Path) -> None:
+    shutil.copy(first(folder / "test/good"), folder / "test/hole/zz_copy.png")
+    mask = first(folder / "ground_truth/hole")
+    shutil.copy(mask, folder / "ground_truth/hole/zz_copy_mask.png")
+
+
+def invert_the_masks(folder: Path) -> None:
+    for mask in folder.glob("ground_truth/*/*.png"):
+        ImageOps.invert(Image.open(mask).convert("L")).save(mask)
 
 
 def shrink_a_mask(folder: Path) -> None:
@@ -111,6 +129,25 @@ def misname_a_mask(folder: Path) -> None:
     [
         (leak, {"train_and_test_differ": True}, "1 test image is among the train images too (fab"),
         (repeat, {"train_images_differ": False}, "1 train image repeats another one"),
+        (
+            repeat_in_test,
+            {"test_images_differ": False},
+            "1 test image repeats another one (fabric_a/test/hole/zz_copy.png, the same as "
+            "fabric_a/test/hole/000.png) and counts once more in every metric",
+        ),
+        (
+            call_a_normal_image_defective,
+            {"test_images_differ": False},
+            "1 normal test image is in a defect folder too, in the same file "
+            "(fabric_a/test/good/000.png, the same as fabric_a/test/hole/zz_copy.png): one of the "
+            "two labels is wrong and counts as an error whatever the score, so that no AUROC of "
+            "the images can reach 1",
+        ),
+        (
+            invert_the_masks,
+            {"masks_mark_defects": False},
+            "Half of the masks mark 96% of their image or more: if they are inverted, every pixel",
+        ),
         (
             shrink_a_mask,
             {"masks_match_images": True, "defects_have_masks": False},

@@ -11,7 +11,8 @@ from PIL import Image
 from torchvision import transforms
 
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_image, load_mask, load_masks, load_thumbnail
+from patchcore_ops.images import load_image, load_thumbnail
+from patchcore_ops.masks import load_mask, load_masks
 from patchcore_ops.sections import ImageSize
 
 SHAPES = [

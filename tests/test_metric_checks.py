@@ -19,6 +19,7 @@ BOTTLE = {
     "full_pixel_auroc": 0.9848,
     "anomaly_pixel_auroc": 0.9796,
     "aupro": 0.9714,
+    "reference_masks_applied": True,
 }
 GOOD, DEFECTIVE = 20, 60
 
@@ -194,6 +195,19 @@ def test_only_what_is_comparable_is_compared(column: str, value: str, said: str)
     assert finding.passed
     assert said in finding.sentence
     assert finding.facts["compared"]["metric"].tolist() == ["instance_auroc"]  # type: ignore[call-overload, index]
+
+
+def test_pixel_metrics_by_different_rules_are_not_compared() -> None:
+    set_aside = {"lost_defects": {"without_white": ["c/test/20.png"]}}
+    for before, now in (({}, set_aside), (set_aside, {"lost_defects": {"without_white": []}})):
+        finding = metrics_did_not_drop(
+            judged(3.0, **before), judged(3.0, aupro=0.1, **now), ChecksSection()
+        )
+        assert finding.passed
+        assert "metrics.reference_masks was set aside in one of them only" in finding.sentence
+    assert not metrics_did_not_drop(
+        judged(3.0, **set_aside), judged(3.0, aupro=0.1, **set_aside), ChecksSection()
+    ).passed
 
 
 def test_another_test_set_cannot_be_compared() -> None:

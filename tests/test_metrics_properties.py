@@ -186,6 +186,7 @@ def test_whatever_is_undefined_is_nan_with_a_reason(
     result = category_metrics(
         pd.DataFrame(
             {
+                "path": [f"{image}.png" for image in range(images)],
                 "label": np.where(broken, "cut", "good"),
                 "is_anomaly": broken,
                 "score": levels.max(axis=(1, 2)).astype(np.float32),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchcore_ops.manifest import image_files, scan_category
+from patchcore_ops.manifest import scan_category
 from patchcore_ops.sections import (
     CategoryConfig,
     CoresetSection,
@@ -18,7 +18,6 @@ from patchcore_ops.sections import (
 )
 from patchcore_ops.stages.embed import embed_images
 from patchcore_ops.stages.evaluate import evaluate
-from patchcore_ops.stages.layout import test_rows as rows_of_test
 from patchcore_ops.stages.predict import predict
 from patchcore_ops.stages.select import index_memory_bank, select_memory_bank
 
@@ -37,8 +36,7 @@ def embeddings(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     images = scan_category(root, "bottle").images
     folder = tmp_path_factory.mktemp("embeddings")
     config = CategoryConfig(embedding=EMBEDDING)
-    train, test = (image_files(images, split, root) for split in ("train", "test"))
-    embed_images(train, test, config, RUNTIME, folder)
+    embed_images(images, root, config, RUNTIME, folder)
     return folder
 
 
@@ -47,13 +45,12 @@ def test_metrics_of_bottle(
     reference_data: Path, embeddings: Path, tmp_path: Path, golden: str, percentage: float
 ) -> None:
     root = reference_data / "data" / "mvtec"
-    images = rows_of_test(scan_category(root, "bottle").images)
     config = CategoryConfig(embedding=EMBEDDING, coreset=CoresetSection(percentage=percentage))
     bank, index, predictions = (tmp_path / name for name in ("bank", "index", "predictions"))
     select_memory_bank(embeddings, config, RUNTIME, bank)
     index_memory_bank(bank, config, index)
-    predicted = predict(images, embeddings, index, config, RUNTIME, predictions).table
-    result = evaluate("bottle", images, root, predictions, config, RUNTIME, tmp_path / "metrics")
+    predicted = predict(embeddings, index, config, RUNTIME, predictions).table
+    result = evaluate("bottle", root, predictions, config, RUNTIME, tmp_path / "metrics")
 
     expected = json.loads((reference_data / "golden" / f"{golden}.json").read_text())
     for name in METRICS:

@@ -16,6 +16,7 @@ from report_samples import (
     picture_of,
 )
 
+from patchcore_ops.recorded_settings import flatten
 from patchcore_ops.report import (
     Origin,
     choose_items,
@@ -26,7 +27,6 @@ from patchcore_ops.report.by_category import beside_published, category_bars
 from patchcore_ops.report.columns import CHARTED, COLUMN_OF
 from patchcore_ops.report.encode import MAX_SIDE, outline_uri, picture_uri
 from patchcore_ops.report.gallery import GALLERY_LIMIT, gallery_limit
-from patchcore_ops.report.tables import flatten
 
 
 def test_size_and_number_of_pictures_are_limited() -> None:

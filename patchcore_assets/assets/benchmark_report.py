@@ -6,38 +6,54 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from patchcore_assets.assets.metrics import metrics
-from patchcore_assets.benchmark import Benchmark, Work
+from patchcore_assets.benchmark import Benchmark
+from patchcore_assets.failures import plain_reason
 from patchcore_assets.presentation import number
+from patchcore_assets.storage import is_transient
+from patchcore_assets.work import Work, settings_of
 
 if TYPE_CHECKING:
-    from patchcore_ops.report.contents import CategoryReport
+    from patchcore_ops.report.contents import CategoryReport, FailedCategory
 
 
-@dg.asset(deps=[metrics], group_name="benchmark", kinds={"html"}, code_version="1")
+@dg.asset(deps=[metrics], group_name="benchmark", kinds={"html"}, code_version="2")
 def benchmark_report(
     context: dg.AssetExecutionContext, benchmark: Benchmark
 ) -> dg.MaterializeResult[Any]:
-    """One self-contained HTML page: the table, curves, galleries, configuration and provenance."""
+    """One self-contained HTML page: the table, curves, galleries, configuration and provenance.
+
+    It shows the categories of the table, each with the settings, versions and dates of its figures.
+    """
     import pandas as pd
 
     from patchcore_ops.history import previous_wave
+    from patchcore_ops.metrics import MEAN
     from patchcore_ops.provenance import environment
-    from patchcore_ops.report.contents import BenchmarkReport
+    from patchcore_ops.recorded_settings import read_settings_by_category
+    from patchcore_ops.report.contents import BenchmarkReport, CategoryReport, FailedCategory
     from patchcore_ops.report.gallery import gallery_limit
     from patchcore_ops.report.published import published_baseline
     from patchcore_ops.report.render import render_report
+    from patchcore_ops.settings_notes import changed_since, changes_in_words, notes_on_mean
     from patchcore_ops.stages.layout import HISTORY, METRICS_PARQUET, REPORT
 
     with benchmark.work(context) as work:
-        present, absent = work.require_any("category_metrics")
         tables = work.read("metrics")
         summary = pd.read_parquet(tables / METRICS_PARQUET)
         history = pd.read_parquet(tables / HISTORY) if (tables / HISTORY).is_file() else None
+        names = [str(name) for name in summary["category"] if name != MEAN]
+        used = read_settings_by_category(tables)
+        changed = changed_since(used, {name: work.recorded_now(name) for name in used})
+        changes = {name: changes_in_words(differences) for name, differences in changed.items()}
         progress = work.progress("categories in the report")
-        categories = []
-        for category in present:
-            categories.append(_of_category(work, category, gallery_limit(len(present))))
-            progress(len(categories), len(present))
+        sections = []
+        for name in names:
+            sections.append(_section(work, name, changes.get(name, ""), gallery_limit(len(names))))
+            progress(len(sections), len(names))
+        missing = [name for name in work.config.categories if name not in names]
+        failed = [one for one in sections if isinstance(one, FailedCategory)]
+        shown = [one for one in sections if isinstance(one, CategoryReport)]
+        applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
         page = render_report(
             BenchmarkReport(
                 title=work.config.path.stem,
@@ -45,8 +61,11 @@ def benchmark_report(
                 summary=summary,
                 previous=None if history is None else previous_wave(history),
                 published=published_baseline(),
-                missing=absent,
-                categories=categories,
+                missing=missing,
+                categories=shown,
+                failed=failed,
+                changes=changes,
+                notes=notes_on_mean(used, applied),
                 provenance={**environment(), "configuration": work.config.path.name},
             )
         )
@@ -57,26 +76,54 @@ def benchmark_report(
                 "page": dg.MetadataValue.path(f"{work.location}/{REPORT}"),
                 "mean_instance_auroc": number(mean["instance_auroc"]),
                 "mean_aupro": number(mean["aupro"]),
-                "categories": len(present),
-                "missing_categories": dg.MetadataValue.json(absent),
+                "categories": len(names),
+                "missing_categories": dg.MetadataValue.json(missing),
+                "categories_without_section": dg.MetadataValue.json(
+                    {one.name: one.reason for one in failed}
+                ),
             }
         )
 
 
-def _of_category(work: Work, category: str, shown_images: int) -> "CategoryReport":
+def _section(
+    work: Work, category: str, changes: str, shown_images: int
+) -> "CategoryReport | FailedCategory":
+    """Gather what is shown of a category; whatever goes wrong costs this section alone."""
+    from patchcore_ops.report.contents import FailedCategory
+
+    try:
+        return _of_category(work, category, changes, shown_images)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        reason = plain_reason(error)
+        work.warn(f"the report has no section of '{category}': {reason}")
+        return FailedCategory(category, reason)
+
+
+def _of_category(work: Work, category: str, changes: str, shown_images: int) -> "CategoryReport":
+    from dataclasses import replace
+
+    from patchcore_ops.recorded_settings import apply
+    from patchcore_ops.sections import CategoryConfig
     from patchcore_ops.stages.evaluate import read_metrics
-    from patchcore_ops.stages.layout import read_manifest, test_rows
     from patchcore_ops.stages.summarise import category_report
 
-    predictions = work.open("test_predictions", category)
-    metrics_of_category = work.open("category_metrics", category)
-    return category_report(
-        category,
-        test_rows(read_manifest(work.read("image_manifest", category))),
-        work.config.dataset_root,
-        predictions.folder,
-        read_metrics(metrics_of_category.folder),
-        work.config.for_category(category),
-        metrics_of_category.lineage,
-        shown_images,
-    )
+    with (
+        work.opened("test_predictions", category) as predictions,
+        work.opened("category_metrics", category) as metrics_of_category,
+    ):
+        recorded = settings_of(metrics_of_category)
+        configured = work.config.by_category.get(category, CategoryConfig())
+        report = category_report(
+            category,
+            work.config.dataset_root,
+            predictions.folder,
+            read_metrics(metrics_of_category.folder),
+            apply(configured, recorded),
+            recorded,
+            metrics_of_category.lineage,
+            shown_images,
+            work.hash_of,
+        )
+        return replace(report, changes=changes)

@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.test_predictions import test_predictions
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
@@ -13,10 +12,10 @@ _SEEN_WHOLE = ["defect_type", "images", "instance_auroc", "aupro"]
 
 
 @dg.asset(
-    deps=[image_manifest, test_predictions, METRICS_CONFIG],
+    deps=[test_predictions, METRICS_CONFIG],
     group_name="evaluation",
     kinds={"numpy", "scikitlearn"},
-    code_version="1",
+    code_version="2",
     check_specs=specs("category_metrics"),
 )
 def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
@@ -25,25 +24,24 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
 
     from patchcore_ops.charts.curves import metric_curves
     from patchcore_ops.charts.glance import glance_curves
-    from patchcore_ops.checks import published, regression
+    from patchcore_ops.checks import lost_defects, published, regression
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.stages.evaluate import evaluate
-    from patchcore_ops.stages.layout import COMPARED_SCORES, read_manifest, test_rows
+    from patchcore_ops.stages.layout import COMPARED_SCORES
 
     with benchmark.work(context) as work:
-        images = test_rows(read_manifest(work.read("image_manifest")))
         predictions = work.read("test_predictions")
         result = evaluate(
             work.category,
-            images,
             work.config.dataset_root,
             predictions,
             work.settings,
             work.runtime,
             work.output,
+            work.hash_of,
         )
         judged = regression.keep_for_comparison(
-            result, images, predictions, work.settings.metrics, work.output
+            result, predictions, work.settings.metrics, work.output
         )
         before = regression.read_judged(work.earlier())
         per_defect = pd.DataFrame(result["per_defect"], columns=["defect_type", "images", *METRICS])
@@ -62,6 +60,7 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
             },
             unversioned=[COMPARED_SCORES],
             findings={
+                "no_marked_defect_is_lost": lost_defects.no_marked_defect_is_lost(result),
                 "metrics_did_not_drop": regression.metrics_did_not_drop(
                     before, judged, work.settings.checks
                 ),

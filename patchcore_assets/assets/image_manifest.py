@@ -23,7 +23,7 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
 
     Input is validated here; everything downstream reads the manifest instead of the folder.
     """
-    from patchcore_ops.checks import dataset
+    from patchcore_ops.checks import dataset, same_images
     from patchcore_ops.manifest import count_labels, scan_category
     from patchcore_ops.stages.illustrate import train_contact_sheet
     from patchcore_ops.stages.layout import MANIFEST
@@ -52,9 +52,10 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
                 "beside_the_dataset": dg.MetadataValue.json(list(scan.beside[:NAMED])),
             },
             findings={
-                "train_and_test_differ": dataset.train_and_test_differ(scan.images),
+                "train_and_test_differ": same_images.train_and_test_differ(scan.images),
                 "masks_match_images": dataset.masks_match_images(scan),
-                "train_images_differ": dataset.train_images_differ(scan.images),
+                "train_images_differ": same_images.train_images_differ(scan.images),
+                "test_images_differ": same_images.test_images_differ(scan.images),
                 "defects_have_masks": dataset.defects_have_masks(scan),
                 "enough_images": dataset.enough_images(scan.images, work.settings.checks),
                 "image_sizes_agree": dataset.image_sizes_agree(scan.images),

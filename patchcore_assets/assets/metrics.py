@@ -1,5 +1,6 @@
 """`metrics`: the table of all categories, as the reference's results.csv."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -10,35 +11,51 @@ from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.presentation import charts, number, table
 from patchcore_assets.wave_history import keep_wave
 from patchcore_assets.waves import wave_of_run
+from patchcore_assets.work import settings_of
+from patchcore_ops.errors import StaleArtefact, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from patchcore_ops.recorded_settings import Recorded
 
 
 @dg.asset(
     deps=[category_metrics],
     group_name="benchmark",
     kinds={"pandas"},
-    code_version="1",
+    code_version="2",
     check_specs=specs("metrics"),
 )
 def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """The metrics of every category that has them, and their mean.
 
-    It has no partitions: it takes the categories that are there and names those that are not.
+    It has no partitions: it takes the categories that are there and names those that are not, and
+    those whose figures were made with other settings than the configuration has now.
     `history.parquet` keeps what every wave measured, and does not count in the data version.
     """
-    from patchcore_ops.checks.table import every_category_is_there
+    from patchcore_ops.checks.table import every_category_is_there, settings_are_those_of_now
     from patchcore_ops.metrics import METRICS
+    from patchcore_ops.recorded_settings import write_settings_by_category
+    from patchcore_ops.settings_notes import changed_since
     from patchcore_ops.stages.evaluate import read_metrics, tabulate
     from patchcore_ops.stages.layout import HISTORY
 
     with benchmark.work(context) as work:
         present, absent = work.require_any("category_metrics")
-        summary = tabulate(
-            {name: read_metrics(work.read("category_metrics", name)) for name in present},
-            work.output,
-        )
+        measured, used, unusable = {}, {}, {}
+        for name in present:
+            try:
+                with work.opened("category_metrics", name) as artefact:
+                    used[name] = settings_of(artefact)
+                    measured[name] = read_metrics(artefact.folder)
+            except UserError as mistake:
+                unusable[name] = str(mistake)
+        if not measured:
+            raise StaleArtefact("\n".join(unusable.values()))
+        summary = tabulate(measured, work.output)
+        write_settings_by_category(work.output, used)
+        changed = changed_since(used, {name: work.recorded_now(name) for name in used})
         waves = keep_wave(
             work.store,
             work.earlier(),
@@ -52,15 +69,28 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
         return work.finish(
             {
                 **{f"mean_{name}": number(mean[name]) for name in METRICS if "thresh" not in name},
-                "categories": len(present),
+                "categories": len(measured),
                 "missing_categories": dg.MetadataValue.json(absent),
                 **_against_published(summary),
                 "table": table(summary),
+                "different_settings": "; ".join(_notes(used, measured)) or "none",
                 "waves_in_history": waves,
             },
             unversioned=[HISTORY],
-            findings={"every_category_is_there": every_category_is_there(present, absent)},
+            findings={
+                "every_category_is_there": every_category_is_there(
+                    list(measured), absent, unusable
+                ),
+                "settings_are_those_of_now": settings_are_those_of_now(changed),
+            },
         )
+
+
+def _notes(used: "Mapping[str, Recorded]", measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    from patchcore_ops.settings_notes import notes_on_mean
+
+    applied = {name: bool(one["reference_masks_applied"]) for name, one in measured.items()}
+    return notes_on_mean(used, applied)
 
 
 def _against_published(summary: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:

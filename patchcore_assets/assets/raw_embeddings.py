@@ -12,7 +12,7 @@ from patchcore_assets.inputs import EMBEDDING_CONFIG
     deps=[image_manifest, EMBEDDING_CONFIG],
     group_name="embedding",
     kinds={"pytorch", "numpy"},
-    code_version="2",
+    code_version="3",
     check_specs=specs("raw_embeddings"),
 )
 def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
@@ -21,23 +21,22 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
     The network sees each image once: what follows, however often it is repeated with other
     settings, is selection and search.
     """
-    from patchcore_ops.checks import embeddings
-    from patchcore_ops.manifest import image_files
+    from patchcore_ops.checks import embeddings, same_images
     from patchcore_ops.stages.embed import embed_images
     from patchcore_ops.stages.layout import read_manifest
 
     with benchmark.work(context) as work:
         images = read_manifest(work.read("image_manifest"))
-        train = image_files(images, "train", work.config.dataset_root)
-        test = image_files(images, "test", work.config.dataset_root)
-        grids = embed_images(
-            train,
-            test,
+        grids, rows = embed_images(
+            images,
+            work.config.dataset_root,
             work.settings,
             work.runtime,
             work.output,
             work.progress("images embedded"),
+            work.hash_of,
         )
+        train_images = int((rows["split"] == "train").sum())
         weights = {f"weights_sha256_{at}": grid.weights_sha256 for at, grid in enumerate(grids)}
         return work.finish(
             {
@@ -53,8 +52,9 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
             provenance=weights,
             findings={
                 "every_patch_has_an_embedding": embeddings.every_patch_has_an_embedding(
-                    work.output, grids, len(train), len(test)
+                    work.output, grids, train_images, len(rows) - train_images
                 ),
                 "embeddings_vary": embeddings.embeddings_vary(work.output, grids),
+                "images_differ_as_decoded": same_images.images_differ_as_decoded(rows),
             },
         )

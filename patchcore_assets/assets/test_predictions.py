@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from patchcore_assets.assets.faiss_index import faiss_index
-from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
@@ -27,24 +26,24 @@ _PICTURES = {
 
 
 @dg.asset(
-    deps=[image_manifest, raw_embeddings, faiss_index, SCORING_CONFIG],
+    deps=[raw_embeddings, faiss_index, SCORING_CONFIG],
     group_name="evaluation",
     kinds={"faiss", "numpy"},
-    code_version="3",
+    code_version="4",
     check_specs=specs("test_predictions"),
 )
 def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """An anomaly score and an anomaly map of each test image, by nearest-neighbour search."""
     from patchcore_ops.checks import predictions as checks
     from patchcore_ops.stages.illustrate import PredictionPictures
-    from patchcore_ops.stages.layout import PICTURES, SEGMENTATION_IMAGES, read_manifest, test_rows
+    from patchcore_ops.stages.layout import PICTURES, SEGMENTATION_IMAGES, read_images, test_rows
     from patchcore_ops.stages.predict import predict
 
     with benchmark.work(context) as work:
-        images = test_rows(read_manifest(work.read("image_manifest")))
+        embeddings = work.read("raw_embeddings")
+        images = test_rows(read_images(embeddings))
         predictions = predict(
-            images,
-            work.read("raw_embeddings"),
+            embeddings,
             work.read("faiss_index"),
             work.settings,
             work.runtime,
@@ -52,12 +51,12 @@ def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
             work.progress("test images searched"),
         )
         images_per_second = work.per_second(len(images))
+        scores = predictions.table
         pictures = PredictionPictures(
-            images, work.config.dataset_root, work.output, work.settings.dataset
+            scores, work.config.dataset_root, work.output, work.settings.dataset, work.hash_of
         )
         if work.runtime.save_segmentation_images:
             pictures.save_all(work.output)
-        scores = predictions.table
         return work.finish(
             {
                 "test_images": len(scores),

@@ -1,6 +1,12 @@
 """Where artefacts live: versioned folders that are switched as a whole, locally or in a store."""
 
-from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, MissingArtefact, missing
+from patchcore_assets.storage.artefact import (
+    Artefact,
+    DamagedArtefact,
+    MissingArtefact,
+    command,
+    missing,
+)
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local_problems import StorageProblem
 from patchcore_assets.storage.refusals import StorageBusy
@@ -16,6 +22,7 @@ __all__ = [
     "Staging",
     "StorageBusy",
     "StorageProblem",
+    "command",
     "is_transient",
     "missing",
     "open_store",

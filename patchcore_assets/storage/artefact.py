@@ -48,6 +48,8 @@ class Artefact:
         What it was made from and with.
     unversioned : collection of str
         The files that do not count in the data version, because they tell of earlier versions.
+    made_from : mapping of str to str
+        The data versions of the artefacts that were read, by `place`.
     hash_of : callable
         Gives a file's SHA-256 to `verify`.
     """
@@ -58,7 +60,13 @@ class Artefact:
     files: Mapping[str, tuple[int, str]]
     provenance: Mapping[str, str]
     unversioned: Collection[str] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
     hash_of: HashOf = field(default=file_hash, repr=False, compare=False)
+
+    @property
+    def place(self) -> str:
+        """The artefact's name in what others record: its asset, and its category if it has one."""
+        return self.asset if self.category is None else f"{self.asset}.{self.category}"
 
     @property
     def bytes(self) -> int:
@@ -67,12 +75,17 @@ class Artefact:
 
     @property
     def data_version(self) -> str:
-        """A version that follows the content alone: equal files, equal versions."""
+        """Equal files, made from equal versions, have equal versions.
+
+        What was read counts, so that equal versions have one history: whoever compares two versions
+        of an artefact has compared everything that it goes back to.
+        """
         lines = sorted(
             f"{name}\0{digest}"
             for name, (_, digest) in self.files.items()
             if name not in self.unversioned
         )
+        lines.extend(f"<\0{place}\0{version}" for place, version in sorted(self.made_from.items()))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     @property
@@ -85,7 +98,10 @@ class Artefact:
             key if "." in key else f"{self.asset}.{key}": value
             for key, value in self.provenance.items()
         }
-        return {**recorded, f"{self.asset}.data_version": self.data_version}
+        own = {f"{self.asset}.data_version": self.data_version}
+        if self.made_from:
+            own[f"{self.asset}.made_from"] = ", ".join(sorted(self.made_from))
+        return {**recorded, **own}
 
     @staticmethod
     def describe(
@@ -95,6 +111,7 @@ class Artefact:
         provenance: Mapping[str, str],
         unversioned: Collection[str] = (),
         hash_of: HashOf = file_hash,
+        made_from: Mapping[str, str] | None = None,
     ) -> Artefact:
         """Measure and hash the files of a folder."""
         files = files_of(folder)
@@ -104,7 +121,14 @@ class Artefact:
             for file, digest in zip(files, digests, strict=True)
         }
         return Artefact(
-            asset, category, folder, described, dict(provenance), tuple(unversioned), hash_of
+            asset,
+            category,
+            folder,
+            described,
+            dict(provenance),
+            tuple(unversioned),
+            dict(made_from or {}),
+            hash_of,
         )
 
     def write_sidecar(self) -> None:
@@ -120,6 +144,7 @@ class Artefact:
                     for name, (size, digest) in self.files.items()
                 },
                 "unversioned": sorted(self.unversioned),
+                "made_from": dict(self.made_from),
                 "provenance": dict(self.provenance),
             },
         )
@@ -199,6 +224,7 @@ class Artefact:
             {name: (file.bytes, file.sha256) for name, file in sidecar.files.items()},
             sidecar.provenance,
             tuple(sidecar.unversioned),
+            sidecar.made_from,
             hash_of,
         )
         if asset is not None and (sidecar.asset, sidecar.category) != expected:

@@ -26,6 +26,7 @@ from patchcore_assets.storage.local_staging import LocalStaging, link_to, set_as
 from patchcore_assets.storage.locks import lock_of, locked
 
 _VERSIONS = ".versions"
+_REFUSED = ".refused"
 # Stands for the category of an asset that has none.
 _NO_CATEGORY = "_"
 
@@ -69,7 +70,13 @@ class LocalStore:
                 with locked(lock_of(folder), fcntl.LOCK_EX, create=True) as lock:
                     folder.mkdir()
                     yield LocalStaging(
-                        asset, category, folder, self._link(asset, category), lock, self._hashes
+                        asset,
+                        category,
+                        folder,
+                        self._link(asset, category),
+                        self._root / _REFUSED / asset / (category or _NO_CATEGORY),
+                        lock,
+                        self._hashes,
                     )
             finally:
                 self._remove_litter(versions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ class LocalStaging:
         The version folder.
     link : Path
         The link that names the current version.
+    refused : Path
+        Where a refused version is kept.
     lock : int
         Descriptor of the version's lock file, which this process has locked.
     hashes : HashedFiles
@@ -41,6 +44,7 @@ class LocalStaging:
         category: str | None,
         folder: Path,
         link: Path,
+        refused: Path,
         lock: int,
         hashes: HashedFiles,
     ) -> None:
@@ -48,22 +52,43 @@ class LocalStaging:
         self._asset = asset
         self._category = category
         self._link = link
+        self._refused = refused
         self._lock = lock
         self._hashes = hashes
 
-    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
+    def commit(
+        self,
+        provenance: Mapping[str, str],
+        unversioned: Collection[str] = (),
+        made_from: Mapping[str, str] | None = None,
+    ) -> Artefact:
         """Make this version the current one, in one rename, when all of it is on the disk."""
         files = files_of(self.folder)
-        artefact = self._describe(files, provenance, unversioned)
+        artefact = self._describe(files, provenance, unversioned, made_from)
         artefact.write_sidecar()
         folders = [place for place in self.folder.rglob("*") if place.is_dir()]
         flush([self.folder / SIDECAR, *folders, self.folder])
         flush_entries(self.folder.parent)
         self._switch()
+        if self._refused.exists():
+            shutil.rmtree(self._refused, ignore_errors=True)
         return artefact
 
+    def refuse(self, provenance: Mapping[str, str]) -> str:
+        """Move this version to where refused ones are kept; see `Staging.refuse`."""
+        self._describe(files_of(self.folder), provenance, (), None).write_sidecar()
+        self._refused.parent.mkdir(parents=True, exist_ok=True)
+        if self._refused.exists():
+            shutil.rmtree(self._refused)
+        self.folder.rename(self._refused)
+        return str(self._refused)
+
     def _describe(
-        self, files: list[Path], provenance: Mapping[str, str], unversioned: Collection[str]
+        self,
+        files: list[Path],
+        provenance: Mapping[str, str],
+        unversioned: Collection[str],
+        made_from: Mapping[str, str] | None,
     ) -> Artefact:
         """Hash the files; the disk takes them meanwhile."""
         newest = max((file.stat().st_ctime_ns for file in files), default=0)
@@ -71,7 +96,13 @@ class LocalStaging:
         with ThreadPoolExecutor(1, "flushing") as pool:
             flushed = pool.submit(flush, files)
             artefact = Artefact.describe(
-                self._asset, self._category, self.folder, provenance, unversioned, hash_of
+                self._asset,
+                self._category,
+                self.folder,
+                provenance,
+                unversioned,
+                hash_of,
+                made_from,
             )
             flushed.result()
         return artefact

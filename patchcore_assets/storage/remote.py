@@ -185,7 +185,12 @@ class RemoteStaging:
         self._versions = versions
         self._cache = cache
 
-    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
+    def commit(
+        self,
+        provenance: Mapping[str, str],
+        unversioned: Collection[str] = (),
+        made_from: Mapping[str, str] | None = None,
+    ) -> Artefact:
         """Upload the files, and make them the current version when all of them are there."""
         artefact = Artefact.describe(
             self._asset,
@@ -194,6 +199,7 @@ class RemoteStaging:
             provenance,
             unversioned,
             self._cache.hash_of,
+            made_from,
         )
         artefact.write_sidecar()
         pointer = self._versions.upload(self.folder)
@@ -201,3 +207,10 @@ class RemoteStaging:
             self._cache.add(self.folder / name, digest)
         self._versions.switch(pointer, self.folder)
         return artefact
+
+    def refuse(self, provenance: Mapping[str, str]) -> str:
+        """Upload the files to where nothing reads them; see `Staging.refuse`."""
+        Artefact.describe(
+            self._asset, self._category, self.folder, provenance, (), self._cache.hash_of
+        ).write_sidecar()
+        return self._versions.keep_refused(self.folder)

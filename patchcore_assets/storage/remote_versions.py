@@ -3,6 +3,7 @@
     <root>/.versions/<asset>/<category>/<version>/   the files, and their sidecar
     <root>/<asset>/<category>/artefact.json          the pointer: that sidecar
     <root>/<asset>/<category>/<file>                 copies for people; nothing here reads them
+    <root>/.refused/<asset>/<category>/              what a check has refused, for people
 
 An object store writes one object at once or not at all. So a version is uploaded whole, and then
 writing the pointer makes it the current one. Of two writers the last one to write the pointer wins.
@@ -25,6 +26,7 @@ from patchcore_assets.storage.pointer import DamagedPointer, Pointer
 from patchcore_assets.storage.refusals import StorageBusy, StorageRefused
 
 _VERSIONS = ".versions"
+_REFUSED = ".refused"
 _LARGEST_POINTER = 64 << 20
 _UPLOADS = 3
 _ROUNDS = 10
@@ -43,6 +45,7 @@ class RemoteVersions:
         self.place = asset if category is None else f"{asset}/{category}"
         self._objects = objects
         self._versions = f"{_VERSIONS}/{asset}/{category or '_'}"
+        self._refused = f"{_REFUSED}/{asset}/{category or '_'}"
         self._pointer = f"{self.place}/{SIDECAR}"
 
     def current(self) -> Pointer | None:
@@ -88,6 +91,7 @@ class RemoteVersions:
                 break
         try:
             self._remove_litter({pointer.version, replaced})
+            self._remove_refused()
         except _TROUBLE as error:
             _log.warning("superseded versions of %s stay for now: %s", self.place, error)
 
@@ -96,6 +100,20 @@ class RemoteVersions:
         self._objects.remove([self._pointer])
         for place in (self.place, self._versions):
             self._objects.remove([f"{place}/{name}" for name in self._objects.listing(place)])
+
+    def keep_refused(self, folder: Path) -> str:
+        """Upload a folder to where refused versions are kept; returns its URL."""
+        self._remove_refused()
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        self._objects.upload(
+            {f"{self._refused}/{file.relative_to(folder).as_posix()}": file for file in files}
+        )
+        return f"{self._objects.root}/{self._refused}"
+
+    def _remove_refused(self) -> None:
+        self._objects.remove(
+            f"{self._refused}/{name}" for name in self._objects.listing(self._refused)
+        )
 
     def try_writing(self) -> None:
         """Write something and remove it, to know before any work is done that both are allowed."""

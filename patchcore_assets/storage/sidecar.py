@@ -38,6 +38,7 @@ class Sidecar(BaseModel):
     data_version: str
     files: dict[str, RecordedFile]
     unversioned: list[str] = []
+    made_from: dict[str, str] = {}
     provenance: dict[str, str]
 
     @field_validator("files")

@@ -18,10 +18,27 @@ class Staging(Protocol):
     def folder(self) -> Path:
         """Local folder that receives the files."""
 
-    def commit(self, provenance: Mapping[str, str], unversioned: Collection[str] = ()) -> Artefact:
+    def commit(
+        self,
+        provenance: Mapping[str, str],
+        unversioned: Collection[str] = (),
+        made_from: Mapping[str, str] | None = None,
+    ) -> Artefact:
         """Put the folder in the place of the artefact's earlier version, as a whole.
 
-        Files named in `unversioned` do not count in the artefact's data version.
+        Files named in `unversioned` do not count in the artefact's data version; the versions in
+        `made_from` do. What was refused before is removed.
+        """
+
+    def refuse(self, provenance: Mapping[str, str]) -> str:
+        """Keep the folder aside, where nothing reads it; the current version stays.
+
+        It takes the place of what was refused before.
+
+        Returns
+        -------
+        str
+            The path or URL at which people find it.
         """
 
 

@@ -2,56 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
 from patchcore_ops.manifest import CategoryScan, Remark
 from patchcore_ops.sections import ChecksSection, ImageSize
-
-
-def train_and_test_differ(images: pd.DataFrame) -> Finding:
-    """Check that no image is in both train and test, by content.
-
-    Parameters
-    ----------
-    images : DataFrame
-        The manifest.
-    """
-    is_train = images["split"] == "train"
-    train = images.loc[is_train].drop_duplicates("fingerprint")
-    test = images.loc[~is_train]
-    shared = test.merge(train, on="fingerprint", suffixes=("_in_test", "_in_train"))
-    pairs = shared[["path_in_test", "path_in_train"]]
-    if pairs.empty:
-        return Finding(
-            True,
-            f"None of the {counted(len(test), 'test image')} is a train image too.",
-            facts={"shared_images": 0},
-        )
-    names = pairs["path_in_test"].tolist()
-    return Finding(
-        False,
-        f"{counted(len(pairs), 'test image is', 'test images are')} among the train images too "
-        f"({such_as(names)}): scores of images that were learnt mean nothing; remove them from "
-        "train or from test.",
-        facts={"shared_images": len(pairs), "pairs": pairs.head(NAMED_FILES)},
-    )
-
-
-def train_images_differ(images: pd.DataFrame) -> Finding:
-    """Check that no image is twice among the train images, by content."""
-    train = images[images["split"] == "train"]
-    first = train.groupby("fingerprint")["path"].transform("first")
-    copies = train.assign(same_as=first)[train.duplicated("fingerprint")][["path", "same_as"]]
-    return Finding(
-        copies.empty,
-        f"The {counted(len(train), 'train image')} differ from each other."
-        if copies.empty
-        else f"{counted(len(copies), 'train image repeats', 'train images repeat')} another one "
-        f"({such_as(copies['path'].tolist())}): copies cost time and teach nothing; remove them.",
-        is_error=False,
-        facts={"copies": len(copies)} | ({} if copies.empty else {"files": copies[:NAMED_FILES]}),
-    )
 
 
 def masks_match_images(scan: CategoryScan) -> Finding:
@@ -200,14 +157,24 @@ def masks_mark_defects(scan: CategoryScan) -> Finding:
 
     Where a mask marks nothing, its image counts as free of defects in pixel metrics.
     """
-    return _no_remarks(
+    share = scan.median_mask_share
+    if share is None:
+        return Finding(True, "There are no masks.", is_error=False, facts={"remarks": 0})
+    finding = _no_remarks(
         scan.mask_doubts,
-        "Every mask in use marks a defect in black and white, inside the crop."
-        if scan.images["mask_path"].notna().any()
-        else "There are no masks.",
+        "Every mask in use marks a defect in black and white, inside the crop.",
         "mask",
         "draw defects in white (255) on black (0), or remove the mask to leave its image out of "
         "pixel metrics.",
+    )
+    inverted = (
+        f"Half of the masks mark {share:.0%} of their image or more: if they are inverted, every "
+        "pixel metric takes what is sound for the defect; exchange black and white. "
+    )
+    return replace(
+        finding,
+        sentence=(inverted if share > 0.5 else "") + finding.sentence,
+        facts={**finding.facts, "median_marked_share": share},
     )
 
 

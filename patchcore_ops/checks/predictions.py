@@ -18,12 +18,12 @@ _REMEDY = "materialise test_predictions again"
 def one_prediction_per_image(
     images: pd.DataFrame, scores: pd.DataFrame, folder: Path, imagesize: int
 ) -> Finding:
-    """Check that every test image has one score and one map, in the manifest's order.
+    """Check that every test image has one score and one map, in the order of the embeddings.
 
     Parameters
     ----------
     images : DataFrame
-        The manifest's test rows.
+        The test rows that were embedded.
     scores : DataFrame
         With the column `path`.
     folder : Path
@@ -45,7 +45,9 @@ def one_prediction_per_image(
             facts={**facts, "files": names[:NAMED_FILES]},
         )
     if found != expected:
-        return Finding(False, f"Scores are not in the manifest's order; {_REMEDY}.", facts=facts)
+        return Finding(
+            False, f"Scores are not in the order of the embeddings; {_REMEDY}.", facts=facts
+        )
     if shape != (len(expected), imagesize, imagesize):
         return Finding(
             False,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from patchcore_ops.backbones import REFERENCE_NAMES
 from patchcore_ops.checks.finding import Fact, Finding
+from patchcore_ops.metrics import JUDGED_BY_REFERENCE_MASKS
 from patchcore_ops.report.published import published_baseline
 from patchcore_ops.sections import CategoryConfig
 
@@ -23,7 +24,8 @@ def published_figures_are_reached(
     ----------
     category : str
     metrics : mapping
-        What the stage `evaluate` found.
+        What the stage `evaluate` found. Pixel AUROCs for which it had to set the reference's
+        rule for masks aside are not compared.
     config : CategoryConfig
         Severity and tolerance; all that can change a result must be as published.
     """
@@ -38,10 +40,11 @@ def published_figures_are_reached(
             f"({', '.join(differing)}).",
         )
     tolerance = config.checks.published_tolerance
+    incomparable = () if metrics["reference_masks_applied"] else JUDGED_BY_REFERENCE_MASKS
     compared = pd.DataFrame(
         {"metric": name, "published": float(table[name][category]), "here": float(metrics[name])}
         for name in table.columns
-        if not math.isnan(metrics[name])
+        if not math.isnan(metrics[name]) and name not in incomparable
     )
     if compared.empty:
         return Finding(True, "Not applicable: the metrics are undefined, see `undefined`.")

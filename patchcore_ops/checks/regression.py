@@ -23,7 +23,7 @@ from patchcore_ops.checks.finding import Finding, counted
 from patchcore_ops.config import section_hash
 from patchcore_ops.sections import ChecksSection, MetricsSection
 from patchcore_ops.stages.evaluate import read_metrics
-from patchcore_ops.stages.layout import COMPARED_SCORES, SCORES
+from patchcore_ops.stages.layout import COMPARED_SCORES, read_scores
 
 PIXEL_METRICS = ("full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 _IMAGE = ["path", "fingerprint", "is_anomaly"]
@@ -49,7 +49,6 @@ class Judged:
 
 def keep_for_comparison(
     metrics: Mapping[str, Any],
-    images: pd.DataFrame,
     predictions: Path,
     settings: MetricsSection,
     folder: Path,
@@ -60,18 +59,15 @@ def keep_for_comparison(
     ----------
     metrics : mapping
         What the stage `evaluate` found.
-    images : DataFrame
-        The manifest's test rows.
     predictions : Path
         Folder of the stage `predict`.
     settings : MetricsSection
     folder : Path
         Receives `compared_scores.parquet`.
     """
-    scores = pd.read_parquet(predictions / SCORES, columns=["path", "score"])
-    content = images[["path", "fingerprint", "mask_fingerprint", "is_anomaly"]].merge(
-        scores, on="path", how="inner"
-    )
+    content = read_scores(predictions)[
+        ["path", "fingerprint", "mask_fingerprint", "is_anomaly", "score"]
+    ].copy()
     content[_JUDGED_BY] = section_hash(settings)
     content.to_parquet(folder / COMPARED_SCORES, index=False)
     return Judged(metrics, content)
@@ -199,7 +195,14 @@ def _obstacle(before: Judged, now: Judged, shared: pd.DataFrame) -> str:
         return "masks have changed"
     if (shared[f"{_JUDGED_BY}_before"] != shared[f"{_JUDGED_BY}_now"]).any():
         return "the section metrics of the configuration has changed"
+    if _sets_rule_aside(before) != _sets_rule_aside(now):
+        return "metrics.reference_masks was set aside in one of them only"
     return ""
+
+
+def _sets_rule_aside(judged: Judged) -> bool:
+    """Tell whether the reference's rule for masks would have lost defects, and was not applied."""
+    return bool(judged.metrics.get("lost_defects", {}).get("without_white"))
 
 
 def _fall(worse: pd.DataFrame, checks: ChecksSection) -> str:

@@ -27,20 +27,24 @@ class GalleryItem:
     is_anomaly : bool
     score : float
         Anomaly score of the whole image.
-    image : ndarray of uint8, shape [H, W, 3]
+    image : ndarray of uint8, shape [H, W, 3], or None
+        None where the image that was scored is not there any more.
     mask : ndarray of bool, shape [H, W], or None
         Ground truth; None where it is not known.
     heat : ndarray of uint8, shape [H, W, 3]
         The anomaly map as a picture, on the same frame as `image`.
+    note : str
+        What is wrong with the image, if anything.
     """
 
     name: str
     label: str
     is_anomaly: bool
     score: float
-    image: Picture
+    image: Picture | None
     mask: npt.NDArray[np.bool_] | None
     heat: Picture
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +75,14 @@ class Origin:
     data_version : str
     run_id : str
         The run that made it; empty for an input.
+    made : str
+        When, in UTC; empty for an input.
     """
 
     name: str
     data_version: str
     run_id: str = ""
+    made: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +99,15 @@ class CategoryReport:
     gallery : sequence of GalleryItem
         The test images to show; `gallery.choose_items` helps to choose them.
     config : mapping
-        The resolved sections of the configuration, nested as they are written.
+        The settings with which the results were made, nested as they are written.
     origins : sequence of Origin
         What this category's results were made from, in the order of the data.
     provenance : mapping of str to str
         What else is known of how they came about, such as the hash of the weights.
+    made : str
+        When the metrics were made.
+    changes : str
+        In which settings the configuration differs by now, in words; empty if in none.
     """
 
     name: str
@@ -106,6 +117,16 @@ class CategoryReport:
     config: Mapping[str, Any] = field(default_factory=dict)
     origins: Sequence[Origin] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    made: str = ""
+    changes: str = ""
+
+
+@dataclass(frozen=True)
+class FailedCategory:
+    """A category whose section cannot be shown, and why, in a sentence."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +146,12 @@ class BenchmarkReport:
     missing : sequence of str
         Configured categories that have no results.
     categories : sequence of CategoryReport
+    failed : sequence of FailedCategory
+        Categories of the summary that have no section.
+    changes : mapping of str to str
+        By category of the summary, in which settings the configuration differs by now, in words.
+    notes : sequence of str
+        What has to be known to read the summary: one sentence each.
     provenance : mapping of str to str
         Versions of packages, platform and the like.
     """
@@ -136,4 +163,7 @@ class BenchmarkReport:
     published: pd.DataFrame | None = None
     missing: Sequence[str] = ()
     categories: Sequence[CategoryReport] = ()
+    failed: Sequence[FailedCategory] = ()
+    changes: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)

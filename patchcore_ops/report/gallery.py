@@ -34,14 +34,18 @@ class Card:
     score : str
         For people; `sort_score` is for sorting.
     sort_score : float
-    image, heat : str
-        Data URIs.
+    image : str or None
+        Data URI; None where the image is not there any more.
+    heat : str
+        Data URI.
     outline : str or None
         Data URI of the ground truth's outline; None where there is nothing to outline.
     truth : str
         What is known about the ground truth, in words.
     verdict : str or None
         `missed` or `false alarm` where the threshold misjudges the image.
+    note : str
+        What is wrong with the image, if anything.
     """
 
     name: str
@@ -50,11 +54,12 @@ class Card:
     is_anomaly: bool
     score: str
     sort_score: float
-    image: str
+    image: str | None
     heat: str
     outline: str | None
     truth: str
     verdict: str | None
+    note: str
 
 
 def gallery_limit(categories: int) -> int:
@@ -150,11 +155,12 @@ def _card(item: GalleryItem, threshold: float) -> Card:
         is_anomaly=item.is_anomaly,
         score=score_text(item.score),
         sort_score=float(item.score),
-        image=picture_uri(item.image),
+        image=None if item.image is None else picture_uri(item.image),
         heat=picture_uri(item.heat),
         outline=outline_uri(item.mask) if item.mask is not None and has_outline else None,
         truth=_truth(item, has_outline),
         verdict=_verdict(item, threshold),
+        note=item.note,
     )
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from patchcore_ops.charts.curves import METRIC_CURVES, metric_curves
 from patchcore_ops.charts.histogram import score_histogram
+from patchcore_ops.recorded_settings import flatten
 from patchcore_ops.report import tables
 from patchcore_ops.report.baselines import baselines
 from patchcore_ops.report.by_category import category_bars
@@ -50,6 +51,8 @@ class Section:
     config: Sequence[tuple[str, str]]
     origins: Sequence[Origin]
     provenance: Mapping[str, str]
+    made: str
+    changes: str
 
 
 def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
@@ -70,7 +73,8 @@ def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
     str
     """
     compared = baselines(report)
-    anchors = _anchors(report.categories)
+    shown_names = [one.name for one in report.categories]
+    anchors = _anchors([*shown_names, *(one.name for one in report.failed)])
     shown = gallery_limit(len(report.categories)) if limit is None else limit
     return (
         _environment()
@@ -86,6 +90,7 @@ def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
             sections=[
                 _section(category, anchors[category.name], shown) for category in report.categories
             ],
+            failed=[(one.name, anchors[one.name], one.reason) for one in report.failed],
             columns=COLUMNS,
         )
     )
@@ -103,10 +108,10 @@ def _environment() -> Environment:
     )
 
 
-def _anchors(categories: Sequence[CategoryReport]) -> dict[str, str]:
+def _anchors(categories: Sequence[str]) -> dict[str, str]:
     """Give each category an element id; the number keeps names apart that differ in signs only."""
     return {
-        category.name: f"category-{at}-{_slug(category.name)}".rstrip("-")
+        category: f"category-{at}-{_slug(category)}".rstrip("-")
         for at, category in enumerate(categories, start=1)
     }
 
@@ -146,9 +151,11 @@ def _section(category: CategoryReport, anchor: str, limit: int) -> Section:
         cards=cards,
         labels=label_counts(cards),
         images=len(category.scores.score),
-        config=list(tables.flatten(category.config)),
+        config=list(flatten(category.config)),
         origins=category.origins,
         provenance=category.provenance,
+        made=category.made,
+        changes=category.changes,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -73,12 +73,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: its heading, a link target and the cells."""
+    """One line of a table: its heading, a link target, the cells, and what marks it."""
 
     name: str
     cells: Sequence[Cell]
     anchor: str | None = None
     images: int | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def summary_table(
                 for column in columns
             ],
             anchor=anchors.get(category),
+            remark=report.changes.get(str(category), ""),
         )
         for category in current.index
     ]
@@ -190,27 +192,6 @@ def defect_table(category: CategoryReport) -> Table:
         for entry in category.metrics.get("per_defect") or ()
     ]
     return Table(columns, _groups(columns), rows, notes=_notes(rows, columns))
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name every value of a nested configuration by its dotted path.
-
-    Yields
-    ------
-    path, value : str
-        Lists of plain values stay on one line; lists of sections are numbered from 0.
-    """
-    for key, value in nested.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{path}.")
-        elif isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
-            numbered = {str(at): one for at, one in enumerate(value)}
-            yield from flatten(numbered, f"{path}.")
-        elif isinstance(value, list | tuple):
-            yield path, ", ".join(map(str, value))
-        else:
-            yield path, str(value)
 
 
 def _number(value: Any) -> float:

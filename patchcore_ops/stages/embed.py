@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
 
 from patchcore_ops.arrays import ArrayWriter
+from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.image_stream import ImageStream, Pixels
+from patchcore_ops.manifest import image_files
 from patchcore_ops.progress import Progress
+from patchcore_ops.recorded_files import unchanged
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
-from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
+from patchcore_ops.stages.layout import (
+    GRID,
+    IMAGES,
+    TEST_EMBEDDINGS,
+    TRAIN_EMBEDDINGS,
+    member_folder,
+    recorded_images,
+)
 
 
 @dataclass(frozen=True)
@@ -48,14 +62,22 @@ class Grid:
         return Grid(**json.loads((folder / GRID).read_text(encoding="utf-8")))
 
 
+class Embedded(NamedTuple):
+    """What was embedded: the shape of each member's embeddings, and the rows of the images."""
+
+    grids: list[Grid]
+    images: pd.DataFrame
+
+
 def embed_images(
-    train: Sequence[Path],
-    test: Sequence[Path],
+    images: pd.DataFrame,
+    dataset_root: Path,
     config: CategoryConfig,
     runtime: RuntimeSection,
     folder: Path,
     on_progress: Progress | None = None,
-) -> list[Grid]:
+    hash_of: HashOf = file_hash,
+) -> Embedded:
     """Embed all images of a category for every ensemble member.
 
     Images are decoded once and streamed through all members; memory depends on the batch size, not
@@ -63,31 +85,43 @@ def embed_images(
 
     Parameters
     ----------
-    train, test : sequence of Path
-        Image files, in manifest order.
+    images : DataFrame
+        The manifest.
+    dataset_root : Path
+        Where the manifest's paths begin.
     config : CategoryConfig
         Image size and embedding members.
     runtime : RuntimeSection
         Device, batch size and workers.
     folder : Path
-        Receives `<member>/embeddings.npy`, `<member>/test_embeddings.npy`, `<member>/grid.json`.
+        Receives `<member>/embeddings.npy`, `<member>/test_embeddings.npy`, `<member>/grid.json`,
+        and `images.parquet`: the manifest with the column `pixels`, a hash of each image's crop.
     on_progress : callable, optional
         Called with (images so far, all images) after each batch.
+    hash_of : callable
+        Gives a file's SHA-256, by which images that have changed since are found.
 
     Returns
     -------
-    list of Grid
-        One per member.
+    Embedded
+        One grid per member.
 
     Raises
     ------
     DatasetError, WeightsError, EnvironmentProblem
-        If an image, a backbone or the device cannot be used, or the network yields NaN.
+        If an image, a backbone or the device cannot be used, the network yields NaN, or an image
+        is not the one that the manifest describes.
     ConfigError
         If a later stage cannot succeed with so many embeddings, see `foresight.foresee`.
     """
+    train, test = (image_files(images, split, dataset_root) for split in ("train", "test"))
     done = 0
-    with ImageStream([*train, *test], config.dataset, runtime.num_workers) as stream:
+    pixels: dict[Path, str] = {}
+    recorded = recorded_images(images, dataset_root)
+    with (
+        unchanged(recorded, "image_manifest", hash_of),
+        ImageStream([*train, *test], config.dataset, runtime.num_workers) as stream,
+    ):
         # Importing torch and the network takes seconds, in which images are decoded already.
         from patchcore_ops.stages.foresight import foresee
         from patchcore_ops.stages.networks import Networks
@@ -109,25 +143,33 @@ def embed_images(
                     )
                     for member, grid in enumerate(grids)
                 ]
-                batches = _named_batches(stream, paths, networks.batch_size)
+                batches = _named_batches(stream, paths, networks.batch_size, pixels)
                 for embedded in stack.enter_context(closing(networks.embed_side_by_side(batches))):
                     for writer, embeddings in zip(writers, embedded, strict=True):
                         writer.append(embeddings)
                     done += len(embedded[0]) // grids[0].patches
                     if on_progress is not None:
                         on_progress(done, len(train) + len(test))
+    rows = images.assign(pixels=[pixels[dataset_root / path] for path in images["path"]])
+    rows.to_parquet(folder / IMAGES, index=False)
     for member, grid in enumerate(grids):
         (member_folder(folder, member) / GRID).write_text(
             json.dumps(asdict(grid), indent=2) + "\n", encoding="utf-8"
         )
-    return grids
+    return Embedded(grids, rows)
 
 
 def _named_batches(
-    stream: ImageStream, paths: Sequence[Path], batch_size: int
+    stream: ImageStream, paths: Sequence[Path], batch_size: int, pixels: dict[Path, str]
 ) -> Iterator[tuple[Pixels, Sequence[Path]]]:
-    """Hand out the next images of the stream, each batch with the names of its files."""
+    """Hand out the next images with the names of their files; `pixels` receives their hashes."""
     start = 0
     for images in stream.batches(len(paths), batch_size):
-        yield images, paths[start : start + len(images)]
+        names = paths[start : start + len(images)]
+        pixels.update((name, _pixel_hash(image)) for name, image in zip(names, images, strict=True))
+        yield images, names
         start += len(images)
+
+
+def _pixel_hash(image: Pixels) -> str:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()

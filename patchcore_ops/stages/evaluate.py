@@ -11,59 +11,70 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from patchcore_ops.images import load_masks
+from patchcore_ops.fingerprints import HashOf, file_hash
+from patchcore_ops.masks import load_masks
 from patchcore_ops.metrics import category_metrics, summary_table
+from patchcore_ops.recorded_files import unchanged
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.layout import (
     ANOMALY_MAPS,
     CATEGORY_METRICS,
     METRICS_CSV,
     METRICS_PARQUET,
-    SCORES,
     mask_files,
+    read_scores,
+    recorded_masks,
 )
 
 
 def evaluate(
     category: str,
-    images: pd.DataFrame,
     dataset_root: Path,
     predictions: Path,
     config: CategoryConfig,
     runtime: RuntimeSection,
     folder: Path,
+    hash_of: HashOf = file_hash,
 ) -> dict[str, Any]:
     """Judge the predictions of one category.
 
     Parameters
     ----------
     category : str
-    images : DataFrame
-        The manifest's test rows.
     dataset_root : Path
-        Where the manifest's mask paths begin.
+        Where the paths of masks begin.
     predictions : Path
-        Folder of the stage `predict`.
+        Folder of the stage `predict`. The masks are those of the images that were scored.
     config : CategoryConfig
         Metrics section and image size.
     runtime : RuntimeSection
         Decoding workers.
     folder : Path
         Receives `metrics.json`.
+    hash_of : callable
+        Gives a file's SHA-256, by which masks that have changed since are found.
 
     Returns
     -------
     dict
         What `patchcore_ops.metrics.category_metrics` returns, and the category's name.
+
+    Raises
+    ------
+    DatasetError
+        If a mask cannot be used, or is not the one that belonged to the image when it was scored.
     """
+    images = read_scores(predictions)
     mask_paths = mask_files(images, dataset_root)
     has_mask = np.array([path is not None for path in mask_paths], dtype=bool)
+    with unchanged(recorded_masks(images, dataset_root), "image_manifest", hash_of):
+        masks = load_masks(mask_paths, config.dataset, runtime.num_workers)
     result = {
         "category": category,
         **category_metrics(
-            pd.read_parquet(predictions / SCORES),
+            images,
             np.load(predictions / ANOMALY_MAPS, mmap_mode="r", allow_pickle=False),
-            load_masks(mask_paths, config.dataset, runtime.num_workers),
+            masks,
             has_mask | ~images["is_anomaly"].to_numpy(dtype=bool),
             config.metrics,
         ),

@@ -15,7 +15,9 @@ from PIL import Image
 from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.charts.svg import score_text
 from patchcore_ops.errors import DatasetError
-from patchcore_ops.images import load_image, load_mask, load_thumbnail
+from patchcore_ops.fingerprints import HashOf, file_hash
+from patchcore_ops.images import load_image, load_thumbnail
+from patchcore_ops.masks import load_mask
 from patchcore_ops.pictures import (
     Picture,
     captioned,
@@ -24,6 +26,7 @@ from patchcore_ops.pictures import (
     stack_strips,
 )
 from patchcore_ops.ranking import f1_max, rank
+from patchcore_ops.recorded_files import Fault, fault_of
 from patchcore_ops.sections import ImageSize
 from patchcore_ops.stages.layout import ANOMALY_MAPS, SEGMENTATION_IMAGES, mask_files
 
@@ -105,20 +108,28 @@ class PredictionPictures:
     Parameters
     ----------
     images : DataFrame
-        The manifest's test rows.
+        The table of the stage `predict`.
     dataset_root : Path
-        Where the manifest's paths begin.
+        Where the paths of images and masks begin.
     predictions : Path
         Folder of the stage `predict`.
     size : ImageSize
         How the images were resized and cropped.
+    hash_of : callable
+        Gives a file's SHA-256: no other content is drawn beside a score.
     """
 
     def __init__(
-        self, images: pd.DataFrame, dataset_root: Path, predictions: Path, size: ImageSize
+        self,
+        images: pd.DataFrame,
+        dataset_root: Path,
+        predictions: Path,
+        size: ImageSize,
+        hash_of: HashOf = file_hash,
     ) -> None:
         self._images = images.reset_index(drop=True)
         self._root = dataset_root
+        self._hash_of = hash_of
         self._masks = mask_files(self._images, dataset_root)
         self._maps = ArrayFile(predictions / ANOMALY_MAPS)
         self._size = size
@@ -127,14 +138,23 @@ class PredictionPictures:
         # The normal background stays dark blue, and a few hot pixels do not pale all others.
         self.low, self.high = (float(limit) for limit in np.quantile(sampled, [0.5, 0.999]))
 
+    def fault(self, row: int) -> Fault | None:
+        """Tell whether the file of a test image is gone, or has changed since it was scored."""
+        file = self._root / str(self._images.loc[row, "path"])
+        return fault_of(file, str(self._images.loc[row, "fingerprint"]), self._hash_of)
+
     def image(self, row: int) -> Picture:
-        """Load a test image as the network saw it, shape [H, W, 3]."""
+        """Load a test image as the network saw it, shape [H, W, 3]; grey if it is not there."""
+        if self.fault(row) is not None:
+            return np.full((self._size.imagesize, self._size.imagesize, 3), 128, dtype=np.uint8)
         return load_image(self._root / str(self._images.loc[row, "path"]), self._size)
 
     def mask(self, row: int) -> npt.NDArray[np.bool_] | None:
         """Load the ground truth of a test image: empty if it is good, None if it is unknown."""
         path = self._masks[row]
         if path is not None:
+            if fault_of(path, str(self._images.loc[row, "mask_fingerprint"]), self._hash_of):
+                return None
             return np.asarray(load_mask(path, self._size) >= 128)
         if self._images.loc[row, "is_anomaly"]:
             return None

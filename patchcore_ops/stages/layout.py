@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST = "manifest.parquet"
+IMAGES = "images.parquet"
 TRAIN_EMBEDDINGS = "embeddings.npy"
 TEST_EMBEDDINGS = "test_embeddings.npy"
 GRID = "grid.json"
@@ -28,6 +29,8 @@ METRICS_PARQUET = "metrics.parquet"
 HISTORY = "history.parquet"
 WAVE_PARQUET = "wave.parquet"
 REPORT = "index.html"
+
+_IDENTITY = ("path", "fingerprint", "mask_path", "mask_fingerprint")
 
 
 def member_folder(folder: Path, member: int) -> Path:
@@ -69,11 +72,72 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     return manifest
 
 
-def test_rows(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the manifest's test images, in the order of every prediction."""
-    return manifest[manifest["split"] == "test"].reset_index(drop=True)
+def read_images(folder: Path, asset: str = "raw_embeddings") -> pd.DataFrame:
+    """Read the rows of images that an artefact keeps: the manifest's, with a hash of the pixels.
+
+    Raises
+    ------
+    StaleArtefact
+        If an earlier release has made the artefact, which kept no rows.
+    DatasetError
+        If a path in it leads out of the dataset's root.
+    """
+    import pandas as pd
+
+    from patchcore_ops.manifest import refuse_paths_outside
+
+    if not (folder / IMAGES).is_file():
+        raise StaleArtefact(
+            f"{asset} was made by an earlier release, which did not keep which images it is of; "
+            f"materialise {asset} and what follows it again"
+        )
+    rows = pd.read_parquet(folder / IMAGES)
+    refuse_paths_outside(rows)
+    return rows
+
+
+def read_scores(folder: Path) -> pd.DataFrame:
+    """Read the scores of `test_predictions`, each with the content and the mask of its image.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `scores.parquet`, then `fingerprint`, `mask_path` and `mask_fingerprint`.
+
+    Raises
+    ------
+    StaleArtefact, DatasetError
+        As `read_images`.
+    """
+    import pandas as pd
+
+    images = read_images(folder, "test_predictions")
+    scores = pd.read_parquet(folder / SCORES)
+    return scores.merge(images[list(_IDENTITY)], on="path", how="left", validate="one_to_one")
+
+
+def test_rows(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the test images, in the order of every prediction."""
+    return images[images["split"] == "test"].reset_index(drop=True)
 
 
 def mask_files(images: pd.DataFrame, dataset_root: Path) -> list[Path | None]:
-    """Return the mask file of each manifest row, None where there is none."""
+    """Return the mask file of each row, None where there is none."""
     return [dataset_root / path if isinstance(path, str) else None for path in images["mask_path"]]
+
+
+def recorded_masks(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
+    """Return the SHA-256 of each row's mask file, as the manifest has it."""
+    masks = images[images["mask_path"].notna()]
+    return {
+        dataset_root / path: str(digest)
+        for path, digest in zip(masks["mask_path"], masks["mask_fingerprint"], strict=True)
+    }
+
+
+def recorded_images(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
+    """Return the SHA-256 of each row's image file, as the manifest has it."""
+    return {
+        dataset_root / path: str(digest)
+        for path, digest in zip(images["path"], images["fingerprint"], strict=True)
+    }

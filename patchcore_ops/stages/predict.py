@@ -17,10 +17,14 @@ from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.embed import Grid
 from patchcore_ops.stages.layout import (
     ANOMALY_MAPS,
+    IMAGES,
     INDEX,
     SCORES,
     TEST_EMBEDDINGS,
     member_folders,
+    read_images,
+    read_scores,
+    test_rows,
 )
 
 _IMAGES_PER_SEARCH = 4
@@ -33,8 +37,8 @@ class Predictions:
     Attributes
     ----------
     table : DataFrame
-        One row per image: `path`, `label`, `is_anomaly`, `score`, and each member's own score as
-        `score_<member>`.
+        One row per image, as `layout.read_scores` reads it: `path`, `label`, `is_anomaly`, `score`,
+        each member's own score as `score_<member>`, and what tells which image that was.
     proven_share : float or None
         Share of the patches whose neighbours were proven by bounds, without a flat scan; None
         where the index is not searched by bounds.
@@ -45,7 +49,6 @@ class Predictions:
 
 
 def predict(
-    images: pd.DataFrame,
     embeddings: Path,
     indices: Path,
     config: CategoryConfig,
@@ -57,16 +60,14 @@ def predict(
 
     Parameters
     ----------
-    images : DataFrame
-        The manifest's test rows.
     embeddings, indices : Path
-        Folders of the stages `embed` and `select`.
+        Folders of the stages `embed` and `select`. The images are those that were embedded.
     config : CategoryConfig
         Scoring section, image size and number of members.
     runtime : RuntimeSection
         FAISS threads and GPU.
     folder : Path
-        Receives `scores.parquet` and `anomaly_maps.npy`.
+        Receives `scores.parquet`, `anomaly_maps.npy` and `images.parquet`, the rows of the images.
     on_progress : callable, optional
         Called with (images searched, images to search) over all members.
 
@@ -74,6 +75,7 @@ def predict(
     -------
     Predictions
     """
+    images = test_rows(read_images(embeddings))
     members = len(config.embedding.members)
     by_member: list[npt.NDArray[np.float32]] = []
     proven_shares: list[float] = []
@@ -104,11 +106,12 @@ def predict(
         predictions[f"score_{member}"] = scores
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(folder / SCORES, index=False)
+    images.to_parquet(folder / IMAGES, index=False)
     side = config.dataset.imagesize
     with ArrayWriter(folder / ANOMALY_MAPS, (len(images), side, side)) as writer:
         for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma):
             writer.append(maps)
-    return Predictions(predictions, min(proven_shares, default=None))
+    return Predictions(read_scores(folder), min(proven_shares, default=None))
 
 
 def _search_images(

@@ -16,7 +16,8 @@ from image_mutations import mutate, seeds
 
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.image_inspection import inspect_image, inspect_mask
-from patchcore_ops.images import load_image, load_mask, load_thumbnail
+from patchcore_ops.images import load_image, load_thumbnail
+from patchcore_ops.masks import load_mask
 from patchcore_ops.sections import ImageSize
 
 SIZE = ImageSize(resize=24, imagesize=16, max_pixels=2**20)

@@ -26,17 +26,30 @@ from pipeline_kit import (
 
 CONTRACT = {
     "image_manifest": {"manifest.parquet"},
-    "raw_embeddings": {"0/embeddings.npy", "0/test_embeddings.npy", "0/grid.json"},
-    "memory_bank": {"0/features.npy", "0/indices.npy"},
-    "faiss_index": {"0/index.faiss"},
+    "raw_embeddings": {
+        "0/embeddings.npy",
+        "0/test_embeddings.npy",
+        "0/grid.json",
+        "images.parquet",
+        "settings.json",
+    },
+    "memory_bank": {"0/features.npy", "0/indices.npy", "settings.json"},
+    "faiss_index": {"0/index.faiss", "settings.json"},
     "test_predictions": {
         "scores.parquet",
+        "images.parquet",
+        "settings.json",
         "anomaly_maps.npy",
         "pictures/most_anomalous.jpg",
         "pictures/most_wrong.jpg",
     },
-    "category_metrics": {"metrics.json", "compared_scores.parquet"},
-    "metrics": {"metrics.csv", "metrics.parquet", "history.parquet"},
+    "category_metrics": {"metrics.json", "compared_scores.parquet", "settings.json"},
+    "metrics": {
+        "metrics.csv",
+        "metrics.parquet",
+        "history.parquet",
+        "settings_by_category.json",
+    },
     "benchmark_report": {"index.html"},
 }
 

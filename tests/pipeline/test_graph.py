@@ -31,8 +31,8 @@ PARENTS = {
     "raw_embeddings": {"image_manifest", "embedding_config"},
     "memory_bank": {"raw_embeddings", "coreset_config"},
     "faiss_index": {"memory_bank", "index_config"},
-    "test_predictions": {"faiss_index", "raw_embeddings", "image_manifest", "scoring_config"},
-    "category_metrics": {"test_predictions", "image_manifest", "metrics_config"},
+    "test_predictions": {"faiss_index", "raw_embeddings", "scoring_config"},
+    "category_metrics": {"test_predictions", "metrics_config"},
     "metrics": {"category_metrics"},
     "benchmark_report": {"metrics"},
 }

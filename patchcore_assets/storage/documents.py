@@ -1,0 +1,71 @@
+"""Small texts beside the artefacts, such as the configuration of a run: written whole, or not."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from patchcore_assets.storage.durable import flush, flush_entries
+
+_LARGEST = 64 << 20
+
+
+def write_document(root: str, name: str, text: str) -> str:
+    """Write a text below a storage root, unless it is there already.
+
+    Parameters
+    ----------
+    root : str
+        The folder or URL of the storage.
+    name : str
+        A relative path that follows from the content: a document is never changed.
+    text : str
+
+    Returns
+    -------
+    str
+        The path or URL from which `read_document` reads it.
+
+    Raises
+    ------
+    StorageBusy, StorageRefused, OSError
+        If it cannot be written.
+    """
+    if "://" in root:
+        from patchcore_assets.storage.objects import Objects
+
+        objects = Objects(root)
+        objects.write(name, text.encode())
+        return f"{objects.root}/{name}"
+    file = Path(root, name)
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            flush([aside])
+            aside.replace(file)
+            flush_entries(file.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+    return str(file)
+
+
+def read_document(location: str) -> str | None:
+    """Read a document; None if it is not there.
+
+    Raises
+    ------
+    StorageBusy, StorageRefused, OSError
+        If it cannot be read.
+    """
+    if "://" in location:
+        from patchcore_assets.storage.objects import Objects
+
+        root, _, name = location.rpartition("/")
+        content = Objects(root).read(name, _LARGEST)
+        return None if content is None else content.decode()
+    try:
+        return Path(location).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

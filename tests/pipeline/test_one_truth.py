@@ -1,0 +1,388 @@
+"""No figure, picture or setting stands beside another's, whatever is edited and made in between."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, execute, failures, write_config
+
+from patchcore_assets.configuration import (
+    CONFIGURATION,
+    CONFIGURATION_FILE,
+    CONFIGURATION_READ_BY,
+    configuration_of_run,
+)
+from patchcore_assets.work import Work
+from patchcore_ops.config import load_config
+from patchcore_ops.config_snapshot import configuration_hash, restore, snapshot
+from patchcore_ops.demo.tiny import build_tiny_dataset
+from patchcore_ops.errors import ConfigError
+from patchcore_ops.images import load_image
+from patchcore_ops.metrics import METRICS
+from patchcore_ops.sections import ImageSize
+
+SIDE = 64
+
+
+class Bench:
+    """A finished benchmark of two categories, with its own history."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        self.dataset = folder / "dataset"
+        self.storage = folder / "storage"
+        self.file = folder / "benchmark.yaml"
+        self.instance = instance
+
+    def run(self, *assets: str, category: str | None = CATEGORY) -> dg.ExecuteInProcessResult:
+        partition = None if set(assets) <= set(OVER_ALL) else category
+        return execute(self.file, *assets, partition=partition, instance=self.instance)
+
+    def make(self, *assets: str, category: str | None = CATEGORY) -> None:
+        result = self.run(*assets, category=category)
+        assert result.success, failures(result)
+
+    def refused(self, *assets: str) -> str:
+        """Run assets of which one fails; return what it says."""
+        [said] = failures(self.run(*assets)).values()
+        assert not said.startswith("NOT A"), said
+        return said
+
+    def configure(self, **sections: Any) -> None:
+        write_config(self.file, self.dataset, **sections)
+
+    def scores(self) -> pd.DataFrame:
+        return pd.read_parquet(self.storage / "test_predictions" / CATEGORY / "scores.parquet")
+
+    def page(self) -> str:
+        return (self.storage / "benchmark_report/index.html").read_text(encoding="utf-8")
+
+    def data_version(self, asset: str, category: str | None = CATEGORY) -> str:
+        file = self.storage / asset / (category or "") / "artefact.json"
+        return str(json.loads(file.read_text(encoding="utf-8"))["data_version"])
+
+    def known_version(self, asset: str) -> str:
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), [CATEGORY])
+        [record] = self.instance.fetch_materializations(wanted, limit=1).records
+        assert record.asset_materialization is not None
+        return str((record.asset_materialization.tags or {})["dagster/data_version"])
+
+
+@pytest.fixture(scope="module")
+def finished_folder(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_truth")
+    build_tiny_dataset(folder / "dataset", categories=(CATEGORY, OTHER), size=SIDE)
+    write_config(folder / "benchmark.yaml", folder / "dataset")
+    with dg.DagsterInstance.ephemeral() as instance:
+        bench = Bench(folder, instance)
+        for category in (CATEGORY, OTHER):
+            bench.make(*BY_CATEGORY, category=category)
+        bench.make(*OVER_ALL)
+    return folder
+
+
+@pytest.fixture
+def bench(finished_folder: Path, tmp_path: Path) -> Iterator[Bench]:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_folder, folder, symlinks=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        bench = Bench(folder, instance)
+        bench.configure()
+        yield bench
+
+
+def test_a_moved_image_takes_no_other_image_s_score(bench: Bench) -> None:
+    before = bench.scores()
+    stain = bench.dataset / CATEGORY / "test/stain/001.png"
+    stain.rename(bench.dataset / CATEGORY / "test/good/z_from_stain.png")
+    (bench.dataset / CATEGORY / "ground_truth/stain/001_mask.png").unlink()
+
+    said = bench.refused("image_manifest", "test_predictions", "category_metrics")
+    assert said == (
+        f"{bench.dataset}/{CATEGORY}/ground_truth/stain/001_mask.png: is gone since image_manifest "
+        "was made; materialise image_manifest and what follows it again"
+    )
+    pd.testing.assert_frame_equal(bench.scores(), before)
+
+    bench.make(*BY_CATEGORY)
+    now = bench.scores().set_index("path")["score"]
+    right = before.set_index("path")["score"].rename(
+        {f"{CATEGORY}/test/stain/001.png": f"{CATEGORY}/test/good/z_from_stain.png"}
+    )
+    pd.testing.assert_series_equal(now.sort_index(), right.sort_index(), rtol=1e-5)
+
+
+def test_embeddings_and_an_index_of_other_embeddings_are_refused(bench: Bench) -> None:
+    train = sorted((bench.dataset / CATEGORY / "train/good").iterdir())
+    train[0].unlink()
+    old, new = bench.data_version("memory_bank"), ""
+    bench.make("image_manifest", "raw_embeddings")
+    said = bench.refused("test_predictions")
+    new = bench.data_version("raw_embeddings")
+    assert re.fullmatch(
+        rf"faiss_index of '{CATEGORY}' goes back to raw_embeddings of '{CATEGORY}' of \S+ "
+        rf"\(version \w+\), and raw_embeddings of '{CATEGORY}' to that of \S+ \(version {new}\), "
+        "so they do not belong together; materialise memory_bank and faiss_index again: dagster "
+        "asset materialize -m patchcore_assets --select memory_bank,faiss_index --partition "
+        f"{CATEGORY}",
+        said,
+    )
+    bench.make("memory_bank", "faiss_index", "test_predictions")
+    assert bench.data_version("memory_bank") != old
+
+
+def test_an_image_that_changed_after_the_manifest_is_not_embedded(bench: Bench) -> None:
+    file = bench.dataset / CATEGORY / "test/good/000.png"
+    file.write_bytes((bench.dataset / OTHER / "test/good/000.png").read_bytes())
+    assert bench.refused("raw_embeddings") == (
+        f"{file}: has changed since image_manifest was made; materialise image_manifest and what "
+        "follows it again"
+    )
+
+
+def test_an_image_that_changes_while_it_is_embedded_is_noticed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bench.dataset / CATEGORY / "train/good/000.png"
+    other = (bench.dataset / OTHER / "train/good/000.png").read_bytes()
+    edit_at_first_progress(monkeypatch, lambda: file.write_bytes(other))
+    assert f"{file}: has changed since" in bench.refused("raw_embeddings")
+
+
+def test_metrics_do_not_take_another_mask_than_was_there(bench: Bench) -> None:
+    masks = bench.dataset / CATEGORY / "ground_truth/hole"
+    shutil.copy(masks / "001_mask.png", masks / "000_mask.png")
+    said = bench.refused("category_metrics")
+    assert said.startswith(f"{masks / '000_mask.png'}: has changed since image_manifest was made")
+
+
+def test_a_refused_manifest_changes_nothing_but_its_checks(bench: Bench) -> None:
+    bench.make("image_manifest")
+    before = bench.data_version("image_manifest")
+    train = bench.dataset / CATEGORY / "train/good/000.png"
+    shutil.copy(train, bench.dataset / CATEGORY / "test/good/0000_copy.png")
+
+    said = bench.refused(*BY_CATEGORY)
+    assert said.startswith("1 test image is among the train images too")
+    assert bench.data_version("image_manifest") == before == bench.known_version("image_manifest")
+    kept = bench.storage / ".refused/image_manifest" / CATEGORY
+    refused = pd.read_parquet(kept / "manifest.parquet")
+    assert f"{CATEGORY}/test/good/0000_copy.png" in refused["path"].tolist()
+    sidecar = json.loads((kept / "artefact.json").read_text(encoding="utf-8"))
+    assert sidecar["provenance"]["refused"].startswith("1 test image is among")
+
+    bench.make(*OVER_ALL)
+    cards = shown_cards(bench.page(), CATEGORY)
+    assert sorted(cards) == sorted(
+        f"{Path(one).parent.name}/{Path(one).name}" for one in bench.scores()["path"]
+    )
+    for name, picture in cards.items():
+        right = load_image(
+            bench.dataset / CATEGORY / "test" / name, ImageSize(resize=SIDE, imagesize=SIDE)
+        )
+        assert abs(picture.astype(float) - right).mean() < 12, name
+
+
+def test_a_run_reads_its_configuration_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = configuration_hash(load_config(bench.file))
+    edited = {"dataset": {"imagesize": 32}, "scoring": {"anomaly_scorer_num_nn": 3}}
+    edit_at_first_progress(monkeypatch, lambda: bench.configure(**edited))
+    metrics = bench.storage / "category_metrics" / CATEGORY / "metrics.json"
+    right = json.loads(metrics.read_text(encoding="utf-8"))
+
+    result = bench.run(*BY_CATEGORY)
+    assert result.success, failures(result)
+    now = json.loads(metrics.read_text(encoding="utf-8"))
+    assert [now[name] for name in METRICS] == [right[name] for name in METRICS]
+    run = bench.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[CONFIGURATION] == before
+    kept = Path(run.tags[CONFIGURATION_FILE])
+    assert configuration_hash(restore(kept.read_text(encoding="utf-8"))) == before
+    assert kept.parent == bench.storage / ".configurations"
+
+    # Afterwards the change shows as staleness, without anybody having looked.
+    stale = bench.instance.fetch_observations(dg.AssetKey("scoring_config"), limit=1).records
+    assert stale[0].asset_observation is not None
+    version = (stale[0].asset_observation.tags or {})["dagster/data_version"]
+    used = bench.instance.fetch_materializations(dg.AssetKey("test_predictions"), limit=1).records
+    assert used[0].asset_materialization is not None
+    tags = used[0].asset_materialization.tags or {}
+    assert tags["dagster/input_data_version/scoring_config"] != version
+
+
+def test_a_run_that_continues_reads_what_the_failed_one_has_read(bench: Bench) -> None:
+    result = bench.run("image_manifest")
+    run = bench.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    began_with = configuration_hash(load_config(bench.file))
+    bench.configure(coreset={"percentage": 0.5})
+    now = configuration_hash(load_config(bench.file))
+
+    def read_by_a_child(**tags: str) -> str:
+        job = dg.GraphDefinition("g").to_job(name="job")
+        child = bench.instance.create_run_for_job(
+            job,
+            parent_run_id=run.run_id,
+            root_run_id=run.run_id,
+            tags={**{key: run.tags[key] for key in KEPT}, **tags},
+        )
+        config, _ = configuration_of_run(bench.instance, child.run_id, bench.file)
+        return configuration_hash(config)
+
+    assert read_by_a_child(**{"dagster/is_resume_retry": "true"}) == began_with
+    assert read_by_a_child(**{"dagster/retry_number": "1"}) == began_with
+    assert read_by_a_child() == now, "whoever starts anew reads the file as it is"
+
+    shutil.rmtree(bench.storage / ".configurations")
+    with pytest.raises(ConfigError, match="is gone; start a new run"):
+        read_by_a_child(**{"dagster/is_resume_retry": "true"})
+
+
+KEPT = (CONFIGURATION, CONFIGURATION_FILE, CONFIGURATION_READ_BY)
+
+
+def test_a_snapshot_says_everything(bench: Bench) -> None:
+    bench.configure(
+        dataset={"max_pixels": 123_456},
+        overrides={OTHER: {"coreset": {"percentage": 0.5}}},
+        schedule={"cron": "5 4 * * *"},
+    )
+    config = load_config(bench.file)
+    assert restore(snapshot(config)) == config
+
+
+def test_the_report_names_the_settings_of_its_figures(bench: Bench) -> None:
+    bench.configure(coreset={"percentage": 0.5}, scoring={"anomaly_scorer_num_nn": 3})
+    result = bench.run(*OVER_ALL)
+    assert result.success, failures(result)
+    page = bench.page()
+    configuration = dict(re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', page))
+    assert configuration["coreset.percentage"] == "0.1"
+    assert configuration["scoring.anomaly_scorer_num_nn"] == "1"
+    notice = "Made with other settings than the configuration has now: coreset.percentage 0.1 (now "
+    assert page.count(notice) == 2, "one for each category"
+    assert page.count("made with other settings: coreset.percentage 0.1 (now 0.5)") == 2
+    assert "Mean over categories with different settings" not in page
+    [check] = [
+        one
+        for one in result.get_asset_check_evaluations()
+        if one.check_name == "settings_are_those_of_now"
+    ]
+    assert not check.passed
+
+    bench.make(*BY_CATEGORY)
+    bench.make(*OVER_ALL)
+    assert (
+        f"Mean over categories with different settings: coreset.percentage is 0.5 for {CATEGORY}, "
+        f"0.1 for {OTHER}; scoring.anomaly_scorer_num_nn is 3 for {CATEGORY}, 1 for {OTHER}."
+    ) in page_text(bench.page())
+
+
+def test_what_is_gone_costs_its_own_place_in_the_report(bench: Bench) -> None:
+    gone = bench.dataset / CATEGORY / "test/good/000.png"
+    gone.unlink()
+    changed = bench.dataset / CATEGORY / "test/good/001.png"
+    changed.write_bytes((bench.dataset / OTHER / "test/good/001.png").read_bytes())
+    shutil.rmtree(bench.dataset / OTHER)
+    bench.make(*OVER_ALL)
+    page = bench.page()
+    assert card(page, CATEGORY, "good/000.png").count("this image is gone") == 1
+    assert "this image has changed since it was scored" in card(page, CATEGORY, "good/001.png")
+    assert len(shown_cards(page, CATEGORY)) == len(bench.scores()) - 2
+    assert page.count("this image is gone") == 1 + len(bench.scores()), "all of the other category"
+
+
+def test_a_damaged_artefact_costs_its_own_section(bench: Bench) -> None:
+    scores = bench.storage / "test_predictions" / OTHER / "scores.parquet"
+    scores.write_bytes(b"damaged")
+    bench.make(*OVER_ALL)
+    page = bench.page()
+    assert len(shown_cards(page, CATEGORY)) == len(bench.scores())
+    assert f'<h2 id="category-2-{OTHER.replace("_", "-")}-title">{OTHER}</h2>' in page
+    assert "the rest cannot be shown: scores.parquet (7 bytes instead of" in page
+    table = pd.read_csv(bench.storage / "metrics/metrics.csv")
+    assert table["category"].tolist() == [CATEGORY, OTHER, "Mean"]
+
+
+def test_damaged_metrics_of_a_category_cost_its_own_row(bench: Bench) -> None:
+    (bench.storage / "category_metrics" / OTHER / "metrics.json").write_text("{}")
+    result = bench.run(*OVER_ALL)
+    assert result.success, failures(result)
+    table = pd.read_csv(bench.storage / "metrics/metrics.csv")
+    assert table["category"].tolist() == [CATEGORY, "Mean"]
+    [check] = [
+        one
+        for one in result.get_asset_check_evaluations()
+        if one.check_name == "every_category_is_there"
+    ]
+    assert "metrics.json (2 bytes instead of" in str(check.description)
+
+
+def test_a_category_made_anew_does_not_stand_beside_its_old_row(bench: Bench) -> None:
+    bench.configure(scoring={"smoothing_sigma": 1.0})
+    bench.make("test_predictions", "category_metrics")
+    bench.make("benchmark_report")
+    page = bench.page()
+    assert "so they do not belong together; materialise metrics again" in page_text(page)
+    assert len(shown_cards(page, OTHER)) == len(bench.scores())
+
+
+def edit_at_first_progress(monkeypatch: pytest.MonkeyPatch, edit: Any) -> None:
+    """Let something be edited while the first step that reports progress is at work."""
+    original, waiting = Work.progress, [edit]
+
+    def progress(self: Work, what: str) -> Any:
+        report = original(self, what)
+
+        def edit_then_report(done: int, total: int) -> None:
+            if waiting:
+                waiting.pop()()
+            report(done, total)
+
+        return edit_then_report
+
+    monkeypatch.setattr(Work, "progress", progress)
+
+
+def section_of(page: str, category: str) -> str:
+    sections = re.findall(r'<section id="category-.*?</section>', page, re.DOTALL)
+    [found] = [one for one in sections if f">{category}</h2>" in one]
+    return str(found)
+
+
+def card(page: str, category: str, name: str) -> str:
+    parts = re.split(r'(?=<li class="card")', section_of(page, category))[1:]
+    [found] = [one for one in parts if f'data-name="{name}"' in one]
+    return found
+
+
+def shown_cards(page: str, category: str) -> dict[str, Any]:
+    """Return the pictures of a category's cards by the name that stands below them."""
+    import base64
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    found = re.findall(
+        r'<img data-role="image" src="data:image/webp;base64,([^"]+)" alt="([^"]+)"',
+        section_of(page, category),
+    )
+    return {
+        name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+        for data, name in found
+    }
+
+
+def page_text(page: str) -> str:
+    import html
+
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())

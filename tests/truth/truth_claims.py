@@ -1,0 +1,258 @@
+"""Everything that a benchmark shows, compared with what it claims to be.
+
+A claim is what an artefact records: from which versions it was made, with which settings, of which
+images by content. What was shown must be what these give, whatever lies on the disk by now.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from truth_oracle import Oracle
+from truth_site import CATEGORIES, Site, Version
+
+from patchcore_ops.metrics import METRICS
+from patchcore_ops.recorded_settings import flatten
+
+_SECTION = re.compile(r'<section id="category-(.*?)</section>', re.DOTALL)
+_CARD = re.compile(r'<li class="card" data-label="(.*?)" data-name="(.*?)" data-score="(.*?)"')
+_IMAGE = re.compile(r'<img data-role="image" src="data:image/webp;base64,([^"]+)"')
+_ROW = re.compile(r"<tr>\s*<th scope=\"row\">(.*?)</th>(.*?)</tr>", re.DOTALL)
+_TAG = re.compile(r"<[^>]+>")
+
+
+class Claims:
+    """Compares what a site shows with literal recomputations; `wrong` lists what does not agree."""
+
+    def __init__(self, site: Site, oracle: Oracle) -> None:
+        self._site = site
+        self._oracle = oracle
+        self._checked: set[tuple[str, str | None, str]] = set()
+        self.compared = 0
+
+    def wrong(self) -> list[str]:
+        """Check every artefact that has become current since the last look."""
+        found = []
+        for key, version in list(self._site.versions.items()):
+            check = {
+                "raw_embeddings": self._embeddings,
+                "test_predictions": self._predictions,
+                "category_metrics": self._metrics,
+                "metrics": self._table,
+                "benchmark_report": self._report,
+            }.get(version.asset)
+            if check is None or key in self._checked:
+                continue
+            self._checked.add(key)
+            try:
+                found.extend(
+                    f"{version.asset} of {version.category}: {one}" for one in check(version)
+                )
+            except KeyError as missing:
+                found.append(f"{version.asset} of {version.category}: claims {missing}, never made")
+        return found
+
+    def _embeddings(self, version: Version) -> Iterator[str]:
+        """The rows that were embedded are those of the manifest that is claimed."""
+        manifest = self._parent(version, "image_manifest").table("manifest.parquet")
+        rows = version.table("images.parquet").drop(columns="pixels")
+        self.compared += len(rows)
+        if not rows.equals(manifest):
+            yield "the rows are not those of the manifest that it names"
+
+    def _predictions(self, version: Version) -> Iterator[str]:
+        """Each score belongs to the content beside it, by the settings that are claimed."""
+        images = self._parent(version, "raw_embeddings").table("images.parquet")
+        test = images[images["split"] == "test"].reset_index(drop=True)
+        shown = version.scores()
+        identity = ["path", "label", "is_anomaly", "fingerprint", "mask_fingerprint"]
+        if not shown[identity].equals(test[identity]):
+            yield "the images are not those that were embedded"
+            return
+        expected, _ = self._scores(images, shown, version.json("settings.json"))
+        self.compared += len(shown)
+        for path, score, right in zip(shown["path"], shown["score"], expected, strict=True):
+            if not math.isclose(score, right, rel_tol=1e-3, abs_tol=1e-6):
+                yield f"{path} has the score {score:.6g} instead of {right:.6g}"
+
+    def _metrics(self, version: Version) -> Iterator[str]:
+        """The metrics are those of the predictions that are claimed, with the claimed masks."""
+        predictions = self._parent(version, "test_predictions")
+        images = self._parent(predictions, "raw_embeddings").table("images.parquet")
+        shown, settings = predictions.scores(), version.json("settings.json")
+        for name, section in predictions.json("settings.json").items():
+            if settings[name] != section:
+                yield f"records other {name} settings than its predictions"
+        _, maps = self._scores(images, shown, settings)
+        expected = self._oracle.metrics(shown, maps, settings, self._site.contents)
+        claimed = version.json("metrics.json")
+        for name in METRICS:
+            self.compared += 1
+            value = math.nan if claimed[name] is None else claimed[name]
+            if not _agree(value, expected[name], _tolerance(name)):
+                yield f"{name} is {value} instead of {expected[name]}"
+
+    def _table(self, version: Version) -> Iterator[str]:
+        """Each row shows the figures, and the settings, of the version that is claimed."""
+        table = version.table("metrics.parquet").set_index("category")
+        settings = version.json("settings_by_category.json")
+        for category in table.index.drop("Mean"):
+            metrics = self._site.version(
+                "category_metrics", category, version.parent("category_metrics", category)
+            )
+            claimed = metrics.json("metrics.json")
+            self.compared += len(METRICS)
+            for name in METRICS:
+                value = math.nan if claimed[name] is None else claimed[name]
+                if not _agree(table.loc[category, name], value, 1e-12):
+                    yield f"{category}: {name} is another than in its own artefact"
+            if settings[category] != metrics.json("settings.json"):
+                yield f"{category}: the settings are not those of its figures"
+        for name in METRICS:
+            mean = math.nan if name.endswith("threshold") else table[name].drop("Mean").mean()
+            if not _agree(table.loc["Mean", name], mean, 1e-12):
+                yield f"the mean of {name} is wrong"
+
+    def _report(self, version: Version) -> Iterator[str]:
+        """Each figure, setting, version and picture of the page is the one that it names."""
+        page = version.files["index.html"].decode()
+        table = self._site.version("metrics", None, version.parent("metrics"))
+        figures = table.table("metrics.parquet").set_index("category")
+        rows = dict(_rows(page[: page.find('<section id="category-')]))
+        for category in figures.index:
+            self.compared += 1
+            values = [float(value) for value in re.findall(r'data-value="([^"]+)"', rows[category])]
+            expected = [value for value in figures.loc[category] if not math.isnan(value)]
+            if not np.allclose(sorted(values), sorted(expected), rtol=1e-9):
+                yield f"the row of {category} does not show the table's figures"
+        for section in _SECTION.findall(page):
+            category = _text(re.search(r"<h2[^>]*>(.*?)</h2>", section, re.DOTALL)[1])
+            if "cannot be shown" in section:
+                yield from self._failed(category, section, table)
+            else:
+                yield from (f"{category}: {one}" for one in self._section(category, section, table))
+
+    def _failed(self, category: str, section: str, table: Version) -> Iterator[str]:
+        """A section is missing only where its artefacts are not those of the table, or mixed."""
+        self.compared += 1
+        if "do not belong together" not in section and "is not in" not in section:
+            yield f"{category} has no section: {_text(section)[-300:]}"
+
+    def _section(self, category: str, section: str, table: Version) -> Iterator[str]:
+        made_from = {name: cells[0] for name, cells in _pairs(section, "were made from")}
+        metrics = self._site.version("category_metrics", category, made_from["category_metrics"])
+        predictions = self._site.version(
+            "test_predictions", category, made_from["test_predictions"]
+        )
+        if table.parent("category_metrics", category) != made_from["category_metrics"]:
+            yield "the section and the table show different versions"
+        if metrics.parent("test_predictions") != made_from["test_predictions"]:
+            yield "the cards are not of the predictions that the figures judge"
+        shown = {name: cells[0] for name, cells in _pairs(section, "Configuration of")}
+        recorded = metrics.json("settings.json")
+        if shown != dict(flatten(recorded)):
+            yield "the configuration is not the one of its figures"
+        scores = predictions.scores().set_index("path")
+        parts = re.split(r'(?=<li class="card")', section)[1:]
+        for part in parts:
+            self.compared += 1
+            yield from self._card(category, part, scores, recorded)
+
+    def _card(
+        self, category: str, card: str, scores: pd.DataFrame, settings: Mapping[str, Any]
+    ) -> Iterator[str]:
+        _label, name, score = _CARD.search(card).groups()
+        row = scores.loc[f"{category}/test/{name}"]
+        if not math.isclose(float(score), row["score"], rel_tol=1e-6):
+            yield f"the card of {name} shows another image's score"
+        picture = _IMAGE.search(card)
+        if picture is None:
+            if "this image" not in card:
+                yield f"the card of {name} has no picture and does not say why"
+            return
+        pixels = Image.open(io.BytesIO(base64.b64decode(picture[1]))).convert("RGB")
+        right = self._oracle.picture(row["fingerprint"], settings, self._site.contents)
+        seen = np.asarray(pixels.resize(right.shape[1::-1]), dtype=float)
+        if np.abs(seen - right).mean() > 12:
+            yield f"the card of {name} shows another picture than was scored"
+
+    def _scores(
+        self, images: pd.DataFrame, shown: pd.DataFrame, settings: Mapping[str, Any]
+    ) -> tuple[list[float], Any]:
+        train = images.loc[images["split"] == "train", "fingerprint"].tolist()
+        test = shown["fingerprint"].tolist()
+        return self._oracle.scores(train, test, settings, self._site.contents)
+
+    def _parent(self, version: Version, asset: str) -> Version:
+        return self._site.version(asset, version.category, version.parent(asset))
+
+
+def current_is_what_dagster_knows(site: Site) -> Iterator[str]:
+    """Compare the latest materialisation of every artefact with the version that is current."""
+    import dagster as dg
+    from truth_site import places
+
+    for asset, category in places():
+        current = site.current(asset, category)
+        wanted = dg.AssetRecordsFilter(
+            dg.AssetKey(asset), asset_partitions=None if category is None else [category]
+        )
+        records = site.history.fetch_materializations(wanted, limit=1).records
+        known = None
+        if records and records[0].asset_materialization is not None:
+            known = (records[0].asset_materialization.tags or {})["dagster/data_version"]
+        if known != (None if current is None else current.data_version):
+            yield f"{asset} of {category}: Dagster knows {known}, another version is current"
+
+
+def _rows(page: str) -> Iterator[tuple[str, str]]:
+    for heading, cells in _ROW.findall(page):
+        yield _text(re.sub(r'<span class="remark".*', "", heading, flags=re.DOTALL)), cells
+
+
+def _pairs(section: str, caption: str) -> Iterator[tuple[str, list[str]]]:
+    tables = re.findall(r"<table class=\"pairs\">(.*?)</table>", section, re.DOTALL)
+    [table] = [one for one in tables if caption in one]
+    for heading, cells in _ROW.findall(table):
+        found = re.findall(r"<td[^>]*>(.*?)</td>", cells, re.DOTALL)
+        yield _text(heading), [_text(cell) for cell in found]
+
+
+def _text(markup: str) -> str:
+    import html
+
+    return html.unescape(_TAG.sub("", markup)).strip()
+
+
+def _agree(value: float, expected: float, tolerance: float) -> bool:
+    if math.isnan(value) or math.isnan(expected):
+        return math.isnan(value) and math.isnan(expected)
+    return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def _tolerance(name: str) -> float:
+    """Scores differ by rounding, which moves a pixel past another here and there."""
+    return 1e-3 if "threshold" in name else 5e-3
+
+
+def random_weights(file: Path) -> Path:
+    """Write weights for the small backbone."""
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", pretrained=False)
+    torch.save(network.state_dict(), file)
+    return file
+
+
+__all__ = ["CATEGORIES", "Claims", "current_is_what_dagster_knows", "random_weights"]
