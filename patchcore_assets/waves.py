@@ -73,9 +73,11 @@ def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str
 
 
 def _waits(instance: dg.DagsterInstance, backfill_id: str | None) -> bool:
-    """Tell whether there is a backfill that is a wave and has no table and report yet."""
+    """Tell whether there is a backfill that is a wave and will have its table and report."""
     backfill = None if backfill_id is None else backfill_of(instance, backfill_id, BENCHMARK_JOB)
-    return backfill is not None and not _is_settled(instance, _wave_of_backfill(backfill))
+    if backfill is None or (backfill.is_over and not backfill.has_metrics):
+        return False
+    return not _is_settled(instance, _wave_of_backfill(backfill))
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:

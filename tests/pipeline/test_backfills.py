@@ -147,8 +147,11 @@ def test_a_report_of_before_is_none_of_the_backfill(backfilled: Backfilled) -> N
 
 def test_a_backfill_in_which_everything_failed_has_no_summary(backfilled: Backfilled) -> None:
     backfilled.ask(*BY_CATEGORY)
-    backfilled.end(backfilled.start(CATEGORY, *BY_CATEGORY), "FAILURE")
+    run = backfilled.start(CATEGORY, *BY_CATEGORY)
+    backfilled.end(run, "FAILURE")
+    assert wait_for_their_summary(backfilled.instance, [run.run_id])
     backfilled.settle(STATUS.COMPLETED_FAILED)
+    assert not wait_for_their_summary(backfilled.instance, [run.run_id])
     assert backfilled.tick() == ([], f"no run of wave {FIRST} succeeded, so it has no summary")
     assert backfilled.tick() == ([], "no wave is at work")
 
