@@ -20,6 +20,8 @@ from patchcore_assets.recording import file_hashes, record_inputs, record_newer_
 from patchcore_assets.storage import HashedFiles, open_store
 from patchcore_assets.work import Work
 from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config_snapshot import configuration_hash
+from patchcore_ops.errors import UserError
 from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.process import return_freed_memory
 
@@ -64,6 +66,11 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         instance, run_id = context.instance, context.run.run_id
         with plain_failures(), transient_errors_retried(context), ExitStack() as stack:
             config, is_kept = self._configuration(instance, run_id)
+            if is_kept and run_id not in self._of_run and self._has_changed(config):
+                context.log.warning(
+                    "the configuration has been edited since this run began; it goes on with what "
+                    "it has read then. Start a new run to use the file as it is now"
+                )
             asset = context.asset_key.to_user_string()
             category = category_of_step(context, config)
             deps = {dep.asset_key for dep in context.assets_def.get_asset_spec().deps}
@@ -80,7 +87,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
             staging = stack.enter_context(store.stage(asset, category))
             if not is_kept:
-                tags.update(keep_configuration(config, read_by=run_id))
+                tags.update(keep_configuration(config, run_id, staging.folder))
             if tags:
                 instance.add_run_tags(run_id, tags)
             self._of_run[run_id] = config
@@ -96,3 +103,9 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         if run_id in self._of_run:
             return self._of_run[run_id], True
         return configuration_of_run(instance, run_id, self.config_path)
+
+    def _has_changed(self, config: BenchmarkConfig) -> bool:
+        try:
+            return configuration_hash(self.config()) != configuration_hash(config)
+        except UserError:
+            return True

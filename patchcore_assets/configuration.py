@@ -62,27 +62,29 @@ def configuration_of_run(
     return restore(text), True
 
 
-def keep_configuration(config: BenchmarkConfig, read_by: str) -> Mapping[str, str]:
-    """Keep a configuration beside the artefacts.
+def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> Mapping[str, str]:
+    """Keep the configuration of a run beside the artefacts.
 
     Parameters
     ----------
     config : BenchmarkConfig
-    read_by : str
-        The run, or the wave of runs, that it is for.
+    run_id : str
+        The run that has read it.
+    scratch : Path
+        See `write_document`.
 
     Returns
     -------
     mapping of str to str
-        Tags by which its runs find it.
+        Tags by which the steps of the run find it.
     """
     text = snapshot(config)
     name = f"{_FOLDER}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    place = write_document(config.storage_root, name, text)
+    place = write_document(config.storage_root, name, text, scratch)
     return {
         CONFIGURATION: configuration_hash(config),
         CONFIGURATION_FILE: place,
-        CONFIGURATION_READ_BY: read_by,
+        CONFIGURATION_READ_BY: run_id,
     }
 
 

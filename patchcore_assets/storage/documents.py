@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 from patchcore_assets.storage.durable import flush, flush_entries
 
 _LARGEST = 64 << 20
+_ASIDE = ".document"
 
 
-def write_document(root: str, name: str, text: str) -> str:
+def write_document(root: str, name: str, text: str, scratch: Path) -> str:
     """Write a text below a storage root, unless it is there already.
 
     Parameters
@@ -20,6 +20,8 @@ def write_document(root: str, name: str, text: str) -> str:
     name : str
         A relative path that follows from the content: a document is never changed.
     text : str
+    scratch : Path
+        A folder of the same file system that somebody removes if this process dies.
 
     Returns
     -------
@@ -40,14 +42,11 @@ def write_document(root: str, name: str, text: str) -> str:
     file = Path(root, name)
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            aside.write_text(text, encoding="utf-8")
-            flush([aside])
-            aside.replace(file)
-            flush_entries(file.parent)
-        finally:
-            aside.unlink(missing_ok=True)
+        aside = scratch / _ASIDE
+        aside.write_text(text, encoding="utf-8")
+        flush([aside])
+        aside.replace(file)
+        flush_entries(file.parent)
     return str(file)
 
 

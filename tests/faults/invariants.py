@@ -13,7 +13,7 @@ from sites import ASSETS, Site, place_of
 # What each wave has measured, an artefact for each.
 WAVES = "waves"
 Content = Mapping[str, str]
-"""The SHA-256 of each file of an artefact that counts in its data version."""
+"""What counts in an artefact's data version: each file's SHA-256, each version it was made from."""
 
 
 class Broken(Exception):
@@ -52,18 +52,23 @@ def content_of(storage: Path, asset: str) -> Content | None:
         recorded = sidecar["files"][name]
         if (len(found[name]), digest) != (recorded["bytes"], recorded["sha256"]):
             raise Broken(f"{asset}: {name} is not what was written")
-    return {name: digest for name, digest in hashes.items() if name not in sidecar["unversioned"]}
+    counted = {
+        name: digest for name, digest in hashes.items() if name not in sidecar["unversioned"]
+    }
+    return {**counted, **{f"<\0{place}": one for place, one in sidecar["made_from"].items()}}
 
 
 def data_version(content: Content) -> str:
-    """Return the data version that follows from a content."""
-    lines = sorted(f"{name}\0{digest}" for name, digest in content.items())
+    """Return the data version that follows from a content: files, then what they were made from."""
+    ordered = sorted(content.items(), key=lambda one: (one[0].startswith("<\0"), one[0]))
+    lines = [f"{name}\0{digest}" for name, digest in ordered]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def litter(storage: Path) -> list[str]:
     """Name everything that belongs to no current version."""
-    kept: set[Path] = set()
+    # The configurations of runs stay: a run may be continued.
+    kept = {*(storage / ".configurations").glob("*.json")}
     places = [place_of(storage, asset) for asset in ASSETS]
     for place in (*places, *(storage / WAVES).glob("[!.]*")):
         if place.is_symlink():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -244,6 +246,40 @@ def test_a_run_that_continues_reads_what_the_failed_one_has_read(bench: Bench) -
     shutil.rmtree(bench.storage / ".configurations")
     with pytest.raises(ConfigError, match="is gone; start a new run"):
         read_by_a_child(**{"dagster/is_resume_retry": "true"})
+
+
+def test_steps_in_processes_of_their_own_use_one_configuration(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from job_in_processes import two_steps
+
+    monkeypatch.setenv("PATCHCORE_CONFIG", str(bench.file))
+    manifest = bench.storage / "image_manifest" / CATEGORY
+    before = manifest.readlink()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/dagster.yaml").write_text("telemetry: {enabled: false}\n")
+
+    def edit_between_the_steps() -> None:
+        until = time.monotonic() + 120
+        while manifest.readlink() == before and time.monotonic() < until:
+            time.sleep(0.01)
+        bench.configure(dataset={"imagesize": 32})
+
+    editor = threading.Thread(target=edit_between_the_steps)
+    editor.start()
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance,
+        dg.execute_job(
+            dg.reconstructable(two_steps),
+            instance=instance,
+            tags={"dagster/partition": CATEGORY},
+        ) as result,
+    ):
+        editor.join()
+        assert result.success
+    assert load_config(bench.file).for_category(CATEGORY).dataset.imagesize == 32
+    settings = bench.storage / "raw_embeddings" / CATEGORY / "settings.json"
+    assert json.loads(settings.read_text(encoding="utf-8"))["dataset"]["imagesize"] == SIDE
 
 
 KEPT = (CONFIGURATION, CONFIGURATION_FILE, CONFIGURATION_READ_BY)

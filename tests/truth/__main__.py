@@ -28,7 +28,9 @@ def main() -> int:
     parser.add_argument("--sequences", type=int, default=20)
     parser.add_argument("--steps", type=int, default=8, help="edits and runs of a sequence")
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence")
-    parser.add_argument("--plant", choices=("position", "refused", "file"), help="a fault to find")
+    parser.add_argument(
+        "--plant", choices=("position", "refused", "file"), help="a fault to find, then stop"
+    )
     parser.add_argument("--figures", type=Path, help="receives the counts as JSON")
     options = parser.parse_args()
     prepare()
@@ -78,8 +80,13 @@ def sequences(
     if not weights.is_file():
         random_weights(weights)
     oracle = Oracle(weights)
+    outcomes = []
     with planted(plant):
-        return [sequence(folder / f"site-{seed}", weights, oracle, seed, steps) for seed in seeds]
+        for seed in seeds:
+            outcomes.append(sequence(folder / f"site-{seed}", weights, oracle, seed, steps))
+            if plant and outcomes[-1]["wrong"]:
+                break
+    return outcomes
 
 
 def sequence(folder: Path, weights: Path, oracle: Any, seed: int, steps: int) -> dict[str, Any]:

@@ -17,7 +17,8 @@ def planted(fault: str | None) -> Iterator[None]:
     fault : str or None
         `position`: scores are joined to the images of today's manifest by their position, and
         nothing compares versions. `refused`: what a blocking check refuses becomes current. `file`:
-        every step reads the configuration anew, and takes all settings from there.
+        every step reads the configuration anew, and takes all settings from there; so does the
+        report.
     """
     patches = {None: [], "position": _position(), "refused": _refused(), "file": _file()}[fault]
     for patch in patches:
@@ -66,9 +67,16 @@ def _refused() -> list[Any]:
 
 
 def _file() -> list[Any]:
+    import importlib
+
     from patchcore_assets.benchmark import Benchmark
     from patchcore_assets.work import Work
     from patchcore_ops.config import load_config
+    from patchcore_ops.fingerprints import file_hash
+    from patchcore_ops.recorded_settings import record
+
+    report = importlib.import_module("patchcore_assets.assets.benchmark_report")
+    sections = ("dataset", "embedding", "coreset", "index", "scoring", "metrics")
 
     def anew(self: Any, instance: Any, run_id: str) -> Any:
         return load_config(self.config_path), True
@@ -76,7 +84,13 @@ def _file() -> list[Any]:
     def of_today(self: Any) -> Any:
         return load_config(self.config.path).for_category(self.category)
 
+    def in_the_file(artefact: Any) -> Any:
+        site = next(up.parent for up in artefact.folder.parents if up.name == "storage")
+        settings = load_config(site / "benchmark.yaml").for_category(artefact.category)
+        return record(settings, sections, file_hash)
+
     return [
+        mock.patch.object(report, "settings_of", in_the_file),
         mock.patch.object(Benchmark, "_configuration", anew),
         mock.patch.object(Work, "settings", property(of_today)),
     ]

@@ -1,0 +1,70 @@
+"""A refused version is kept aside, in a folder and in a bucket, until a good one supersedes it."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from patchcore_assets.storage import ArtefactStore, MissingArtefact, open_store
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ArtefactStore:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return open_store(
+        str(tmp_path / "store") if request.param == "folder" else f"memory:///{uuid.uuid4().hex}"
+    )
+
+
+def put(store: ArtefactStore, content: bytes, *, refuse: bool = False) -> str:
+    with store.stage("asset", "c") as staging:
+        (staging.folder / "0").mkdir()
+        (staging.folder / "0/x.bin").write_bytes(content)
+        if refuse:
+            return staging.refuse({"refused": "it is wrong"})
+        staging.commit({"run_id": "a run"})
+        return ""
+
+
+def current(store: ArtefactStore) -> bytes:
+    with store.open("asset", "c") as artefact:
+        return (artefact.folder / "0/x.bin").read_bytes()
+
+
+def test_the_version_before_stays_current(store: ArtefactStore) -> None:
+    put(store, b"good")
+    for content in (b"bad", b"worse"):
+        place = put(store, content, refuse=True)
+        with fsspec.open(f"{place}/0/x.bin") as file:
+            assert file.read() == content
+        with fsspec.open(f"{place}/artefact.json", "rt") as file:
+            assert '"refused": "it is wrong"' in file.read()
+        assert current(store) == b"good"
+    put(store, b"better")
+    assert current(store) == b"better"
+    with pytest.raises(FileNotFoundError), fsspec.open(f"{place}/0/x.bin") as file:
+        file.read()
+
+
+def test_a_refused_first_version_is_no_version(store: ArtefactStore) -> None:
+    put(store, b"bad", refuse=True)
+    with pytest.raises(MissingArtefact):
+        current(store)
+    assert store.categories("asset") == []
+
+
+def test_what_was_made_from_another_version_is_another_version(store: ArtefactStore) -> None:
+    versions = []
+    for parent in ("1", "1", "2"):
+        with store.stage("asset", "c") as staging:
+            (staging.folder / "x.bin").write_bytes(b"the same")
+            versions.append(staging.commit({}, (), {"parent.c": parent}).data_version)
+        with store.open("asset", "c") as artefact:
+            assert artefact.data_version == versions[-1]
+            assert artefact.made_from == {"parent.c": parent}
+    assert versions[0] == versions[1] != versions[2]
