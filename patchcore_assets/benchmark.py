@@ -14,6 +14,7 @@ from patchcore_assets.failures import (
     plain_failures,
     transient_errors_retried,
 )
+from patchcore_assets.one_category import category_of_step
 from patchcore_assets.pools import device_tag
 from patchcore_assets.recording import file_hashes, record_inputs, record_newer_settings
 from patchcore_assets.storage import HashedFiles, open_store
@@ -71,7 +72,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
                     "it has read then. Start a new run to use the file as it is now"
                 )
             asset = context.asset_key.to_user_string()
-            category = context.partition_key if context.assets_def.partitions_def else None
+            category = category_of_step(context, config)
             deps = {dep.asset_key for dep in context.assets_def.get_asset_spec().deps}
             tags = dict(device_tag(asset, config.runtime))
             hash_of: HashOf = file_hash

@@ -2,7 +2,7 @@
 
 Runs every category of a configuration, one Dagster run each, in this process; goes on past a
 category that fails; then makes the table and the report. All of them are one wave, in the same
-history that `dagster dev` shows.
+history that `dagster dev` shows, if there is one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +21,11 @@ import dagster as dg
 
 from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
+from patchcore_assets.reasons import reason_of, succeeded
 from patchcore_assets.storage import StorageBusy, open_store
 from patchcore_assets.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.errors import UserError
+from patchcore_ops.errors import EnvironmentProblem, UserError
 from patchcore_ops.process import tune_process
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tune_process()
     try:
         config = load_config(options.config or config_path())
+        _see_to_home()
         chosen = options.categories or list(config.categories)
         for category in chosen:
             config.for_category(category)
@@ -61,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Sequence[str]) -> int:
     started = time.monotonic()
-    tags = {WAVE: wave_name(datetime.now(UTC))}
+    # Another command may start within the same second.
+    tags = {WAVE: f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"}
     failed: dict[str, str] = {}
     with _instance() as instance:
         for position, category in enumerate(categories, start=1):
@@ -74,22 +78,39 @@ def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Seque
                 raise_on_error=False,
             )
             if not result.success:
-                failed[category] = _reason(result)[1]
+                failed[category] = reason_of(result)[1]
         summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
             instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
         )
-    if summary.success:
+        kept = _kept_in(instance)
+    if not summary.success:
+        step, reason = reason_of(summary)
+        failed[step] = reason
+    if succeeded(summary, "metrics"):
         try:
-            _show_table(config)
+            _show_table(config, has_report=succeeded(summary, "benchmark_report"))
         except (UserError, StorageBusy) as trouble:
             failed["table"] = str(trouble)
-    else:
-        step, reason = _reason(summary)
-        failed[step] = reason
+    _say(f"history: {kept}")
     _say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
     for name, reason in failed.items():
         _say(f"FAILED {name}: {reason}", sys.stderr)
     return 1 if failed else 0
+
+
+def _see_to_home() -> None:
+    """Refuse a DAGSTER_HOME that Dagster cannot use.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If it is no folder, or a relative path.
+    """
+    home = Path(os.environ.get("DAGSTER_HOME", "")).expanduser()
+    if home != Path() and not (home.is_absolute() and home.is_dir()):
+        raise EnvironmentProblem(
+            f"DAGSTER_HOME: must be the absolute path of an existing folder (got '{home}')"
+        )
 
 
 def _instance() -> dg.DagsterInstance:
@@ -101,29 +122,17 @@ def _instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.ephemeral()
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
-    """Return the first failed step and its sentence."""
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            return str(event.step_key), data.user_failure_data.description
-        if refusals := _refusals(result):
-            return str(event.step_key), refusals
-        if data.error is not None:
-            return str(event.step_key), data.error.message.strip()
-    return result.job_def.name, "see the run's log"
-
-
-def _refusals(result: dg.ExecuteInProcessResult) -> str:
-    """Return what the blocking checks say that have failed the run, if any."""
-    return " ".join(
-        one.description or one.check_name
-        for one in result.get_asset_check_evaluations()
-        if one.blocking and not one.passed and one.severity is dg.AssetCheckSeverity.ERROR
+def _kept_in(instance: dg.DagsterInstance) -> str:
+    """Say where the run history is kept that these runs are in, or how to have one."""
+    if instance.is_persistent:
+        return str(Path(instance.root_directory).resolve())
+    return (
+        f"none is kept: {Path.cwd()} has no dagster.yaml; run in a folder with a copy of the "
+        "repository's, or set DAGSTER_HOME to one"
     )
 
 
-def _show_table(config: BenchmarkConfig) -> None:
+def _show_table(config: BenchmarkConfig, has_report: bool) -> None:
     import pandas as pd
 
     from patchcore_ops.stages.layout import METRICS_PARQUET
@@ -136,7 +145,8 @@ def _show_table(config: BenchmarkConfig) -> None:
     shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
     _say("\n" + shown + "\n")
     _say(f"table:   {store.location('metrics', None)}/metrics.csv")
-    _say(f"report:  {store.location('benchmark_report', None)}/index.html")
+    if has_report:
+        _say(f"report:  {store.location('benchmark_report', None)}/index.html")
 
 
 def _say(text: str, stream: Any = None) -> None:

@@ -12,9 +12,12 @@ def defs() -> dg.Definitions:
     """Define the benchmark of the configuration file that the environment names."""
     from patchcore_assets.failures import report_plainly
     from patchcore_assets.graph import define
+    from patchcore_assets.one_category import refuse_partition_range
     from patchcore_ops.config import load_config
     from patchcore_ops.process import tune_process
 
     tune_process()
     with report_plainly():
-        return define(load_config(config_path()))
+        config = load_config(config_path())
+        refuse_partition_range(config)
+        return define(config)

@@ -20,6 +20,7 @@ from patchcore_assets.automation import (
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import by_category as checks_by_category
 from patchcore_assets.observables import observed_inputs
+from patchcore_assets.one_category import ONE_CATEGORY_A_RUN
 from patchcore_assets.pools import with_pool
 from patchcore_assets.watch import watch_sensor
 from patchcore_assets.waves import (
@@ -60,7 +61,12 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
             partitions_def=partitions,
             automation_condition=condition_of_category(_AFTER_THE_MANIFEST),
         ),
-        [checks_by_category(with_pool(asset, config.runtime), partitions) for asset in BY_CATEGORY],
+        [
+            checks_by_category(with_pool(asset, config.runtime), partitions).with_attributes(
+                backfill_policy=ONE_CATEGORY_A_RUN
+            )
+            for asset in BY_CATEGORY
+        ],
     )
     over_all = dg.map_asset_specs(
         lambda spec: spec.replace_attributes(

@@ -19,7 +19,7 @@ from dagster._core.definitions.data_version import (
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from patchcore_assets.waves import PARTITION, waits_for_its_summary
+from patchcore_assets.waves import category_of_run, wait_for_their_summary
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
@@ -99,14 +99,14 @@ class Present:
     def is_left_to_its_wave(self, target: Target) -> bool:
         """Tell whether all that is new for a target comes from waves without a summary yet."""
         runs = {latest.run_id for parent in self._news(target) if (latest := self._latest(parent))}
-        return bool(runs) and all(waits_for_its_summary(self._instance, run) for run in runs)
+        return bool(runs) and wait_for_their_summary(self._instance, runs)
 
     @cached_property
     def busy_categories(self) -> set[str | None]:
         """The categories for which a run is at work or waits; None stands for a run without one."""
         computed = self._graph.materializable_asset_keys
         return {
-            run.tags.get(PARTITION)
+            category_of_run(run)
             for run in self._instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
             if run.asset_selection is None or run.asset_selection & computed
         }

@@ -1,18 +1,27 @@
-"""Waves: a wave is one pass of the benchmark over all categories.
+"""Waves: a wave is one pass of the benchmark over all categories, or over those of a backfill.
 
 Its runs carry the same tag, so that they are found together in the run list, and so that the
-history of the table has one block for each wave. The schedule starts a wave of queued runs, and the
-sensor makes the table and the report when the last of them has finished, however it finished.
+history of the table has one block for each wave. The schedule or a backfill starts a wave of queued
+runs, and the sensor makes the table and the report when the last of them has finished, however it
+finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
+from patchcore_assets.backfills import (
+    BACKFILL,
+    RANGE_START,
+    Backfill,
+    backfill_of,
+    recent_backfills,
+)
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.errors import ConfigError
 
@@ -37,16 +46,38 @@ def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """Return the wave that a run belongs to; a run of no wave is one by itself."""
     if WAVE in run.tags:
         return run.tags[WAVE]
+    if (backfill := _backfill_of_run(instance, run)) is not None:
+        return _name_of(backfill)
     record = instance.get_run_record_by_id(run.run_id)
     started = record.start_time if record is not None else None
-    return wave_name(datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC))
+    moment = datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC)
+    # Several may start within a second.
+    return f"{wave_name(moment)} {run.run_id[:8]}"
 
 
-def waits_for_its_summary(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Tell whether a run belongs to a wave for which the summary has not been started."""
-    run = instance.get_run_by_id(run_id)
-    wave = None if run is None else run.tags.get(WAVE)
-    return wave is not None and not _has_summary(instance, wave)
+def category_of_run(run: dg.DagsterRun) -> str | None:
+    """Return the category that a run works on; None where it has none."""
+    return run.tags.get(PARTITION) or run.tags.get(RANGE_START)
+
+
+def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str]) -> bool:
+    """Tell whether all runs belong to waves for which the summary has not been started."""
+    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
+    names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
+    backfills = {run.tags.get(BACKFILL) for run in runs if WAVE not in run.tags}
+    return (
+        len(runs) == len(run_ids)
+        and not any(_has_summary(instance, name) for name in names)
+        and all(_waits(instance, backfill_id) for backfill_id in backfills)
+    )
+
+
+def _waits(instance: dg.DagsterInstance, backfill_id: str | None) -> bool:
+    """Tell whether there is a backfill that is a wave and will have its table and report."""
+    backfill = None if backfill_id is None else backfill_of(instance, backfill_id, BENCHMARK_JOB)
+    if backfill is None or (backfill.is_over and not backfill.has_metrics):
+        return False
+    return not _is_settled(instance, _wave_of_backfill(backfill))
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
@@ -107,28 +138,26 @@ def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
     )
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         recent = _benchmark_runs(context.instance, since=context.cursor)
-        first_run: dict[str, dg.RunRecord] = {}
-        for record in recent:
-            if record.dagster_run.tags.keys() >= {WAVE, WAVE_RUNS}:
-                first_run.setdefault(record.dagster_run.tags[WAVE], record)
+        # After the runs: what is not settled when it is read here is newer than all of them.
+        backfills = recent_backfills(context.instance, context.cursor, BENCHMARK_JOB)
         requests, notes, still_open = [], [], []
-        for wave, first in first_run.items():
-            if _has_summary(context.instance, wave):
+        for wave in [
+            *_scheduled_waves(context.instance, recent),
+            *map(_wave_of_backfill, backfills),
+        ]:
+            if _is_settled(context.instance, wave):
                 continue
-            runs = _benchmark_runs(context.instance, wave=wave)
-            if not _is_over(runs):
-                still_open.append(_created(first))
-            elif any(run.dagster_run.status is dg.DagsterRunStatus.SUCCESS for run in runs):
-                requests.append(dg.RunRequest(run_key=f"summary of {wave}", tags={WAVE: wave}))
+            if not wave.is_over:
+                still_open.append(wave.created)
+            elif wave.has_metrics:
+                tags = {WAVE: wave.name}
+                requests.append(dg.RunRequest(run_key=f"summary of {wave.name}", tags=tags))
             else:
-                notes.append(f"no run of wave {wave} succeeded, so it has no summary")
+                notes.append(f"no run of wave {wave.name} succeeded, so it has no summary")
         for note in notes:
             context.log.warning(note)
-        settled = [
-            created
-            for created in map(_created, recent)
-            if not still_open or created < min(still_open)
-        ]
+        seen = [*map(_created, recent), *(backfill.created for backfill in backfills)]
+        settled = [moment for moment in seen if not still_open or moment < min(still_open)]
         waiting = "a wave is at work" if still_open else "no wave is at work"
         return dg.SensorResult(
             run_requests=requests,
@@ -137,6 +166,55 @@ def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
         )
 
     return summarise_waves
+
+
+@dataclass(frozen=True)
+class _Wave:
+    """What the sensor has to know of a wave."""
+
+    name: str
+    created: datetime
+    is_over: bool
+    has_metrics: bool
+    is_reported: bool = False
+
+
+def _scheduled_waves(
+    instance: dg.DagsterInstance, recent: Sequence[dg.RunRecord]
+) -> Iterator[_Wave]:
+    """Yield the waves whose runs say how many they are, among runs given oldest first."""
+    first_run: dict[str, dg.RunRecord] = {}
+    for record in recent:
+        if record.dagster_run.tags.keys() >= {WAVE, WAVE_RUNS}:
+            first_run.setdefault(record.dagster_run.tags[WAVE], record)
+    for name, first in first_run.items():
+        runs = _benchmark_runs(instance, wave=name)
+        succeeded = any(one.dagster_run.status is dg.DagsterRunStatus.SUCCESS for one in runs)
+        yield _Wave(name, _created(first), _is_over(runs), succeeded)
+
+
+def _wave_of_backfill(backfill: Backfill) -> _Wave:
+    return _Wave(
+        _name_of(backfill),
+        backfill.created,
+        backfill.is_over,
+        backfill.has_metrics,
+        backfill.is_reported,
+    )
+
+
+def _name_of(backfill: Backfill) -> str:
+    return f"{wave_name(backfill.created)} {backfill.id}"
+
+
+def _backfill_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Backfill | None:
+    identifier = run.tags.get(BACKFILL)
+    return None if identifier is None else backfill_of(instance, identifier, BENCHMARK_JOB)
+
+
+def _is_settled(instance: dg.DagsterInstance, wave: _Wave) -> bool:
+    """Tell whether a wave has its table and report, or a run that makes them."""
+    return (wave.is_over and wave.is_reported) or _has_summary(instance, wave.name)
 
 
 def _benchmark_runs(

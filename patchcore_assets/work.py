@@ -190,6 +190,11 @@ class Work:
         """Say something in the run's log."""
         self._context.log.warning(sentence)
 
+    @property
+    def store(self) -> ArtefactStore:
+        """Where the artefacts are kept."""
+        return self._store
+
     def per_second(self, items: int) -> float:
         """Return how many items a second this step has worked off so far."""
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)

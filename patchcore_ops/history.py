@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -16,20 +17,13 @@ COLUMNS = (WAVE, FINISHED, RUN_ID, "category", *METRICS)
 KEPT_WAVES = 200
 
 
-def append_wave(
-    history: pd.DataFrame | None,
-    summary: pd.DataFrame,
-    wave: str,
-    finished: datetime,
-    run_id: str,
-    kept_waves: int = KEPT_WAVES,
+def block_of_wave(
+    summary: pd.DataFrame, wave: str, finished: datetime, run_id: str
 ) -> pd.DataFrame:
-    """Add what a wave measured to the history; a wave that is there already is replaced.
+    """Make the block of rows that says what a wave has measured.
 
     Parameters
     ----------
-    history : DataFrame or None
-        The history so far, as this function gave it; None or an empty one if there is none.
     summary : DataFrame
         The table of the wave, as `patchcore_ops.metrics.summary_table` gives it.
     wave : str
@@ -38,26 +32,59 @@ def append_wave(
         When the table was made, with its time zone.
     run_id : str
         The run that made it.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`, without the row of means.
+    """
+    block = summary[summary["category"] != MEAN].reindex(columns=COLUMNS)
+    block[WAVE] = wave
+    block[FINISHED] = pd.Timestamp(finished.astimezone(UTC))
+    block[RUN_ID] = run_id
+    return block.reset_index(drop=True)
+
+
+def add_up(
+    history: pd.DataFrame | None,
+    blocks: Sequence[pd.DataFrame],
+    latest: pd.DataFrame,
+    kept_waves: int = KEPT_WAVES,
+) -> pd.DataFrame:
+    """Add what waves have measured to the history; of a wave that was measured again the last.
+
+    Parameters
+    ----------
+    history : DataFrame or None
+        The history so far, as this function gave it; None or an empty one if there is none.
+    blocks : sequence of DataFrame
+        Blocks of waves, which the history may hold already.
+    latest : DataFrame
+        The block of the wave that the history is to end with.
     kept_waves : int
         How many waves are kept at most; the oldest are dropped.
 
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`, without the rows of means; the blocks in the order in which the waves
-        were last measured. Metrics that an older version did not know are NaN there.
+        Columns `COLUMNS`; the blocks in the order in which the waves were last measured. Metrics
+        that an older version did not know are NaN there.
     """
-    block = summary[summary["category"] != MEAN].reindex(columns=COLUMNS)
-    block[WAVE] = wave
-    block[FINISHED] = pd.Timestamp(finished.astimezone(UTC))
-    block[RUN_ID] = run_id
-    blocks = [block]
-    if history is not None and len(history):
-        blocks.insert(0, history[history[WAVE] != wave].reindex(columns=COLUMNS))
-    every = pd.concat([one for one in blocks if len(one)], ignore_index=True)
+    known = [] if history is None else [block for _, block in history.groupby(WAVE, sort=False)]
+    by_wave: dict[str, pd.DataFrame] = {}
+    for block in (*known, *blocks):
+        wave = block[WAVE].iloc[0]
+        if wave not in by_wave or _finished(block) >= _finished(by_wave[wave]):
+            by_wave[wave] = block
+    by_wave.pop(latest[WAVE].iloc[0], None)
+    ordered = [*sorted(by_wave.values(), key=_finished), latest][-kept_waves:]
+    every = pd.concat([block.reindex(columns=COLUMNS) for block in ordered], ignore_index=True)
     every[list(METRICS)] = every[list(METRICS)].astype(float)
-    kept = every[WAVE].unique()[-kept_waves:]
-    return every[every[WAVE].isin(kept)].reset_index(drop=True)
+    return every
+
+
+def _finished(block: pd.DataFrame) -> pd.Timestamp:
+    return pd.Timestamp(block[FINISHED].iloc[0])
 
 
 def previous_wave(history: pd.DataFrame) -> pd.DataFrame | None:
@@ -66,7 +93,7 @@ def previous_wave(history: pd.DataFrame) -> pd.DataFrame | None:
     Parameters
     ----------
     history : DataFrame
-        As `append_wave` gives it, `history.parquet` of the artefact `metrics`.
+        As `add_up` gives it, `history.parquet` of the artefact `metrics`.
 
     Returns
     -------

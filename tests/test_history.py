@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from patchcore_ops.history import COLUMNS, append_wave, previous_wave
+from patchcore_ops.history import COLUMNS, add_up, block_of_wave, previous_wave
 from patchcore_ops.metrics import METRICS, summary_table
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -18,6 +18,18 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def measured(**scores: float) -> pd.DataFrame:
     """Tabulate categories whose metrics are all the same figure."""
     return summary_table({name: dict.fromkeys(METRICS, score) for name, score in scores.items()})
+
+
+def append_wave(
+    history: pd.DataFrame | None,
+    summary: pd.DataFrame,
+    wave: str,
+    finished: datetime,
+    run_id: str,
+    **options: int,
+) -> pd.DataFrame:
+    """Add one wave, as a run does that nobody disturbs."""
+    return add_up(history, [], block_of_wave(summary, wave, finished, run_id), **options)
 
 
 def rows(history: pd.DataFrame) -> list[tuple[str, str, float]]:
@@ -95,3 +107,19 @@ def test_a_history_on_disk_reads_back_the_same(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(again, history, check_dtype=False)
     both = append_wave(again, measured(bottle=0.2), "w2", NOON, "run 2")
     assert rows(both) == [("w1", "bottle", 0.1), ("w2", "bottle", 0.2)]
+
+
+def test_blocks_of_others_are_added_in_the_order_in_which_they_were_measured() -> None:
+    def block(number: int, minutes: int, wave: str = "") -> pd.DataFrame:
+        finished = NOON + timedelta(minutes=minutes)
+        table = measured(bottle=number / 10)
+        return block_of_wave(table, wave or f"w{number}", finished, f"run {number}")
+
+    history = add_up(None, [block(3, minutes=3)], block(1, minutes=1))
+    # A history ends with the wave that it was made for, so that the one before is the one before.
+    assert rows(history) == [("w3", "bottle", 0.3), ("w1", "bottle", 0.1)]
+    others = [block(2, minutes=2), block(3, minutes=3), block(9, minutes=0, wave="w3")]
+    history = add_up(history, others, block(4, minutes=4))
+    assert rows(history) == [(f"w{one}", "bottle", one / 10) for one in (1, 2, 3, 4)]
+    history = add_up(history, [block(8, minutes=8, wave="w1")], block(9, minutes=9), kept_waves=3)
+    assert rows(history) == [("w4", "bottle", 0.4), ("w1", "bottle", 0.8), ("w9", "bottle", 0.9)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import math
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from rounding_kit import UNIT, rounded_as_float32, sum_bound
 from timm.layers.conv2d_same import Conv2dSame
 
 from patchcore_ops.features import FeatureExtractor
@@ -70,15 +73,15 @@ def test_a_prepared_backbone_gives_the_same_features(
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = FeatureExtractor(backbone.double(), layers)(images.double())
+        rounded = FeatureExtractor(rounded_as_float32(backbone), layers)(images.double())
         prepared = prepare_for_inference(backbone.float(), layers, side, CPU)
         features = FeatureExtractor(prepared.network, layers)(images)
     assert kinds(prepared.network)[WinogradConvolution] == winograd
     ran = observe(FeatureExtractor(prepared.network, layers), images).runs
     assert not any(type(module) is Conv2dSame for module in ran)
     assert [prepared.map_shapes[layer] for layer in layers] == [maps.shape[1:] for maps in features]
-    for got, wanted in zip(features, expected, strict=True):
-        error = (got - wanted).norm() / wanted.norm()
-        assert error < 1e-5
+    for got, wanted, also_rounded in zip(features, expected, rounded, strict=True):
+        assert (got - wanted).norm() < 2 * (also_rounded - wanted).norm()
 
 
 def test_what_is_not_float32_keeps_its_convolutions() -> None:
@@ -175,19 +178,33 @@ def test_winograd_equals_the_convolution(
     torch.testing.assert_close(quick.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_winograd_rounds_no_worse_than_a_large_convolution_does() -> None:
+def growth(quick: WinogradConvolution, convolution: torch.nn.Conv2d) -> float:
+    """Return how much larger the sums of Winograd's algorithm are than what comes of them.
+
+    Of maps with unit variance, a sum over C channels has the variance C |row of the input's map|^2
+    times the mean square of its kernels; the output's map adds up the errors of all sums.
+    """
+    channels = convolution.in_channels
+    of_sums = quick.into.square().sum(dim=1) * quick.kernels.square().mean(dim=(1, 2)) * channels
+    of_outputs = 9 * channels * convolution.weight.square().mean()
+    return float(((quick.out_of.square() @ of_sums).mean() / of_outputs).sqrt())
+
+
+@pytest.mark.parametrize(("tile_side", "expected"), [(2, 5 / 3), (4, 10.8)])
+def test_winograd_rounds_as_sums_over_its_channels_do(tile_side: int, expected: float) -> None:
     generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
     convolution = torch.nn.Conv2d(256, 256, 3, padding=1).requires_grad_(False)
-    maps = torch.relu(torch.randn(1, 256, 28, 28, generator=generator))
+    maps = torch.randn(1, 256, 28, 28, generator=generator)
     exact = F.conv2d(
         maps.double(), convolution.weight.double(), convolution.bias.double(), padding=1
     )
-
-    def error(result: torch.Tensor) -> float:
-        return float((result - exact).norm() / exact.norm())
-
-    assert error(WinogradConvolution(convolution, 2)(maps)) < 2 * error(convolution(maps))
-    assert error(WinogradConvolution(convolution, 4)(maps)) < 4 * error(convolution(maps))
+    quick = WinogradConvolution(convolution, tile_side)
+    grown = growth(quick, convolution)
+    assert grown == pytest.approx(expected, rel=0.01)
+    # A sum of n roundings is off by sqrt(n) units, relative to what is summed.
+    error = (quick(maps) - exact).norm() / exact.norm()
+    assert error < grown * math.sqrt(256) * UNIT
 
 
 @pytest.mark.parametrize(
@@ -237,15 +254,18 @@ def test_a_packed_convolution_equals_the_convolution(
     torch.manual_seed(0)
     network = frozen(torch.nn.Sequential(torch.nn.Conv2d(40, 24, **settings)))
     network.to(memory_format=torch.channels_last)
+    terms = network[0].weight[0].numel()
     maps = torch.randn(batch, 40, *sides).contiguous(memory_format=torch.channels_last)
+    exact, magnitudes = (copy.deepcopy(network).double() for _ in range(2))
+    for parameter in magnitudes.parameters():
+        parameter.abs_()
     with torch.inference_mode():
-        expected = network(maps)
         assert pack_weights(network, observe(network, torch.zeros(1, 40, 12, 12))) == 1
         packed = network(maps)
+        error = (packed - exact(maps.double())).abs()
+        allowed = sum_bound(terms, magnitudes(maps.double().abs()))
     assert packed.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(packed, expected, rtol=1e-5, atol=1e-6)
-    # A single small image is none of oneDNN's business for torch.
-    assert batch == 1 or torch.equal(packed, expected)
+    assert (error <= allowed).all()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from patchcore_assets.assets.category_metrics import category_metrics
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.presentation import charts, number, table
+from patchcore_assets.wave_history import keep_wave
 from patchcore_assets.waves import wave_of_run
 from patchcore_assets.work import settings_of
 from patchcore_ops.errors import StaleArtefact, UserError
@@ -37,7 +38,7 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.recorded_settings import write_settings_by_category
     from patchcore_ops.settings_notes import changed_since
-    from patchcore_ops.stages.evaluate import keep_history, read_metrics, tabulate
+    from patchcore_ops.stages.evaluate import read_metrics, tabulate
     from patchcore_ops.stages.layout import HISTORY
 
     with benchmark.work(context) as work:
@@ -55,12 +56,14 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
         summary = tabulate(measured, work.output)
         write_settings_by_category(work.output, used)
         changed = changed_since(used, {name: work.recorded_now(name) for name in used})
-        waves = keep_history(
+        waves = keep_wave(
+            work.store,
             work.earlier(),
             summary,
             wave_of_run(context.instance, context.run),
             context.run.run_id,
             work.output,
+            context.log.warning,
         )
         mean = summary.iloc[-1]
         return work.finish(

@@ -115,6 +115,23 @@ class LocalStore:
             return Artefact.read(link, asset, category, self._hashes)
         raise missing(asset, category, self.root)
 
+    def remove(self, asset: str, category: str | None) -> None:
+        """Remove an artefact, if it is there; see `ArtefactStore.remove`.
+
+        Raises
+        ------
+        StorageProblem
+            If the folder may not be changed.
+        """
+        link, versions = self._link(asset, category), self._versions(asset, category)
+        with storage_problems(self._root, asset, category):
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)  # A copy that followed links.
+            link.unlink(missing_ok=True)
+            self._remove_litter(versions)
+            with suppress(OSError):  # Somebody is reading it, and leaves the rest to the next.
+                versions.rmdir()
+
     def location(self, asset: str, category: str | None) -> str:
         """Return the path at which users find the artefact."""
         return str(self._link(asset, category))

@@ -154,6 +154,10 @@ class RemoteStore:
             f"written; make the artefact again: {command(asset, category)}"
         )
 
+    def remove(self, asset: str, category: str | None) -> None:
+        """Remove an artefact, if it is there; see `ArtefactStore.remove`."""
+        RemoteVersions(self._objects, asset, category).remove()
+
     def location(self, asset: str, category: str | None) -> str:
         """Return the URL at which users find the artefact."""
         return f"{self.root}/{RemoteVersions(self._objects, asset, category).place}"

@@ -95,6 +95,12 @@ class RemoteVersions:
         except _TROUBLE as error:
             _log.warning("superseded versions of %s stay for now: %s", self.place, error)
 
+    def remove(self) -> None:
+        """Remove the artefact: first the pointer, so that none leads to files that are gone."""
+        self._objects.remove([self._pointer])
+        for place in (self.place, self._versions):
+            self._objects.remove([f"{place}/{name}" for name in self._objects.listing(place)])
+
     def keep_refused(self, folder: Path) -> str:
         """Upload a folder to where refused versions are kept; returns its URL."""
         self._remove_refused()

@@ -67,6 +67,9 @@ class ArtefactStore(Protocol):
             they are damaged by then.
         """
 
+    def remove(self, asset: str, category: str | None) -> None:
+        """Remove an artefact, if it is there; who is reading it goes on."""
+
     def location(self, asset: str, category: str | None) -> str:
         """Return the path or URL at which users find the artefact."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from patchcore_ops.fingerprints import HashOf, file_hash
-from patchcore_ops.history import WAVE, append_wave
 from patchcore_ops.masks import load_masks
 from patchcore_ops.metrics import category_metrics, summary_table
 from patchcore_ops.recorded_files import unchanged
@@ -21,7 +19,6 @@ from patchcore_ops.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.stages.layout import (
     ANOMALY_MAPS,
     CATEGORY_METRICS,
-    HISTORY,
     METRICS_CSV,
     METRICS_PARQUET,
     mask_files,
@@ -104,35 +101,6 @@ def tabulate(by_category: Mapping[str, Mapping[str, Any]], folder: Path) -> pd.D
     table.to_csv(folder / METRICS_CSV, index=False, lineterminator="\n")
     table.to_parquet(folder / METRICS_PARQUET, index=False)
     return table
-
-
-def keep_history(
-    earlier: Path | None, table: pd.DataFrame, wave: str, run_id: str, folder: Path
-) -> int:
-    """Write `history.parquet`: that of the earlier version, if any, and this wave's table.
-
-    Parameters
-    ----------
-    earlier : Path or None
-        Folder of the version of the table before this one.
-    table : DataFrame
-        What `tabulate` gave.
-    wave : str
-        See `patchcore_ops.history.append_wave`, as for `run_id`.
-    run_id : str
-    folder : Path
-        Receives the file.
-
-    Returns
-    -------
-    int
-        How many waves the history holds.
-    """
-    file = None if earlier is None else earlier / HISTORY
-    before = pd.read_parquet(file) if file is not None and file.is_file() else None
-    history = append_wave(before, table, wave, datetime.now(UTC), run_id)
-    history.to_parquet(folder / HISTORY, index=False)
-    return int(history[WAVE].nunique())
 
 
 def _without_nan(content: Any) -> Any:

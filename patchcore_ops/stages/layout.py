@@ -27,6 +27,7 @@ COMPARED_SCORES = "compared_scores.parquet"
 METRICS_CSV = "metrics.csv"
 METRICS_PARQUET = "metrics.parquet"
 HISTORY = "history.parquet"
+WAVE_PARQUET = "wave.parquet"
 REPORT = "index.html"
 
 _IDENTITY = ("path", "fingerprint", "mask_path", "mask_fingerprint")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from sites import ASSETS, Site, place_of
 
+# What each wave has measured, an artefact for each.
+WAVES = "waves"
 Content = Mapping[str, str]
 """What counts in an artefact's data version: each file's SHA-256, each version it was made from."""
 
@@ -67,8 +69,8 @@ def litter(storage: Path) -> list[str]:
     """Name everything that belongs to no current version."""
     # The configurations of runs stay: a run may be continued.
     kept = {*(storage / ".configurations").glob("*.json")}
-    for asset in ASSETS:
-        place = place_of(storage, asset)
+    places = [place_of(storage, asset) for asset in ASSETS]
+    for place in (*places, *(storage / WAVES).glob("[!.]*")):
         if place.is_symlink():
             kept |= {place, place.parent.resolve() / place.name}
             folder = place.resolve()

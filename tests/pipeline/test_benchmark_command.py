@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import dagster as dg
 import pandas as pd
@@ -43,6 +44,7 @@ def test_all_categories_then_the_table(
         assert expected in said
     assert f"table:   {tmp_path / 'storage' / 'metrics' / 'metrics.csv'}" in said
     assert f"report:  {tmp_path / 'storage' / 'benchmark_report' / 'index.html'}" in said
+    assert f"history: {home}" in said.splitlines()
 
     table = pd.read_parquet(tmp_path / "storage" / "metrics" / "metrics.parquet")
     assert list(table["category"]) == [CATEGORY, OTHER, "Mean"]
@@ -167,7 +169,10 @@ def test_a_missing_file_is_a_config_mistake(
 
 
 def test_a_dagster_yaml_here_keeps_the_history_without_a_home(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     repository = Path(__file__).resolve().parents[2]
     shutil.copy(repository / "dagster.yaml", tmp_path)
@@ -177,3 +182,71 @@ def test_a_dagster_yaml_here_keeps_the_history_without_a_home(
     assert (tmp_path / ".dagster" / "storage").is_dir()
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert len(instance.get_runs()) == 2
+    assert f"history: {tmp_path / '.dagster'}" in capsys.readouterr().out.splitlines()
+
+
+def test_where_no_history_is_kept_the_command_says_how_to_have_one(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--config", str(configure(dataset={"root": str(tmp_path / "nowhere")}))]) == 1
+    [said] = [line for line in capsys.readouterr().out.splitlines() if "history" in line]
+    assert said == (
+        f"history: none is kept: {tmp_path} has no dagster.yaml; run in a folder with a copy of "
+        "the repository's, or set DAGSTER_HOME to one"
+    )
+
+
+@pytest.mark.parametrize("named", ["relative", "/nowhere/at/all"])
+def test_a_home_that_is_none_is_a_sentence(
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    named: str,
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", named)
+    assert main(["--config", str(configure())]) == 2
+    assert capsys.readouterr().err == (
+        f"DAGSTER_HOME: must be the absolute path of an existing folder (got '{named}')\n"
+    )
+
+
+@pytest.mark.usefixtures("pip_weights", "home")
+def test_a_report_that_fails_leaves_the_table_and_a_reason(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        try:
+            raise KeyError("bottle")
+        except KeyError as error:
+            raise RuntimeError("cannot draw:") from error
+
+    monkeypatch.setattr("patchcore_ops.report.render.render_report", fail)
+    assert main(["--config", str(configure()), CATEGORY]) == 1
+    said = capsys.readouterr()
+    assert f"table:   {tmp_path / 'storage' / 'metrics' / 'metrics.csv'}" in said.out
+    assert [line.split()[0] for line in said.out.splitlines() if "0." in line] == [CATEGORY, "Mean"]
+    assert "report:" not in said.out
+    failed = [line for line in said.err.splitlines() if line.startswith("FAILED ")]
+    assert failed == ["FAILED benchmark_report: KeyError: 'bottle'"]
+
+
+@pytest.mark.usefixtures("pip_weights", "home")
+def test_the_sentence_of_a_check_is_the_reason(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = tmp_path / "dataset"
+    build_tiny_dataset(dataset, categories=(CATEGORY,))
+    good = dataset / CATEGORY / "train" / "good" / "000.png"
+    shutil.copy(good, dataset / CATEGORY / "test" / "good" / "copied.png")
+    assert main(["--config", str(configure(dataset={"root": str(dataset)})), CATEGORY]) == 1
+    said = capsys.readouterr().err.splitlines()
+    [failed] = [line for line in said if line.startswith(f"FAILED {CATEGORY}: ")]
+    assert "is among the train images too (fabric_a/test/good/copied.png)" in failed
+    assert "remove them from train or from test" in failed

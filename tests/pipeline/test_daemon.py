@@ -1,9 +1,10 @@
-"""The real daemon and webserver: an edited configuration rebuilds what depends on it, once."""
+"""The real daemon and webserver: edits rebuild what depends on them, and backfills are waves."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,18 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
-from pipeline_kit import BY_CATEGORY, OTHER, OVER_ALL, Site, make_site, write_config
+from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Site, make_site, write_config
 
 from patchcore_assets.automation import AUTOMATION_SENSOR
 from patchcore_assets.command import main
 from patchcore_assets.watch import WATCH_SENSOR
-from patchcore_assets.waves import SUMMARY_SENSOR
+from patchcore_assets.waves import SUMMARY_JOB, SUMMARY_SENSOR, WAVE, category_of_run
+from patchcore_ops.demo.tiny import build_tiny_dataset
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("pip_weights")]
 
 # A run takes some ten seconds on an idle machine, and there are two after each other.
-DEADLINE = 150.0
+DEADLINE = 240.0
 OFTEN = {"seconds_between_looks": 1}
 
 START_SENSOR = """
@@ -35,6 +38,13 @@ mutation ($name: String!) {
   startSensor(sensorSelector: {
     repositoryName: "__repository__", repositoryLocationName: "patchcore_assets", sensorName: $name
   }) { __typename ... on Sensor { sensorState { status } } }
+}
+"""
+BACKFILL = """
+mutation ($asked: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $asked) {
+    __typename ... on LaunchBackfillSuccess { backfillId }
+  }
 }
 """
 STATUS = """
@@ -53,7 +63,7 @@ class Operated:
         self.instance = instance
         self.address = address
 
-    def ask(self, query: str, **variables: str) -> Any:
+    def ask(self, query: str, **variables: Any) -> Any:
         """Send a GraphQL query to the webserver."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(
@@ -198,5 +208,48 @@ def test_an_edited_override_rebuilds_its_category_and_then_the_table(
         )
         assert operated.made(last) == expected
         new = operated.runs()[len(before) :]
-        assert [run.tags.get("dagster/partition") for run in new] == [OTHER, None]
+        assert [category_of_run(run) for run in new] == [OTHER, None]
         assert {run.status for run in new} == {dg.DagsterRunStatus.SUCCESS}
+
+
+def test_a_backfill_with_a_broken_category_ends_in_table_and_report(tmp_path: Path) -> None:
+    dataset = tmp_path / "dataset"
+    build_tiny_dataset(dataset, categories=(CATEGORY, OTHER))
+    shutil.rmtree(dataset / OTHER / "train")
+    site = make_site(tmp_path, dataset, schedule=OFTEN)
+    with (
+        dg.DagsterInstance.from_config(str(site.home)) as instance,
+        daemon_and_webserver(site, tmp_path / "dagster-dev.log") as (process, address),
+    ):
+        operated = Operated(site, instance, address)
+        wait_for("the code location", operated.sensors, process)
+        # As the UI asks for all assets and categories.
+        asked = {
+            "assetSelection": [{"path": [asset]} for asset in (*BY_CATEGORY, *OVER_ALL)],
+            "partitionNames": [CATEGORY, OTHER],
+        }
+        launched = operated.ask(BACKFILL, asked=asked)["data"]["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess"
+        wait_for(
+            "the summary",
+            lambda: [
+                run for run in operated.runs() if run.job_name == SUMMARY_JOB and run.is_finished
+            ],
+            process,
+        )
+        enough = operated.ticks(SUMMARY_SENSOR) + 2
+        wait_for("two more ticks", lambda: operated.ticks(SUMMARY_SENSOR) >= enough, process)
+        *by_category, summary = operated.runs()
+        assert {category_of_run(run): run.status.value for run in by_category} == {
+            CATEGORY: "SUCCESS",
+            OTHER: "FAILURE",
+        }
+        assert len(by_category) == 2
+        assert summary.status is dg.DagsterRunStatus.SUCCESS
+    wave = summary.tags[WAVE]
+    assert wave.endswith(f" {launched['backfillId']}")
+    table = pd.read_parquet(site.storage / "metrics" / "metrics.parquet")
+    assert list(table["category"]) == [CATEGORY, "Mean"]
+    history = pd.read_parquet(site.storage / "metrics" / "history.parquet")
+    assert list(history["wave"]) == [wave]
+    assert (site.storage / "benchmark_report" / "index.html").is_file()

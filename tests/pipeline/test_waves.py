@@ -246,7 +246,8 @@ def test_the_history_grows_by_a_block_a_wave_and_the_version_does_not_follow_it(
         [run, *_] = instance.get_run_records(limit=1)
     kept = history()
     assert run.start_time is not None
-    alone = datetime.fromtimestamp(int(run.start_time), UTC).isoformat()
+    started = datetime.fromtimestamp(int(run.start_time), UTC).isoformat()
+    alone = f"{started} {run.dagster_run.run_id[:8]}"
     assert list(kept["wave"].unique()) == [FIRST, SECOND, alone]
     assert set(kept.loc[kept["wave"] == alone, "run_id"]) == {run.dagster_run.run_id}
     table = pd.read_parquet(storage / "metrics" / "metrics.parquet")

@@ -1,0 +1,119 @@
+"""Backfills as waves: what somebody asks for in the UI for several categories at once.
+
+Dagster starts one run for each category, all with the tag of the backfill. Where one of them fails
+it leaves out whatever depends on all categories, so that the table and the report have to be made
+by somebody else; see `patchcore_assets.waves`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import dagster as dg
+from dagster._core.execution.backfill import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionsFilter,
+    PartitionBackfill,
+)
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+
+BACKFILL = "dagster/backfill"
+# Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+METRICS_OF_CATEGORY = dg.AssetKey("category_metrics")
+REPORT = dg.AssetKey("benchmark_report")
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A backfill that makes the metrics of categories.
+
+    Attributes
+    ----------
+    id : str
+    created : datetime
+        When somebody asked for it; UTC.
+    is_submitted : bool
+        Whether Dagster starts no more runs of it.
+    """
+
+    instance: dg.DagsterInstance
+    id: str
+    created: datetime
+    is_submitted: bool
+
+    @cached_property
+    def runs(self) -> Sequence[dg.RunRecord]:
+        """All its runs so far."""
+        return self.instance.get_run_records(dg.RunsFilter(tags={BACKFILL: self.id}))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all its runs have been started and have finished."""
+        return self.is_submitted and all(
+            record.dagster_run.status in FINISHED_STATUSES for record in self.runs
+        )
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether it has made the metrics of any category."""
+        return bool(self._measured)
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether a report has been made since, be it by itself: it holds what this has made."""
+        report = self.instance.get_latest_materialization_event(REPORT)
+        ends = [record.end_time or 0.0 for record in self._measured]
+        return report is not None and bool(ends) and report.timestamp > max(ends)
+
+    @property
+    def _measured(self) -> list[dg.RunRecord]:
+        return [
+            record
+            for record in self.runs
+            if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+            and METRICS_OF_CATEGORY in (record.dagster_run.asset_selection or {METRICS_OF_CATEGORY})
+        ]
+
+
+def backfill_of(instance: dg.DagsterInstance, backfill_id: str, job: str) -> Backfill | None:
+    """Return the backfill with an identifier, if it makes the metrics of categories.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+    backfill_id : str
+    job : str
+        The name of the job that makes everything for a category.
+    """
+    backfill = instance.get_backfill(backfill_id)
+    return None if backfill is None else _described(instance, backfill, job)
+
+
+def recent_backfills(instance: dg.DagsterInstance, since: str | None, job: str) -> list[Backfill]:
+    """Return the backfills that make metrics of categories, created after a time, oldest first."""
+    after = None
+    if since is not None:
+        after = datetime.fromisoformat(since).astimezone(UTC).replace(tzinfo=None)
+    found = [
+        _described(instance, backfill, job)
+        for backfill in instance.get_backfills(BulkActionsFilter(created_after=after))
+    ]
+    return sorted((one for one in found if one is not None), key=lambda one: one.created)
+
+
+def _described(
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, job: str
+) -> Backfill | None:
+    if backfill.job_name != job and METRICS_OF_CATEGORY not in (backfill.asset_selection or ()):
+        return None
+    return Backfill(
+        instance,
+        backfill.backfill_id,
+        datetime.fromtimestamp(backfill.backfill_timestamp, UTC),
+        backfill.status in BULK_ACTION_TERMINAL_STATUSES,
+    )

@@ -1,0 +1,67 @@
+"""A run makes one category: what sees to that, and says so to who asks for several."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import dagster as dg
+
+from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.errors import ConfigError
+
+# With it, the UI does not offer to make several categories in a single run. Each artefact has a
+# version, checks and figures of its own, which Dagster cannot report of a run over several.
+ONE_CATEGORY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+
+
+def category_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig) -> str | None:
+    """Return the category that a step works on; None where its asset has no categories.
+
+    Raises
+    ------
+    ConfigError
+        If the run has no category, or several.
+    """
+    if context.assets_def.partitions_def is None:
+        return None
+    asset = context.asset_key.to_user_string()
+    if not (context.has_partition_key or context.has_partition_key_range):
+        raise ConfigError(f"{asset}: this run has no category; give one, with --partition")
+    categories = context.partition_keys
+    if len(categories) > 1:
+        raise ConfigError(f"{asset}: {_several(categories, config)}")
+    return str(categories[0])
+
+
+def refuse_partition_range(config: BenchmarkConfig) -> None:
+    """Refuse the option --partition-range of Dagster's commands, which would make a single run.
+
+    Raises
+    ------
+    ConfigError
+        If the command that is loading the definitions was given it.
+    """
+    import click
+
+    command = click.get_current_context(silent=True)
+    asked = None if command is None else command.params.get("partition_range")
+    if asked:
+        raise ConfigError(f"--partition-range {asked}: {_several(_range(asked, config), config)}")
+
+
+def _range(asked: str, config: BenchmarkConfig) -> Sequence[str]:
+    """Return the categories of a range as Dagster writes it; all where it cannot be understood."""
+    every = list(config.categories)
+    first, _, last = asked.partition("...")
+    if first in every and last in every:
+        return every[every.index(first) : every.index(last) + 1]
+    return every
+
+
+def _several(categories: Sequence[str], config: BenchmarkConfig) -> str:
+    command = shlex.join(["patchcore-benchmark", "--config", str(config.path), *categories])
+    return (
+        f"a run makes one category; type `{command}`, or choose the categories in the UI, which "
+        "starts a run for each"
+    )

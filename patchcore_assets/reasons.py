@@ -1,0 +1,59 @@
+"""Why a run has failed, in one sentence."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+
+def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """Return what has failed first in a run, and why.
+
+    Returns
+    -------
+    name : str
+        The step; the job where it failed before or after its steps.
+    reason : str
+        What the step says of a user's mistake, what the blocking checks say that failed it, or
+        type and message of the exception that was raised in the first place.
+    """
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        step, data = str(event.step_key), event.step_failure_data
+        said = data.user_failure_data.description if data.user_failure_data is not None else None
+        if sentence := said or _refusals(result, step) or _innermost(data.error):
+            return step, _complete(sentence)
+    for event in result.filter_events(lambda event: event.is_job_failure):
+        if sentence := _innermost(event.job_failure_data.error):
+            return result.job_def.name, _complete(sentence)
+    return result.job_def.name, "see the run's log"
+
+
+def succeeded(result: dg.ExecuteInProcessResult, step: str) -> bool:
+    """Tell whether a step has come to its end without a failure."""
+    return any(event.is_step_success and event.step_key == step for event in result.all_events)
+
+
+def _refusals(result: dg.ExecuteInProcessResult, step: str) -> str:
+    """Return what the blocking checks say that have failed a step, if any."""
+    return " ".join(
+        one.description or one.check_name
+        for one in result.get_asset_check_evaluations()
+        if one.asset_key.to_user_string() == step
+        and one.blocking
+        and not one.passed
+        and one.severity is dg.AssetCheckSeverity.ERROR
+    )
+
+
+def _innermost(error: object) -> str:
+    """Return type and message, on one line, of the exception that all others were raised from.
+
+    The last one is Dagster's, and says only which step it was.
+    """
+    while cause := getattr(error, "cause", None):
+        error = cause
+    return " ".join(str(getattr(error, "message", "")).split())
+
+
+def _complete(sentence: str) -> str:
+    """Cut what only leads to something else: an exception without a message ends at a colon."""
+    return sentence.strip().rstrip(": ")
