@@ -7,7 +7,7 @@ sensor makes the table and the report when the last of them has finished, howeve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -42,11 +42,13 @@ def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return wave_name(datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC))
 
 
-def waits_for_its_summary(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Tell whether a run belongs to a wave for which the summary has not been started."""
-    run = instance.get_run_by_id(run_id)
-    wave = None if run is None else run.tags.get(WAVE)
-    return wave is not None and not _has_summary(instance, wave)
+def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str]) -> bool:
+    """Tell whether all runs belong to waves for which the summary has not been started."""
+    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
+    waves = {run.tags.get(WAVE) for run in runs}
+    return len(runs) == len(run_ids) and not any(
+        wave is None or _has_summary(instance, wave) for wave in waves
+    )
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
