@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from patchcore_ops.config_mistakes import Mistakes, did_you_mean, dotted, locate, shown
+from patchcore_ops.config_mistakes import Mistakes, did_you_mean, dotted, listed, locate, shown
 from patchcore_ops.sections import CategoryConfig, EmbeddingSection, ImageSize
 from patchcore_ops.yaml_document import join_key
 
@@ -28,7 +28,7 @@ def read_overrides(
         if categories and category not in categories:
             mistakes.add(
                 where,
-                f"not one of the configured categories ({_listed(categories)})"
+                f"not one of the configured categories ({listed(categories)})"
                 + did_you_mean(category, categories),
             )
         if not isinstance(sections, dict):
@@ -56,12 +56,6 @@ def _not_overridable(model: type[BaseModel], name: str) -> str:
         f"cannot be overridden per category; these can: {', '.join(model.model_fields)}"
         + did_you_mean(name, model.model_fields)
     )
-
-
-def _listed(names: Collection[str]) -> str:
-    shortened = list(names)[:20]
-    more = len(names) - len(shortened)
-    return ", ".join(shortened) + (f" and {more} more" if more else "")
 
 
 def resolve_category(

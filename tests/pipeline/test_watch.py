@@ -27,6 +27,7 @@ class Watched(Benched):
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         super().__init__(folder, instance)
+        self.cursor: str | None = None
         self.load()
 
     def load(self) -> None:
@@ -36,8 +37,9 @@ class Watched(Benched):
 
     def tick(self) -> tuple[list[tuple[str, str]], str]:
         """Tick as the daemon does; returns what was reported, and the reason that is shown."""
-        with dg.build_sensor_context(self.instance) as context:
+        with dg.build_sensor_context(self.instance, cursor=self.cursor) as context:
             data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)
         assert data.run_requests == []
@@ -191,7 +193,7 @@ def test_much_to_read_is_read_over_several_ticks(
     for file in (watched.dataset / OTHER).rglob("*.png"):
         os.utime(file, (1, 1))
     time.sleep(0.03)
-    monkeypatch.setattr(watch, "SECONDS_OF_HASHING", 0.0)
+    monkeypatch.setattr(watch, "SECONDS_OF_READING", 0.0)
     (watched.dataset / OTHER / "notes.txt").write_text("new", encoding="utf-8")
     time.sleep(0.03)
     said = []
