@@ -210,6 +210,21 @@ def test_much_to_read_is_read_over_several_ticks(
     assert watched.versions("images")[OTHER] == folder_version(watched.dataset, OTHER)
 
 
+def test_many_changes_are_reported_over_several_ticks(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST_REPORTED", 3)
+    watched.configure(coreset={"seed": 1}, scoring={"smoothing_sigma": 2.0})
+    reported, said = watched.tick()
+    assert len(reported) == 3
+    assert said.endswith("; 1 more changes are reported by the next ticks")
+    more, _ = watched.tick()
+    assert sorted(reported + more) == sorted(
+        (name, category) for name in ("coreset_config", "scoring_config") for category in CATEGORIES
+    )
+    assert watched.tick() == ([], "no changes")
+
+
 def test_a_look_reports_nothing_by_itself(watched: Watched) -> None:
     watched.configure(coreset={"seed": 1})
     before = watched.observations()
