@@ -42,6 +42,11 @@ class Mistakes:
         for key, sentence in sentences.items():
             self.add(key, sentence)
 
+    @property
+    def are_many(self) -> bool:
+        """Whether there are more already than are reported."""
+        return len(self._by_key) > MOST_REPORTED
+
     def at(self, key: str) -> str | None:
         """Return what is wrong at a key, if anything is."""
         return self._by_key.get(key)
