@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER
+from pipeline_kit import BY_CATEGORY, CATEGORY, MEMBER, OTHER
 from staleness_kit import CATEGORIES, INPUTS, Benched
 
 from patchcore_assets import watch
@@ -208,6 +208,32 @@ def test_much_to_read_is_read_over_several_ticks(
         f"no changes; still reading {OTHER}; the next tick goes on from there"
     }
     assert watched.versions("images")[OTHER] == folder_version(watched.dataset, OTHER)
+
+
+def test_a_look_that_is_out_of_time_names_where_the_next_begins(watched: Watched) -> None:
+    for category in CATEGORIES:
+        next((watched.dataset / category / "train" / "good").iterdir()).unlink()
+    watched.configure(coreset={"seed": 1})
+    found = look_at_inputs(watched.instance, watched.loaded, until=0.0, first=OTHER)
+    seen = {(event.asset_key.to_user_string(), event.partition) for event in found.changed}
+    settings = {("coreset_config", category) for category in CATEGORIES}
+    assert seen == {*settings, ("images", OTHER)}, "all settings, and one folder"
+    assert found.next == CATEGORY
+
+
+def test_a_weights_file_of_many_categories_is_read_once(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = watched.file.with_name("weights.safetensors")
+    weights.write_bytes(b"any")
+    read: list[Path] = []
+    file_hash = fingerprints.file_hash
+    monkeypatch.setattr(
+        fingerprints, "file_hash", lambda file: read.append(file) or file_hash(file)
+    )
+    watched.configure(embedding={"members": [{**MEMBER, "weights": str(weights)}]})
+    assert watched.tick()[0] == [("embedding_config", category) for category in CATEGORIES]
+    assert read == [weights]
 
 
 def test_many_changes_are_reported_over_several_ticks(
