@@ -5,7 +5,7 @@ r"""Seconds of what the daemon does all the time, by the number of categories.
 A look of the sensor `watch_inputs`, an evaluation of `rebuild_what_changed`, loading the
 configuration and the definitions, and the command until its first step begins. The categories have
 a few small files each; what is made of them stands in the event log alone, with as much metadata as
-a benchmark records. `--project` times another checkout.
+a benchmark records. TMPDIR says where everything lies.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def main() -> None:
             folder = Path(name)
             _lay_out(folder, categories, options.files)
             environment = {
-                "PYTHONPATH": os.pathsep.join([str(options.project), str(REPOSITORY)]),
                 "PATCHCORE_CONFIG": str(folder / "benchmark.yaml"),
                 "DAGSTER_HOME": str(folder / "home"),
                 "DAGSTER_DISABLE_TELEMETRY": "1",
@@ -82,9 +81,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=18, help="of a category [%(default)s]")
     parser.add_argument(
         "--made", action=argparse.BooleanOptionalAction, default=True, help="with what is made, too"
-    )
-    parser.add_argument(
-        "--project", type=Path, default=REPOSITORY, help="the checkout to time [this one]"
     )
     tables.add_output_options(parser)
     return parser.parse_args()
@@ -156,7 +152,10 @@ def _record_all_made(definitions: Any, instance: Any, categories: tuple[str, ...
     import dagster as dg
 
     graph = definitions.resolve_asset_graph()
-    bulk = dg.MetadataValue.json([{"name": f"row {row}", "value": row / 7} for row in range(600)])
+    metadata: dict[str, Any] = {
+        "page": dg.MetadataValue.md("x" * 20_000),
+        **{f"value_{number}": float(number) for number in range(60)},
+    }
     for layer in graph.toposorted_asset_keys_by_level:
         for key in sorted(set(layer) & graph.materializable_asset_keys):
             node = graph.get(key)
@@ -171,9 +170,7 @@ def _record_all_made(definitions: Any, instance: Any, categories: tuple[str, ...
                     name = parent.to_user_string()
                     tags |= {_POINTER + name: str(event), _INPUT + name: version}
                 instance.report_runless_asset_event(
-                    dg.AssetMaterialization(
-                        key, partition=category, tags=tags, metadata={"bulk": bulk}
-                    )
+                    dg.AssetMaterialization(key, partition=category, tags=tags, metadata=metadata)
                 )
 
 
@@ -197,7 +194,7 @@ def _until_the_first_step(folder: Path, environment: Mapping[str, str]) -> float
     command = [sys.executable, "-m", "patchcore_assets.command", "part_00000"]
     with subprocess.Popen(
         command,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

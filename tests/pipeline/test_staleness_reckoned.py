@@ -258,3 +258,21 @@ def test_the_number_of_queries_does_not_follow_the_categories(
         assert present.is_fresh(Target(first.key, name))
         assert not present.is_tried(Target(second.key, name))
     assert len(queries) < 25
+
+
+def test_a_run_over_a_range_keeps_all_its_categories_busy(instance: dg.DagsterInstance) -> None:
+    history = History(instance)
+    definitions = dg.Definitions(assets=history.assets())
+    job = definitions.resolve_implicit_global_asset_job_def()
+    for tags in (
+        {"dagster/asset_partition_range_start": "b", "dagster/asset_partition_range_end": "c"},
+        {},
+    ):
+        assert "a" not in Present(AssetGraphView.for_test(definitions, instance)).busy_categories
+        instance.create_run_for_job(
+            job.get_subset(asset_selection={dg.AssetKey("first" if tags else "table")}),
+            tags=tags,
+            status=dg.DagsterRunStatus.STARTED,
+        )
+    busy = Present(AssetGraphView.for_test(definitions, instance)).busy_categories
+    assert busy == {"b", "c", None}
