@@ -236,18 +236,19 @@ def test_a_weights_file_of_many_categories_is_read_once(
     assert read == [weights]
 
 
-def test_many_changes_are_reported_over_several_ticks(
+def test_many_changes_are_reported_over_several_ticks_and_folders_first(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "MOST_REPORTED", 3)
-    watched.configure(coreset={"seed": 1}, scoring={"smoothing_sigma": 2.0})
+    monkeypatch.setattr(watch, "MOST_REPORTED", 2)
+    watched.configure(coreset={"seed": 1})
+    next((watched.dataset / OTHER / "train" / "good").iterdir()).unlink()
     reported, said = watched.tick()
-    assert len(reported) == 3
+    assert len(reported) == 2
+    assert ("images", OTHER) in reported
     assert said.endswith("; 1 more changes are reported by the next ticks")
     more, _ = watched.tick()
-    assert sorted(reported + more) == sorted(
-        (name, category) for name in ("coreset_config", "scoring_config") for category in CATEGORIES
-    )
+    settings = [("coreset_config", category) for category in CATEGORIES]
+    assert sorted(reported + more) == [*settings, ("images", OTHER)]
     assert watched.tick() == ([], "no changes")
 
 
