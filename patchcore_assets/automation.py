@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 AUTOMATION_SENSOR = "rebuild_what_changed"
 
 Context = dg.AutomationContext[dg.AssetKey]
-Holds = Callable[[Present, Target, Context], bool]
+Holds = Callable[[Target], bool]
+Judge = Callable[[Present, Context], Holds]
 
 
 class Fact(dg.AutomationCondition[dg.AssetKey]):
@@ -45,13 +46,13 @@ class Fact(dg.AutomationCondition[dg.AssetKey]):
     ----------
     name : str
         How the UI names it where it explains what was requested and what was not.
-    holds : callable
-        Tells whether it is true of a target.
+    judge : callable
+        Called once an evaluation of an asset; gives what tells whether it is true of a target.
     """
 
-    def __init__(self, name: str, holds: Holds) -> None:
+    def __init__(self, name: str, judge: Judge) -> None:
         self._name = name
-        self._holds = holds
+        self._judge = judge
 
     @property
     def name(self) -> str:
@@ -60,10 +61,10 @@ class Fact(dg.AutomationCondition[dg.AssetKey]):
 
     def evaluate(self, context: Context) -> dg.AutomationResult[dg.AssetKey]:
         """Keep the candidates of which it is true."""
-        present = _present(context.asset_graph_view)
+        holds = self._judge(_present(context.asset_graph_view), context)
         candidates = context.candidate_subset.expensively_compute_asset_partitions()
         subset = context.asset_graph_view.get_asset_subset_from_asset_partitions(
-            context.key, {target for target in candidates if self._holds(present, target, context)}
+            context.key, {target for target in candidates if holds(target)}
         )
         return dg.AutomationResult(context, subset)
 
@@ -83,15 +84,14 @@ def condition_of_category(companions: Collection[dg.AssetKey]) -> dg.AutomationC
         Assets that may be made in the same run.
     """
 
-    def inputs_ready(present: Present, target: Target, context: Context) -> bool:
-        return all(
-            _rides_along(parent, companions, context)
-            or (present.is_fresh(parent) and not present.is_refused(parent))
-            for parent in present.parents(target)
+    def inputs_ready(present: Present, context: Context) -> Holds:
+        in_this_run = _requested(companions, context)
+        return lambda target: all(
+            parent in in_this_run or present.is_fresh(parent) for parent in present.parents(target)
         )
 
-    def category_at_work(present: Present, target: Target, _: Context) -> bool:
-        return target.partition_key in present.busy_categories
+    def category_at_work(present: Present, _: Context) -> Holds:
+        return lambda target: target.partition_key in present.busy_categories
 
     return (
         (_due() | _parent_requested(companions))
@@ -114,19 +114,22 @@ def condition_of_summary(companions: Collection[dg.AssetKey]) -> dg.AutomationCo
         Assets that are made in the same run.
     """
 
-    def any_input(present: Present, target: Target, context: Context) -> bool:
-        return any(
-            present.exists(parent) or _rides_along(parent, companions, context)
-            for parent in present.parents(target)
+    def any_input(present: Present, context: Context) -> Holds:
+        in_this_run = _requested(companions, context)
+        return lambda target: any(
+            parent in in_this_run or present.exists(parent) for parent in present.parents(target)
         )
 
+    def left_to_its_wave(present: Present, _: Context) -> Holds:
+        return present.is_left_to_its_wave
+
+    def any_category_at_work(present: Present, _: Context) -> Holds:
+        return lambda _: bool(present.busy_categories)
+
     return (
-        (
-            (_due() & ~Fact("left_to_its_wave", lambda now, one, _: now.is_left_to_its_wave(one)))
-            | _parent_requested(companions)
-        )
+        ((_due() & ~Fact("left_to_its_wave", left_to_its_wave)) | _parent_requested(companions))
         & Fact("any_input", any_input)
-        & ~Fact("any_category_at_work", lambda present, *_: bool(present.busy_categories))
+        & ~Fact("any_category_at_work", any_category_at_work)
         & ~dg.AutomationCondition.in_progress()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~_earlier_run_first(companions)
@@ -162,42 +165,38 @@ def automation_sensor(
 
 
 def _due() -> Fact:
-    return Fact(
-        "out_of_date_and_not_tried",
-        lambda present, target, _: not present.is_fresh(target) and not present.is_tried(target),
-    )
+    def due(present: Present, _: Context) -> Holds:
+        return lambda target: not present.is_fresh(target) and not present.is_tried(target)
+
+    return Fact("out_of_date_and_not_tried", due)
 
 
 def _parent_requested(companions: Collection[dg.AssetKey]) -> Fact:
-    return Fact(
-        "parent_requested",
-        lambda present, target, context: any(
-            _rides_along(parent, companions, context) for parent in present.parents(target)
-        ),
-    )
+    def parent_requested(present: Present, context: Context) -> Holds:
+        in_this_run = _requested(companions, context)
+        return lambda target: any(parent in in_this_run for parent in present.parents(target))
+
+    return Fact("parent_requested", parent_requested)
 
 
 def _earlier_run_first(companions: Collection[dg.AssetKey]) -> Fact:
     """Something further up has a run of its own first; whether it matters is not known before."""
-    return Fact(
-        "earlier_run_first",
-        lambda _, target, context: any(
-            _is_requested(Target(key, target.partition_key), context)
-            for key in context.asset_graph.get_ancestor_asset_keys(target.asset_key)
-            if key not in companions
-        ),
-    )
+
+    def earlier_run_first(_: Present, context: Context) -> Holds:
+        earlier = context.asset_graph.get_ancestor_asset_keys(context.key) - set(companions)
+        categories = {target.partition_key for target in _requested(earlier, context)}
+        return lambda target: (
+            bool(categories) if target.partition_key is None else target.partition_key in categories
+        )
+
+    return Fact("earlier_run_first", earlier_run_first)
 
 
-def _rides_along(parent: Target, companions: Collection[dg.AssetKey], context: Context) -> bool:
-    return parent.asset_key in companions and _is_requested(parent, context)
-
-
-def _is_requested(target: Target, context: Context) -> bool:
-    """Tell whether this evaluation requests a target, or with None any category of its asset."""
-    requested = context.request_subsets_by_key.get(target.asset_key)
-    if requested is None or requested.is_empty:
-        return False
-    if target.partition_key is None:
-        return True
-    return target.partition_key in requested.expensively_compute_partition_keys()
+def _requested(assets: Collection[dg.AssetKey], context: Context) -> set[Target]:
+    """Return what this evaluation has requested of assets so far."""
+    return {
+        target
+        for asset in assets
+        if (subset := context.request_subsets_by_key.get(asset)) is not None
+        for target in subset.expensively_compute_asset_partitions()
+    }

@@ -8,7 +8,7 @@ sure that the version in hand is the latest observed one, and then points to tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +48,16 @@ def file_hashes(
         See `FileHashes`.
     """
     place = hashlib.sha256(str(config.dataset_root / category).encode()).hexdigest()[:8]
-    memory = Path(instance.storage_directory()) / _FOLDER / f"{category}-{place}"
-    return FileHashes(memory, until)
+    return FileHashes(_memory(instance, f"{category}-{place}"), until)
+
+
+def weights_hashes(instance: dg.DagsterInstance, until: float | None = None) -> FileHashes:
+    """Return what hashes weights files, which many categories share; see `file_hashes`."""
+    return FileHashes(_memory(instance, "weights"), until)
+
+
+def _memory(instance: dg.DagsterInstance, name: str) -> Path:
+    return Path(instance.storage_directory()) / _FOLDER / name
 
 
 def observation(
@@ -61,18 +69,12 @@ def observation(
     )
 
 
-def known_versions(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, categories: Sequence[str]
-) -> dict[str, str]:
+def known_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, str]:
     """Return the version of an input that was observed last, of each category that has one."""
-    # Mostly the last few observations tell of every category; the others are asked for singly.
-    recent = _observations(instance, dg.AssetRecordsFilter(asset), 3 * len(categories))
-    known = {one.category: one.version for one in reversed(recent)}
-    for category in categories:
-        if category not in known:
-            for one in _observations(instance, dg.AssetRecordsFilter(asset, [category]), 1):
-                known[category] = one.version
-    return {category: known[category] for category in categories if category in known}
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        asset, dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION]
+    )
+    return {category: one[DATA_VERSION] for category, one in tags.items() if DATA_VERSION in one}
 
 
 def record_inputs(

@@ -2,28 +2,34 @@
 
 Every tick computes the version of each input, from remembered hashes where a file has the size
 and times that it had, and reports those that differ from the last known ones. What cannot be read
-is said and left as it was; the rest goes on.
+is said and left as it was; the rest goes on. The settings of all categories are looked at in every
+tick, the folders for as long as there is time: the next tick begins with those that are left.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
-from patchcore_assets.inputs import INPUTS
-from patchcore_assets.recording import file_hashes, known_versions, observation
+from patchcore_assets.inputs import IMAGES, INPUTS, ObservedInput
+from patchcore_assets.recording import file_hashes, known_versions, observation, weights_hashes
 from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config_mistakes import MOST_LISTED, listed
 from patchcore_ops.errors import ConfigError, UserError
 from patchcore_ops.fingerprints import ABSENT, HashOf, OutOfTime
 
 WATCH_SENSOR = "watch_inputs"
-# Dagster gives a tick 60 s. What is not hashed by then is remembered, and the next tick goes on.
-SECONDS_OF_HASHING = 20.0
+# Dagster gives a tick 60 s, and a busy machine takes its time for all else that a tick does.
+SECONDS_OF_READING = 15.0
+# The daemon writes one after the other, and does nothing else meanwhile.
+MOST_REPORTED = 2500
 
 _RELOAD = "reload the code location (in the UI: Deployment, Reload)"
+_SETTINGS = tuple(one for one in INPUTS if one.key != IMAGES)
+(_FOLDER,) = (one for one in INPUTS if one.key == IMAGES)
 
 
 @dataclass
@@ -36,17 +42,23 @@ class Sighting:
         One for each input and category whose version is not the last known one.
     notes : list of str
         What a person should know: one sentence each.
+    next : str or None
+        The category whose folder the next look begins with; None where all were looked at.
     """
 
     changed: list[dg.AssetObservation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    next: str | None = None
 
     def summary(self) -> str:
         """Say everything in one line."""
         seen = [
             f"{event.asset_key.to_user_string()} of {event.partition}" for event in self.changed
         ]
-        return "; ".join([f"changed: {', '.join(seen)}" if seen else "no changes", *self.notes])
+        said = self.notes[:MOST_LISTED]
+        if (more := len(self.notes) - len(said)) > 0:
+            said = [*said, f"and {more} more"]
+        return "; ".join([f"changed: {listed(seen)}" if seen else "no changes", *said])
 
 
 def watch_sensor(loaded: BenchmarkConfig) -> dg.SensorDefinition:
@@ -70,17 +82,27 @@ def watch_sensor(loaded: BenchmarkConfig) -> dg.SensorDefinition:
     )
     def watch_inputs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         found = look_at_inputs(
-            context.instance, loaded, until=time.monotonic() + SECONDS_OF_HASHING
+            context.instance, loaded, time.monotonic() + SECONDS_OF_READING, context.cursor
         )
-        for note in found.notes:
+        if (left := len(found.changed) - MOST_REPORTED) > 0:
+            # Folders first: the manifests of new categories can be made meanwhile.
+            found.changed.sort(key=lambda event: event.asset_key != IMAGES)
+            found.changed = found.changed[:MOST_REPORTED]
+            found.notes.append(f"{left} more changes are reported by the next ticks")
+        for note in found.notes[:MOST_LISTED]:
             context.log.warning(note)
-        return dg.SensorResult(asset_events=found.changed, skip_reason=found.summary())
+        return dg.SensorResult(
+            asset_events=found.changed, skip_reason=found.summary(), cursor=found.next or ""
+        )
 
     return watch_inputs
 
 
 def look_at_inputs(
-    instance: dg.DagsterInstance, loaded: BenchmarkConfig, until: float | None = None
+    instance: dg.DagsterInstance,
+    loaded: BenchmarkConfig,
+    until: float | None = None,
+    first: str | None = None,
 ) -> Sighting:
     """Compare the inputs as they are with what the instance knows.
 
@@ -91,7 +113,9 @@ def look_at_inputs(
     loaded : BenchmarkConfig
         Says which file to read, and which categories are partitions.
     until : float, optional
-        `time.monotonic()` after which no further file is hashed in this look.
+        `time.monotonic()` after which no further folder is looked at.
+    first : str, optional
+        The category whose folder comes first; by default the first of all.
     """
     found = Sighting()
     try:
@@ -99,54 +123,79 @@ def look_at_inputs(
     except ConfigError as mistake:
         found.notes.append(f"nothing was looked at, for {_first_line(mistake)}")
         return found
-    found.notes.extend(_category_notes(loaded.categories, config.categories))
-    watched = [category for category in loaded.categories if category in config.categories]
-    known = {one.key: known_versions(instance, one.key, watched) for one in INPUTS}
-    missing: list[str] = []
-    unfinished: list[str] = []
-    for category in watched:
-        with file_hashes(instance, config, category, until) as hash_of:
-            try:
-                for key, version in _versions(config, category, hash_of, found.notes):
-                    if version == ABSENT:
-                        # A share that is gone for a minute must not make everything stale.
-                        missing.append(category)
-                    elif version != known[key].get(category):
-                        found.changed.append(observation(key, category, version, WATCH_SENSOR))
-            except OutOfTime:
-                unfinished.append(category)
-    if missing:
-        found.notes.append(
-            f"no folder for {', '.join(missing)} below {config.dataset_root}: put it back, or take "
-            "the category out of dataset.categories"
-        )
-    if unfinished:
-        found.notes.append(
-            f"still reading {', '.join(unfinished)}; the next tick goes on from there"
-        )
+    found.notes.extend(_category_notes(loaded.by_category, config.by_category))
+    watched = [category for category in loaded.by_category if category in config.by_category]
+    look = _Look(instance, config, found)
+    look.at_settings(watched)
+    start = watched.index(first) if first in watched else 0
+    look.at_folders([*watched[start:], *watched[:start]], until)
     return found
 
 
-def _versions(
-    config: BenchmarkConfig, category: str, hash_of: HashOf, notes: list[str]
-) -> Iterator[tuple[dg.AssetKey, str]]:
-    """Yield the versions of one category's inputs; the images, which take longest, come last."""
-    for observed in reversed(INPUTS):
+class _Look:
+    """One look: what is known already, and what has been found."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, config: BenchmarkConfig, found: Sighting
+    ) -> None:
+        self._instance = instance
+        self._config = config
+        self._found = found
+        self._known = {one.key: known_versions(instance, one.key) for one in INPUTS}
+
+    def at_settings(self, categories: Sequence[str]) -> None:
+        """Look at the sections of all categories, and at the weights files that they name."""
+        with weights_hashes(self._instance) as hash_of:
+            for category in categories:
+                for observed in _SETTINGS:
+                    self._at(observed, category, hash_of)
+
+    def at_folders(self, categories: Sequence[str], until: float | None) -> None:
+        """Look at the folders of categories, in turn, while there is time; at one in any case."""
+        missing: list[str] = []
+        for position, category in enumerate(categories):
+            if position and until is not None and time.monotonic() > until:
+                self._found.next = category
+                break
+            try:
+                with file_hashes(self._instance, self._config, category, until) as hash_of:
+                    if not self._at(_FOLDER, category, hash_of):
+                        missing.append(category)
+            except OutOfTime:
+                self._found.next = category
+                break
+        if missing:
+            # A share that is gone for a minute must not make everything stale.
+            self._found.notes.append(
+                f"no folder for {listed(missing)} below {self._config.dataset_root}: put it back, "
+                "or take the category out of dataset.categories"
+            )
+        if self._found.next:
+            self._found.notes.append(
+                f"still reading {self._found.next}; the next tick goes on from there"
+            )
+
+    def _at(self, observed: ObservedInput, category: str, hash_of: HashOf) -> bool:
+        """Note a version that is not the known one; tells whether there was anything to see."""
         try:
-            version = observed.version_of(config, category, hash_of)
+            version = observed.version_of(self._config, category, hash_of)
         except (UserError, OSError) as problem:
             name = observed.key.to_user_string()
-            notes.append(f"{name} of {category} was left as it was: {_first_line(problem)}")
-        else:
-            yield observed.key, version
+            self._found.notes.append(
+                f"{name} of {category} was left as it was: {_first_line(problem)}"
+            )
+            return True
+        if version != ABSENT and version != self._known[observed.key].get(category):
+            self._found.changed.append(observation(observed.key, category, version, WATCH_SENSOR))
+        return version != ABSENT
 
 
-def _category_notes(loaded: Sequence[str], current: Sequence[str]) -> Iterator[str]:
+def _category_notes(loaded: Collection[str], current: Collection[str]) -> Iterator[str]:
     """Say which categories came or went since the code location was loaded."""
     if new := [category for category in current if category not in loaded]:
-        yield f"new categories: {', '.join(new)}; to see them, {_RELOAD}"
+        yield f"new categories: {listed(new)}; to see them, {_RELOAD}"
     if gone := [category for category in loaded if category not in current]:
-        yield f"categories that are no longer there: {', '.join(gone)}; to drop them, {_RELOAD}"
+        yield f"categories that are no longer there: {listed(gone)}; to drop them, {_RELOAD}"
 
 
 def _first_line(problem: Exception) -> str:

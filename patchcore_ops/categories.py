@@ -1,11 +1,19 @@
-"""Which categories a configuration names, and what may be the name of one."""
+"""Which categories a configuration names, and what may be the name of one.
+
+A name is a folder's name below the dataset and the storage, Dagster's partition key, and a word in
+tables. Letters of every language can be all that, and blanks between them. Names are in Unicode's
+composed form (NFC), so that a name is one partition wherever it was typed.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-from patchcore_ops.config_mistakes import Mistakes, shown
+from patchcore_ops.config_mistakes import Mistakes, listed, shown
 from patchcore_ops.sections import DatasetSection
 
 MVTEC_CATEGORIES = (
@@ -26,12 +34,21 @@ MVTEC_CATEGORIES = (
     "zipper",
 )
 LONGEST_CATEGORY_NAME = 100
+# A file system takes 255 bytes, and the names of temporary files are longer than the category's.
+MOST_BYTES_OF_A_NAME = 200
 
 # The last row of the table of metrics, which no category may be called.
 MEAN = "Mean"
 
-# Categories become folder names and Dagster's partition keys; in those, '...' means a range.
-_CATEGORY_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST_CATEGORY_NAME - 1}}}")
+# What stands for a missing value in a table of text, as pandas reads it.
+_MISSING_VALUES = frozenset({"NA", "NULL", "NaN", "None", "nan", "null"})
+# Files that every folder of Windows has.
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+_CHARACTERS = (
+    f"a name has 1 to {LONGEST_CATEGORY_NAME} letters, digits, '_', '-', '.' and blanks, in no "
+    f"more than {MOST_BYTES_OF_A_NAME} bytes, begins with a letter, digit or '_', and ends with "
+    "neither blank nor '.'"
+)
 
 
 def category_names(dataset: DatasetSection, root: Path, mistakes: Mistakes) -> tuple[str, ...]:
@@ -54,22 +71,89 @@ def category_names(dataset: DatasetSection, root: Path, mistakes: Mistakes) -> t
             if is_discovery
             else "names no category; name one, or write discover",
         )
-    if refused := [name for name in names if not _is_category_name(name)]:
+    names = [composed(name) for name in names]
+    if refusal := _refusal(names):
+        remedy = f"; rename the folder below {root}" if is_discovery else ""
+        mistakes.add(key, refusal + remedy)
+        return ()
+    if decomposed := [name for name in names if _is_decomposed_in(root, name)]:
         mistakes.add(
             key,
-            f"{', '.join(map(shown, refused))} cannot be a category, for it becomes a folder's "
-            f"name; use 1 to {LONGEST_CATEGORY_NAME} letters, digits, '_', '-' and '.', beginning "
-            f"with a letter, digit or '_', and neither '...' in it nor '{MEAN}'"
-            + (f"; rename the folder below {root}" if is_discovery else ""),
+            f"{_all_shown(decomposed)}: the folder's name is in Unicode's decomposed form (NFD, as "
+            f"some Macs write it), which other systems take for another name; rename it below "
+            f"{root} to the name as it is written here",
         )
         return ()
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        mistakes.add(key, f"names one category twice: {', '.join(map(shown, twice))}; name it once")
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        mistakes.add(key, f"names one category twice: {_all_shown(twice)}; name it once")
+    elif alike := [group for group in _alike(names) if len(group) > 1]:
+        mistakes.add(
+            key,
+            f"{' and '.join(map(shown, alike[0]))} differ only in upper and lower case, and are "
+            "one folder on some systems; rename one",
+        )
     return tuple(names)
 
 
-def _is_category_name(name: str) -> bool:
-    return _CATEGORY_NAME.fullmatch(name) is not None and "..." not in name and name != MEAN
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form, in which categories are named."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _refusal(names: Sequence[str]) -> str | None:
+    """Say which names cannot be a category's, and why; None if all can."""
+    reasons: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if reason := _reason(name):
+            reasons[reason].append(name)
+    sentences = [
+        f"{_all_shown(refused)} cannot be a category, for {reason}"
+        for reason, refused in reasons.items()
+    ]
+    return "; ".join(sentences) or None
+
+
+def _reason(name: str) -> str | None:
+    if not _has_characters_of_a_name(name):
+        return f"it becomes a folder's name; {_CHARACTERS}"
+    if "..." in name:
+        return "'...' means a range of partitions; leave it out"
+    if name in _MISSING_VALUES:
+        return "tables are read back with a missing value in its place; use another name"
+    if name == MEAN:
+        return "the last row of the table of metrics is called so; use another name"
+    if name == "_" or _DEVICES.fullmatch(name):
+        return "a folder of that name has a meaning of its own; use another name"
+    return None
+
+
+def _has_characters_of_a_name(name: str) -> bool:
+    return (
+        0 < len(name) <= LONGEST_CATEGORY_NAME
+        and len(name.encode(errors="surrogatepass")) <= MOST_BYTES_OF_A_NAME
+        and all(one in "_-. " or unicodedata.category(one)[0] in "LMN" for one in name)
+        and (name[0] == "_" or unicodedata.category(name[0])[0] in "LN")
+        and name[-1] not in ". "
+    )
+
+
+def _is_decomposed_in(root: Path, name: str) -> bool:
+    """Tell whether only the decomposed form of a name is a folder; a Mac finds both."""
+    if name.isascii() or (root / name).exists():
+        return False
+    return (root / unicodedata.normalize("NFD", name)).exists()
+
+
+def _alike(names: Sequence[str]) -> list[list[str]]:
+    """Group names that are the same but for upper and lower case."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[composed(name.casefold())].append(name)
+    return list(groups.values())
+
+
+def _all_shown(names: Sequence[str]) -> str:
+    return listed([shown(name) for name in names])
 
 
 def _discover(root: Path) -> list[str]:

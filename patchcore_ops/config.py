@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from patchcore_ops.addresses import CREDENTIALS_IN_URL, holds_credentials
 from patchcore_ops.categories import MVTEC_CATEGORIES as MVTEC_CATEGORIES  # noqa: PLC0414 - API
 from patchcore_ops.categories import category_names
-from patchcore_ops.config_mistakes import Mistakes, describe, shown, unknown_key
+from patchcore_ops.config_mistakes import Mistakes, describe, listed, shown, unknown_key
 from patchcore_ops.errors import ConfigError
 from patchcore_ops.overrides import read_overrides, resolve_category
 from patchcore_ops.sections import (
@@ -91,7 +91,7 @@ class BenchmarkConfig:
         if category not in self.by_category:
             raise ConfigError(
                 f"{self.path}: '{category}' is not one of the configured categories "
-                f"({', '.join(self.categories)})"
+                f"({listed(self.categories)})"
             )
         return self.by_category[category]
 

@@ -15,6 +15,7 @@ from patchcore_ops.errors import ConfigError
 from patchcore_ops.yaml_document import join_key, printable, shorten
 
 MOST_REPORTED = 50
+MOST_LISTED = 20
 _TEXT_WANTED = ("string_type", "literal_error")
 _NUMBER_WANTED = ("int_type", "float_type", "int_parsing", "float_parsing")
 
@@ -40,6 +41,11 @@ class Mistakes:
         """Note several, by key."""
         for key, sentence in sentences.items():
             self.add(key, sentence)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are more already than are reported."""
+        return len(self._by_key) > MOST_REPORTED
 
     def at(self, key: str) -> str | None:
         """Return what is wrong at a key, if anything is."""
@@ -101,6 +107,12 @@ def unknown_key(name: str, known: Collection[str]) -> str:
 def shown(value: Any) -> str:
     """Write a value as Python would, without passwords in URLs, cut to a readable length."""
     return shorten(without_credentials(repr(value)))
+
+
+def listed(names: Collection[str]) -> str:
+    """Write names in one sentence: the first of many, and how many more there are."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(list(names)[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

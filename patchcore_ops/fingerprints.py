@@ -67,9 +67,9 @@ def folder_version(root: Path, category: str, hash_of: HashOf = file_hash) -> st
         return ABSENT
     digest = hashlib.sha256()
     try:
-        for file in sorted(_files_below(folder, frozenset())):
-            content = _content(file, hash_of)
-            digest.update(os.fsencode(f"{file.relative_to(folder).as_posix()}\0{content}\0"))
+        for name in sorted(_files_below(folder), key=lambda name: name.split("/")):
+            content = _content(folder / name, hash_of)
+            digest.update(os.fsencode(f"{name}\0{content}\0"))
     except OSError as error:
         raise DatasetError(
             f"{error.filename or folder}: cannot be read ({error.strerror or error}); make it "
@@ -210,18 +210,24 @@ def _content(file: Path, hash_of: HashOf) -> str:
         return "unreadable"
 
 
-def _files_below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """Yield every file below a folder, through linked folders too, but never in a circle."""
-    status = folder.stat()
+def _files_below(
+    folder: Path, below: str = "", above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[str]:
+    """Yield the name of every file below a folder, through linked folders too, never in a circle.
+
+    Paths as objects would take most of the time of a look at very many files.
+    """
+    place = f"{folder}/{below}"
+    status = os.stat(place)  # noqa: PTH116 - see above
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    with os.scandir(folder) as entries:
+    with os.scandir(place) as entries:
         for entry in entries:
-            path = folder / entry.name
+            name = f"{below}{entry.name}"
             # What the folder itself says of an entry is free; a link has to be followed.
-            kind = path if entry.is_symlink() else entry
+            kind = folder / name if entry.is_symlink() else entry
             if kind.is_dir():
-                yield from _files_below(path, above | {here})
+                yield from _files_below(folder, f"{name}/", above | {here})
             elif kind.is_file():
-                yield path
+                yield name

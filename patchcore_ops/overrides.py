@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from patchcore_ops.config_mistakes import Mistakes, did_you_mean, dotted, locate, shown
+from patchcore_ops.categories import composed
+from patchcore_ops.config_mistakes import Mistakes, did_you_mean, dotted, listed, locate, shown
 from patchcore_ops.sections import CategoryConfig, EmbeddingSection, ImageSize
 from patchcore_ops.yaml_document import join_key
 
@@ -23,14 +24,13 @@ def read_overrides(
         mistakes.add("overrides", f"must be a mapping of categories (got {shown(overrides)})")
         return {}
     kept: dict[str, dict[str, dict[str, Any]]] = {}
-    for category, sections in overrides.items():
-        where = join_key("overrides", category)
-        if categories and category not in categories:
-            mistakes.add(
-                where,
-                f"not one of the configured categories ({_listed(categories)})"
-                + did_you_mean(category, categories),
-            )
+    known, names = frozenset(categories), listed(categories)
+    for written, sections in overrides.items():
+        where, category = join_key("overrides", written), composed(written)
+        if known and category not in known:
+            # Of so many that not all are reported, none is worth a search.
+            near = "" if mistakes.are_many else did_you_mean(category, known)
+            mistakes.add(where, f"not one of the configured categories ({names}){near}")
         if not isinstance(sections, dict):
             mistakes.add(where, f"must be a mapping of sections (got {shown(sections)})")
             continue
@@ -56,12 +56,6 @@ def _not_overridable(model: type[BaseModel], name: str) -> str:
         f"cannot be overridden per category; these can: {', '.join(model.model_fields)}"
         + did_you_mean(name, model.model_fields)
     )
-
-
-def _listed(names: Collection[str]) -> str:
-    shortened = list(names)[:20]
-    more = len(names) - len(shortened)
-    return ", ".join(shortened) + (f" and {more} more" if more else "")
 
 
 def resolve_category(

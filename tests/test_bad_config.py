@@ -169,11 +169,33 @@ def test_the_longest_category_name_is_accepted(load: Load) -> None:
 def test_discovered_folders_that_cannot_be_categories_are_all_named(
     load: Load, tmp_path: Path
 ) -> None:
-    for name in ("good", "my valve", "größe", "tab\tbed"):
+    for name in ("good", "my valve", "a,b", "größe ", "tab\tbed"):
         (tmp_path / "images" / name / "train").mkdir(parents=True)
     with pytest.raises(ConfigError) as caught:
         load("dataset: {root: images, categories: discover}")
     message = str(caught.value)
-    assert r"'größe', 'my valve', 'tab\tbed' cannot be a category" in message
+    assert r"'a,b', 'größe ', 'tab\tbed' cannot be a category" in message
     assert f"rename the folder below {tmp_path / 'images'}" in message
     assert "\n" not in message
+
+
+def test_letters_of_every_language_and_blanks_make_a_category(load: Load) -> None:
+    config = load(
+        """
+        dataset: {categories: [Ventil groß 2, 部品 A, деталь, "क\u093f", "0815", _x-1.5]}
+        overrides: {部品 A: {coreset: {seed: 8}}}
+        """
+    )
+    assert config.categories == ("Ventil groß 2", "部品 A", "деталь", "क\u093f", "0815", "_x-1.5")
+    assert config.for_category("部品 A").coreset.seed == 8
+
+
+def test_a_name_is_composed_however_it_was_typed(load: Load, tmp_path: Path) -> None:
+    apart, together = "gro\u0308ße", "größe"
+    config = load(f"dataset: {{categories: [{apart}]}}\noverrides: {{{apart}: {{}}}}")
+    assert config.categories == (together,)
+    (tmp_path / "images" / apart / "train").mkdir(parents=True)
+    for categories in ("discover", f"[{together}]"):
+        with pytest.raises(ConfigError, match="decomposed form") as caught:
+            load(f"dataset: {{root: images, categories: {categories}}}")
+        assert f"rename it below {tmp_path / 'images'}" in str(caught.value)

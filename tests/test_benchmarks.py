@@ -21,6 +21,7 @@ COMMANDS = (
     "embedding_step",
     "bfloat16",
     "object_storage",
+    "many_categories",
 )
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, execute, failures, write_config
 
-from patchcore_assets.automation import AUTOMATION_SENSOR, condition_of_category
+from patchcore_assets.automation import AUTOMATION_SENSOR
 from patchcore_assets.graph import define
 from patchcore_assets.watch import look_at_inputs
 from patchcore_assets.waves import SUMMARY_JOB, WAVE
@@ -257,31 +257,6 @@ def test_a_new_category_is_built_when_its_folder_is_there(automated: Automated) 
         of(FROM_EMBEDDINGS, "fabric_c"),
         SUMMARY,
     ]
-
-
-def test_what_a_blocking_check_refuses_is_not_built_upon() -> None:
-    keys = ["scratched", "spotless"]
-    conditioned = {
-        "partitions_def": dg.StaticPartitionsDefinition(keys),
-        "automation_condition": condition_of_category(frozenset()),
-    }
-
-    @dg.asset(check_specs=[dg.AssetCheckSpec("sound", asset="photo", blocking=True)], **conditioned)
-    def photo(context):  # type: ignore[no-untyped-def]
-        sound = context.partition_key == "spotless"
-        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=sound)])
-
-    @dg.asset(deps=[photo], **conditioned)
-    def album() -> None: ...
-
-    definitions = dg.Definitions(assets=[photo, album])
-    with dg.DagsterInstance.ephemeral() as instance, warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        for key in keys:
-            dg.materialize([photo], partition_key=key, instance=instance, raise_on_error=False)
-        result = dg.evaluate_automation_conditions(definitions, instance)
-        assert result.get_requested_partitions(dg.AssetKey("album")) == {"spotless"}
-        assert result.total_requested == 1
 
 
 def test_the_sensor_is_off_and_asks_for_runs_not_backfills(automated: Automated) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER
+from pipeline_kit import BY_CATEGORY, CATEGORY, MEMBER, OTHER
 from staleness_kit import CATEGORIES, INPUTS, Benched
 
 from patchcore_assets import watch
@@ -27,6 +27,7 @@ class Watched(Benched):
 
     def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
         super().__init__(folder, instance)
+        self.cursor: str | None = None
         self.load()
 
     def load(self) -> None:
@@ -36,8 +37,9 @@ class Watched(Benched):
 
     def tick(self) -> tuple[list[tuple[str, str]], str]:
         """Tick as the daemon does; returns what was reported, and the reason that is shown."""
-        with dg.build_sensor_context(self.instance) as context:
+        with dg.build_sensor_context(self.instance, cursor=self.cursor) as context:
             data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
         for event in data.asset_events:
             self.instance.report_runless_asset_event(event)
         assert data.run_requests == []
@@ -191,7 +193,7 @@ def test_much_to_read_is_read_over_several_ticks(
     for file in (watched.dataset / OTHER).rglob("*.png"):
         os.utime(file, (1, 1))
     time.sleep(0.03)
-    monkeypatch.setattr(watch, "SECONDS_OF_HASHING", 0.0)
+    monkeypatch.setattr(watch, "SECONDS_OF_READING", 0.0)
     (watched.dataset / OTHER / "notes.txt").write_text("new", encoding="utf-8")
     time.sleep(0.03)
     said = []
@@ -206,6 +208,48 @@ def test_much_to_read_is_read_over_several_ticks(
         f"no changes; still reading {OTHER}; the next tick goes on from there"
     }
     assert watched.versions("images")[OTHER] == folder_version(watched.dataset, OTHER)
+
+
+def test_a_look_that_is_out_of_time_names_where_the_next_begins(watched: Watched) -> None:
+    for category in CATEGORIES:
+        next((watched.dataset / category / "train" / "good").iterdir()).unlink()
+    watched.configure(coreset={"seed": 1})
+    found = look_at_inputs(watched.instance, watched.loaded, until=0.0, first=OTHER)
+    seen = {(event.asset_key.to_user_string(), event.partition) for event in found.changed}
+    settings = {("coreset_config", category) for category in CATEGORIES}
+    assert seen == {*settings, ("images", OTHER)}, "all settings, and one folder"
+    assert found.next == CATEGORY
+
+
+def test_a_weights_file_of_many_categories_is_read_once(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = watched.file.with_name("weights.safetensors")
+    weights.write_bytes(b"any")
+    read: list[Path] = []
+    file_hash = fingerprints.file_hash
+    monkeypatch.setattr(
+        fingerprints, "file_hash", lambda file: read.append(file) or file_hash(file)
+    )
+    watched.configure(embedding={"members": [{**MEMBER, "weights": str(weights)}]})
+    assert watched.tick()[0] == [("embedding_config", category) for category in CATEGORIES]
+    assert read == [weights]
+
+
+def test_many_changes_are_reported_over_several_ticks_and_folders_first(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST_REPORTED", 2)
+    watched.configure(coreset={"seed": 1})
+    next((watched.dataset / OTHER / "train" / "good").iterdir()).unlink()
+    reported, said = watched.tick()
+    assert len(reported) == 2
+    assert ("images", OTHER) in reported
+    assert said.endswith("; 1 more changes are reported by the next ticks")
+    more, _ = watched.tick()
+    settings = [("coreset_config", category) for category in CATEGORIES]
+    assert sorted(reported + more) == [*settings, ("images", OTHER)]
+    assert watched.tick() == ([], "no changes")
 
 
 def test_a_look_reports_nothing_by_itself(watched: Watched) -> None:

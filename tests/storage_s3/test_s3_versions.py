@@ -57,6 +57,17 @@ def test_the_plain_names_hold_the_current_files_and_no_others(
     assert bucket.objects("some/where/metrics/").keys() == {"artefact.json", "table.csv"}
 
 
+def test_a_category_may_have_blanks_and_letters_of_any_language(
+    store: RemoteStore, bucket: Bucket, machines: Path
+) -> None:
+    for name in ("Ventil groß 2", "部品 A"):
+        written = put(store, OLD, "asset", name)
+        with fresh(bucket.root, machines).open("asset", name) as artefact:
+            assert artefact.data_version == written.data_version
+        assert bucket.objects(f"some/where/asset/{name}/").keys() >= OLD.keys()
+    assert sorted(store.categories("asset")) == ["Ventil groß 2", "部品 A"]
+
+
 def test_the_superseded_version_is_removed_and_the_current_one_stays(
     store: RemoteStore, bucket: Bucket
 ) -> None:
