@@ -12,7 +12,7 @@ _LINES = """
 beit_base_patch16_224 224 patch_embed
 botnet26t_256 256
 cait_xxs24_224 224 patch_embed blocks.0.norm1 blocks_token_only.0
-coat_tiny 224 serial_blocks1.1 serial_blocks3.1
+coat_tiny 224 patch_embed1 serial_blocks1.1 serial_blocks3.1
 coatnet_nano_rw_224 224
 convit_tiny 224 patch_embed blocks.9 blocks.10
 convmixer_768_32 224 blocks.5 blocks.31

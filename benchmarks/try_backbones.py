@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from patchcore_ops.feature_layout import FeatureLayout
 
 _LAYERS_OF_TIMM = 4
-_BEGIN, _END = "<!-- begin of the table -->", "<!-- end of the table -->"
+BEGIN, END = "<!-- begin of the table -->", "<!-- end of the table -->"
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     rows: list[tables.Row] = []
     for trial in chosen:
         start = time.perf_counter()
-        rows += _try_in_time(trial, options.seconds)
+        rows += try_in_time(trial, options.seconds)
         say(f"{trial.name}: {time.perf_counter() - start:.1f} s")
     families = {row["family"] for row in rows}
     refused = sum(row["map"] == "" for row in rows)
@@ -51,7 +51,7 @@ def main() -> None:
     table = tables.Table("Networks that were tried", rows, notes, hidden=())
     tables.write(options, "try_backbones", table, lambda axes: _draw(axes, rows))
     if options.page is not None:
-        _put_into(options.page, table)
+        put_into(options.page, table)
 
 
 def _options() -> argparse.Namespace:
@@ -67,13 +67,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _try_in_time(trial: Trial, seconds: int) -> list[tables.Row]:
+def try_in_time(trial: Trial, seconds: int) -> list[tables.Row]:
+    """Try a network; a row says what failed, if it does or takes longer."""
     try:
         with _at_most(seconds):
             return _try(trial)
     except Exception as error:  # The table shows whatever goes wrong.
         outcome = f"fails: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return [_row(trial, _family(trial.name), [], outcome, [], "")]
+        return [_row(trial, family_of(trial.name), [], outcome, [], "")]
 
 
 def _try(trial: Trial) -> list[tables.Row]:
@@ -98,7 +99,7 @@ def _try(trial: Trial) -> list[tables.Row]:
     for outcome, layers in alike.items():
         shapes = [_shape(found[layer].shape) for layer in layers if layer in found]
         shown = f"{difference:.0e}" if shapes else ""
-        rows.append(_row(trial, _family(trial.name), layers, outcome, shapes, shown))
+        rows.append(_row(trial, family_of(trial.name), layers, outcome, shapes, shown))
     return rows
 
 
@@ -153,7 +154,7 @@ def _difference(network: torch.nn.Module, layers: list[str], side: int) -> float
     )
 
 
-def _family(name: str) -> str:
+def family_of(name: str) -> str:
     """Return timm's module that defines a network."""
     from patchcore_ops.network_library import import_timm
 
@@ -196,12 +197,12 @@ def _at_most(seconds: int) -> Iterator[None]:
         signal.alarm(0)
 
 
-def _put_into(page: Path, table: tables.Table) -> None:
+def put_into(page: Path, table: tables.Table) -> None:
     """Replace what a page has between two marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
     notes = "\n".join(f"- {note}" for note in table.notes)
-    new = f"{before}{_BEGIN}\n{table.markdown()}\n\n{notes}\n{_END}{after}"
+    new = f"{before}{BEGIN}\n{table.markdown()}\n\n{notes}\n{END}{after}"
     page.write_text(new, encoding="utf-8")
 
 
