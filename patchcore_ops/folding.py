@@ -2,11 +2,13 @@
 
 In eval mode batch normalisation is a fixed scale and shift per channel, which the convolution can
 take over. Which convolution feeds which normalisation is observed rather than guessed from names,
-so that it works for any network; what is used otherwise stays as it is.
+so that it works for any network; what is used otherwise stays as it is, as does a convolution whose
+own output is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -16,7 +18,12 @@ from patchcore_ops.probing import ObservedRun, replace_module
 
 
 @torch.no_grad()
-def fold_batch_norms(network: torch.nn.Module, run: ObservedRun) -> int:
+def fold_batch_norms(
+    network: torch.nn.Module,
+    run: ObservedRun,
+    wanted: Collection[torch.nn.Module] = (),
+    outputs: Iterable[torch.Tensor] = (),
+) -> int:
     """Fold the batch normalisations of a frozen network in place.
 
     Parameters
@@ -26,13 +33,23 @@ def fold_batch_norms(network: torch.nn.Module, run: ObservedRun) -> int:
         stays.
     run : ObservedRun
         Of this network; what it does not reach is not folded.
+    wanted : collection of Module
+        Modules that must remain: no normalisation is folded that holds one.
+    outputs : iterable of Tensor
+        Outputs of that run that must remain what they are: no convolution changes that gave one.
 
     Returns
     -------
     int
         Number of normalisations that were folded.
     """
-    pairs = _pairs(run)
+    kept = {_memory(output) for output in outputs}
+    pairs = {
+        normalisation: convolution
+        for normalisation, (convolution, convolved) in _pairs(run).items()
+        if _memory(convolved) not in kept
+        and not any(module in wanted for module in _inside(normalisation))
+    }
     for normalisation, convolution in pairs.items():
         statistics: Any = normalisation
         weight, bias = fuse_conv_bn_weights(
@@ -50,7 +67,9 @@ def fold_batch_norms(network: torch.nn.Module, run: ObservedRun) -> int:
     return len(pairs)
 
 
-def _pairs(run: ObservedRun) -> dict[torch.nn.BatchNorm2d, torch.nn.Conv2d]:
+def _pairs(
+    run: ObservedRun,
+) -> dict[torch.nn.BatchNorm2d, tuple[torch.nn.Conv2d, torch.Tensor]]:
     """Find the normalisations whose input is one convolution's output and nobody else's input."""
     pairs = {}
     for value, users in run.consumers.items():
@@ -62,7 +81,7 @@ def _pairs(run: ObservedRun) -> dict[torch.nn.BatchNorm2d, torch.nn.Conv2d]:
             and user.running_mean is not None
             and run.runs[user] == run.runs[convolution] == 1
         ):
-            pairs[user] = convolution
+            pairs[user] = convolution, run.values[value]
     return pairs
 
 
@@ -70,3 +89,12 @@ def _activation_of(normalisation: torch.nn.Module) -> torch.nn.Module:
     """Return what a normalisation does after normalising: nothing, or timm's activation."""
     activation: torch.nn.Module = getattr(normalisation, "act", torch.nn.Identity())
     return activation
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Tell tensors with memory of their own apart; a view has that of what it shows."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _inside(module: torch.nn.Module) -> Iterable[torch.nn.Module]:
+    return (part for part in module.modules() if part is not module)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from patchcore_ops.features import FeatureExtractor
+from patchcore_ops.feature_layout import FeatureLayout, tensors_of
+from patchcore_ops.features import FeatureExtractor, LayerOutputs
 from patchcore_ops.folding import fold_batch_norms
 from patchcore_ops.packing import pack_weights
 from patchcore_ops.probing import observe
@@ -28,14 +29,19 @@ class PreparedBackbone:
         Where it computes.
     precision : "float32" or "bfloat16"
         Number format in which it computes.
-    map_shapes : dict of str to (int, int, int)
-        Channels, height and width of the feature map of each layer that it was prepared for.
+    layouts : dict of str to FeatureLayout
+        How the output of each layer that it was prepared for becomes a map.
     """
 
     network: torch.nn.Module
     device: torch.device
     precision: Precision
-    map_shapes: Mapping[str, tuple[int, int, int]]
+    layouts: Mapping[str, FeatureLayout]
+
+    @property
+    def map_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Channels, height and width of the feature map of each layer."""
+        return {layer: layout.shape for layer, layout in self.layouts.items()}
 
 
 def prepare_for_inference(
@@ -66,13 +72,24 @@ def prepare_for_inference(
     """
     here = next(backbone.parameters()).device
     probe = torch.zeros(1, 3, imagesize, imagesize, device=here)
-    run = observe(FeatureExtractor(backbone, layers), probe)
-    fold_batch_norms(backbone, run)
+    _fold_and_replace(backbone, layers, probe, device, precision)
+    layouts = FeatureExtractor(backbone, layers).find_layouts(probe.to(device))
+    return PreparedBackbone(backbone, device, precision, layouts)
+
+
+def _fold_and_replace(
+    backbone: torch.nn.Module,
+    layers: Sequence[str],
+    probe: torch.Tensor,
+    device: torch.device,
+    precision: Precision,
+) -> None:
+    run = observe(LayerOutputs(backbone, layers), probe)
+    wanted = [backbone.get_submodule(layer) for layer in layers]
+    fold_batch_norms(backbone, run, wanted, [tensor for _, tensor in tensors_of(run.output)])
     pad_evenly(backbone, run)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # On GPUs cuDNN chooses the algorithm; in bfloat16 Winograd's would round too much.
     if device.type == "cpu" and precision == "float32":
         use_winograd(backbone, run)
         pack_weights(backbone, run)
-    shapes = {layer: tuple(maps.shape[1:]) for layer, maps in zip(layers, run.output, strict=True)}
-    return PreparedBackbone(backbone, device, precision, shapes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from patchcore_ops.probing import ObservedRun, replace_each
+from patchcore_ops.probing import ObservedRun, answer_as, replace_each
 
 # Which blocks are best depends on it. For a batch of another size oneDNN may make others, as it
 # would have anyway.
@@ -71,6 +71,7 @@ class PackedConvolution(torch.nn.Module):
             (_IMAGES_PER_CALL, convolution.in_channels, *sides),
         )
         self.register_buffer("bias", convolution.bias)
+        answer_as(self, convolution)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Convolve.

@@ -8,6 +8,16 @@ from typing import Any
 
 import torch
 
+_GEOMETRY = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+)
+
 
 @dataclass
 class ObservedRun:
@@ -25,6 +35,8 @@ class ObservedRun:
         Which module a tensor comes from.
     consumers : dict of int to list of module
         Which modules a tensor was given to.
+    values : dict of int to object
+        What the modules gave: mostly tensors.
     output : object
         What the network gave.
     """
@@ -33,6 +45,7 @@ class ObservedRun:
     inputs: dict[torch.nn.Module, list[tuple[int, ...]]] = field(default_factory=dict)
     producer: dict[int, torch.nn.Module] = field(default_factory=dict)
     consumers: dict[int, list[torch.nn.Module]] = field(default_factory=dict)
+    values: dict[int, Any] = field(default_factory=dict)
     output: Any = None
     _kept_alive: list[Any] = field(default_factory=list)
 
@@ -46,9 +59,10 @@ class ObservedRun:
 
     def note(self, module: torch.nn.Module, inputs: Any, output: Any) -> None:
         """Take down one call of a module; a forward hook."""
-        self._kept_alive.extend([inputs, output])
+        self._kept_alive.append(inputs)
         self.runs[module] = self.runs.get(module, 0) + 1
         self.producer[id(output)] = module
+        self.values[id(output)] = output
         for value in inputs:
             self.consumers.setdefault(id(value), []).append(module)
         if inputs and isinstance(inputs[0], torch.Tensor):
@@ -107,6 +121,13 @@ def replace_each(
             replace_module(network, module, new)
             replaced += 1
     return replaced
+
+
+def answer_as(replacement: torch.nn.Module, convolution: torch.nn.Conv2d) -> None:
+    """Let a replacement answer what some networks ask their convolutions: geometry and device."""
+    for name in _GEOMETRY:
+        setattr(replacement, name, getattr(convolution, name))
+    replacement.register_buffer("weight", convolution.weight.new_empty(0), persistent=False)
 
 
 def replace_module(network: torch.nn.Module, old: torch.nn.Module, new: torch.nn.Module) -> None:

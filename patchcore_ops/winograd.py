@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from patchcore_ops.probing import ObservedRun, replace_each
+from patchcore_ops.probing import ObservedRun, answer_as, replace_each
 
 # With fewer channels, the maps to and fro cost what the products save.
 _FEWEST_CHANNELS = 256
@@ -100,6 +100,7 @@ class WinogradConvolution(torch.nn.Module):
         self.register_buffer("kernels", kernels.view(-1, *taps.shape[2:]))
         self.register_buffer("into", _for_tiles(of_input).float())
         self.register_buffer("out_of", _for_tiles(of_output).float())
+        answer_as(self, convolution)
         bias = convolution.bias
         self.register_buffer("bias", torch.zeros(taps.shape[3]) if bias is None else bias)
 

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg
 
 from patchcore_ops.backbones import (
@@ -22,6 +23,7 @@ from patchcore_ops.backbones import (
 )
 from patchcore_ops.errors import WeightsError
 from patchcore_ops.features import FeatureExtractor
+from patchcore_ops.fitting import NothingDrawn
 
 LITE0 = "efficientnet_lite0"
 
@@ -256,13 +258,16 @@ def test_features_are_the_layers_outputs_in_the_order_asked(resnet18: torch.nn.M
 
 
 def test_nothing_runs_after_the_last_layer(resnet18: torch.nn.Module) -> None:
+    images = torch.zeros(2, 3, 64, 64)
+    extractor = FeatureExtractor(resnet18, ["layer2", "layer1"])
+    extractor(images)  # It looks at the network when it sees the first images of a size.
     ran: list[str] = []
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
         for name, module in resnet18.named_children()
     ]
     try:
-        features(resnet18, ["layer2", "layer1"])
+        extractor(images)
     finally:
         for handle in handles:
             handle.remove()
@@ -299,3 +304,55 @@ def test_transformers_give_maps_too(
             images, indices=[index], norm=False, intermediates_only=True
         )
     torch.testing.assert_close(got, expected[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("vit_tiny_patch16_224", 64), ("vit_small_patch14_reg4_dinov2", 224)]
+)
+def test_position_embeddings_follow_the_image_size(tmp_path: Path, name: str, side: int) -> None:
+    torch.manual_seed(0)
+    own = timm.create_model(name, pretrained=False)
+    save_file(own.state_dict(), tmp_path / "w.safetensors")
+    loaded = load_backbone(name, tmp_path / "w.safetensors", side)
+    patches = side // own.patch_embed.patch_size[0]
+    prefix = own.pos_embed.shape[1] - own.patch_embed.num_patches
+    expected = resample_abs_pos_embed(own.pos_embed, [patches, patches], num_prefix_tokens=prefix)
+    for key, value in loaded.state_dict().items():
+        wanted = expected if key == "pos_embed" else own.state_dict()[key]
+        assert torch.equal(value, wanted), key
+    (maps,) = features_of_side(loaded, "blocks.1", side)
+    assert maps.shape[2:] == (patches, patches)
+
+
+def features_of_side(model: torch.nn.Module, layer: str, side: int) -> list[torch.Tensor]:
+    with torch.inference_mode():
+        return FeatureExtractor(model, [layer])(torch.randn(1, 3, side, side))
+
+
+def test_weights_saved_for_another_image_size_fit(tmp_path: Path) -> None:
+    larger = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=96)
+    save_file(larger.state_dict(), tmp_path / "w.safetensors")
+    loaded = load_backbone("vit_tiny_patch16_224", tmp_path / "w.safetensors")
+    assert loaded.get_parameter("pos_embed").shape == (1, 197, 192)
+
+
+def test_weights_of_other_patches_are_not_resized(tmp_path: Path) -> None:
+    other = timm.create_model("vit_small_patch32_224", pretrained=False)
+    save_file(other.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"2 of another shape \(pos_embed .*, patch_embed"):
+        load_backbone("vit_small_patch16_224", tmp_path / "w.safetensors")
+
+
+def test_an_image_size_changes_nothing_in_networks_that_take_any(
+    resnet18: torch.nn.Module, weights_files: Path
+) -> None:
+    loaded = load_backbone("resnet18", weights_files / "plain.pth", 97)
+    assert weights_hash(loaded) == weights_hash(resnet18)
+
+
+def test_weights_that_are_not_drawn_are_not_drawn_for_ever() -> None:
+    # torch draws truncated normal values again while some are out of bounds.
+    memory = torch.full((64,), 9.0)
+    with NothingDrawn():
+        torch.nn.init.trunc_normal_(memory, std=0.02)
+    assert memory.abs().max() <= 2

@@ -96,29 +96,38 @@ class _Odd(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair, self.empty, self.tokens = (
-            torch.nn.Identity(),
-            torch.nn.Identity(),
-            torch.nn.Identity(),
-        )
+        for layer in ("words", "vectors", "empty", "tokens", "class_token", "windows", "constant"):
+            self.add_module(layer, torch.nn.Identity())
+        self.swapped = torch.nn.Identity()
 
     def forward(self, images: torch.Tensor) -> None:
-        self.pair((images, images))
+        tokens = images.flatten(2).transpose(1, 2)
+        self.words(("a", 1))
+        self.vectors((images.mean((2, 3)), images.amax((2, 3))))
         self.empty(images[:, :, :0])
-        self.tokens(torch.zeros(len(images), 5, 8))
+        self.tokens(tokens[:, : 14 * 13])
+        self.class_token(tokens[:, :1])
+        self.windows(images.reshape(-1, 3, 4, 4))
+        self.constant(torch.ones(len(images), 8, 4, 4))
+        self.swapped(images.flip(3).transpose(2, 3).roll(3, 2))
 
 
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
-        ("pair", "the output of layer 'pair' is no feature map .* but tuple"),
+        ("words", "the output of layer 'words' is no feature map .* but tuple; choose one before"),
+        ("vectors", r"the output of layer 'vectors' is no feature map .* but \[3\] and \[3\]"),
         ("empty", "layer 'empty' gives an empty grid .* raise dataset.imagesize"),
-        ("tokens", r"the output of layer 'tokens' is no feature map .* but \[5, 8\]"),
+        ("tokens", r"layer 'tokens' gives \[182, 3\], in which a change at one place .* does not"),
+        ("class_token", r"the output of layer 'class_token' is no feature map .* but \[1, 3\]"),
+        ("windows", r"the output of layer 'windows' is no feature map .* but \[3, 4, 4\]"),
+        ("constant", "layer 'constant' gives the same for different images; .*: choose another"),
+        ("swapped", r"layer 'swapped' gives \[3, 16, 16\], in which .*choose an earlier layer"),
     ],
 )
 def test_outputs_that_are_no_maps(layer: str, sentence: str) -> None:
     with pytest.raises(WeightsError, match=sentence):
-        FeatureExtractor(_Odd(), [layer])(torch.zeros(1, 3, 8, 8))
+        FeatureExtractor(_Odd(), [layer])(torch.zeros(1, 3, 16, 16))
 
 
 def settings(**sections: Any) -> CategoryConfig:
@@ -151,31 +160,53 @@ def test_what_is_wrong_with_several_members_is_said_together(tmp_path: Path, sta
     assert second.startswith("embedding.members.2: 'resnet_18' is not a backbone")
 
 
-def test_an_image_size_that_the_network_does_not_take(tmp_path: Path) -> None:
-    model = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+@pytest.mark.parametrize(
+    ("backbone", "layer", "sentence"),
+    [
+        # Patches of 16 pixels fill no image of 40, and timm cannot resize ResMLP's mixing layers.
+        ("vit_tiny_patch16_224", "blocks.1", r"\(its patches have 16\); .* to 32 or 48, or choose"),
+        ("resmlp_12_224", "blocks.1", r"\(Input height .*\); change dataset.imagesize, or choose"),
+    ],
+)
+def test_an_image_size_that_the_network_does_not_take(
+    tmp_path: Path, backbone: str, layer: str, sentence: str
+) -> None:
+    model = timm.create_model(backbone, pretrained=False)
     save_file(model.state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError) as caught:
-        networks(
-            member(tmp_path / "w.safetensors", backbone="vit_tiny_patch16_224", layers=["blocks.1"])
-        )
+    one = member(tmp_path / "w.safetensors", backbone=backbone, layers=[layer])
+    config = CategoryConfig.model_validate(
+        {"dataset": {"resize": 40, "imagesize": 40}, "embedding": {"members": [one]}}
+    )
+    with pytest.raises(WeightsError, match=sentence) as caught:
+        Networks(config, RuntimeSection(device="cpu"))
     message = str(caught.value)
-    assert "'vit_tiny_patch16_224' cannot take images of 32 x 32 pixels (" in message
-    assert "change dataset.imagesize" in message
+    assert f"'{backbone}' cannot take images of 40 x 40 pixels (" in message
     assert "\n" not in message
 
 
 def test_nan_from_the_network_names_member_layer_and_image(tmp_path: Path, state: State) -> None:
-    # Finite weights, of which some images make more than a float32 holds.
-    torch.save({**state, CONV: state[CONV].sign() * 3e38}, tmp_path / "w.pth")
-    network = networks(member(tmp_path / "w.pth"))
-    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    # Finite weights, of which a white image makes more than a float32 holds, and others do not.
+    stem = {name: torch.ones_like(state[name]) for name in (CONV, "conv1.3.weight")}
+    last = torch.full_like(state["conv1.6.weight"], 8.5e32)
+    torch.save({**state, **stem, "conv1.6.weight": last}, tmp_path / "w.pth")
+    network = networks(member(tmp_path / "w.pth", layers=["conv1"]))
+    images = np.full((3, 32, 32, 3), 255, dtype=np.uint8)
+    images[1] = 0
     with pytest.raises(WeightsError) as caught:
         network.embed(images, ["a.png", "b.png", "c.png"])
     message = str(caught.value)
-    assert message.startswith("embedding.members.0: layer 'layer2' of test_resnet gives NaN or inf")
-    assert "a.png and 2 more of its batch" in message
+    assert message.startswith("embedding.members.0: layer 'conv1' of test_resnet gives NaN or inf")
+    assert "a.png and 1 more of its batch" in message
     with pytest.raises(WeightsError, match="image 0 of the batch"):
         network.embed(images)
+
+
+def test_a_network_that_overflows_at_once_is_refused_when_loaded(
+    tmp_path: Path, state: State
+) -> None:
+    torch.save({**state, CONV: state[CONV].sign() * 3e38}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="layer 'layer2' gives NaN or infinity for an image of"):
+        networks(member(tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize(("pretrain", "target"), [(8, 4000), (4000, 8), (5000, 6000), (1, 1)])

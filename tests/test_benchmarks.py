@@ -22,6 +22,7 @@ COMMANDS = (
     "bfloat16",
     "object_storage",
     "many_categories",
+    "try_backbones",
 )
 
 
@@ -114,3 +115,27 @@ def test_literal_pooling_is_what_the_embedder_computes() -> None:
         embeddings, _ = embedder.pool(features)
         literal = literal_pooling(features, 3, 8, 12)
     torch.testing.assert_close(embeddings, literal, atol=1e-5, rtol=1e-5)
+
+
+def test_enough_networks_are_tried_and_a_row_says_what_came_of_each(tmp_path: Path) -> None:
+    from benchmarks import try_backbones
+    from benchmarks.backbone_list import Trial, trials
+
+    listed = trials()
+    assert len({trial.name for trial in listed}) == len(listed) >= 60
+    assert len({try_backbones.family_of(trial.name) for trial in listed}) >= 40
+    trial = Trial("test_resnet", 64, ("conv1", "fc"))
+    good, refused = try_backbones.try_in_time(trial, 60)
+    assert (good["layers"], good["layout"]) == ("conv1, act1, layer1, layer3, layer4", "NCHW")
+    assert good["map"].startswith("32 x 32 x 32")
+    assert float(good["difference"]) < 1e-4
+    assert refused["layout"].startswith("refused: the output of layer is no feature map")
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{try_backbones.BEGIN}\nold\n{try_backbones.END}\nafter\n")
+    table = try_backbones.tables.Table("A", [good], ["a note"], hidden=())
+    try_backbones.put_into(page, table)
+    text = page.read_text()
+    assert "old" not in text
+    assert "| test_resnet |" in text
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")

@@ -162,9 +162,9 @@ class Networks:
         members: list[int],
         config: CategoryConfig,
     ) -> _Network:
-        backbone = load_backbone(name, weights)
-        sha256 = weights_hash(backbone)
         side = config.dataset.imagesize
+        backbone = load_backbone(name, weights, side)
+        sha256 = weights_hash(backbone)
         mean, std = (value.to(self._device) for value in normalisation_of(backbone))
         layers = dict.fromkeys(
             layer for member in members for layer in self._members[member].layers
