@@ -19,6 +19,7 @@ from typing import Any
 
 import dagster as dg
 
+from patchcore_assets.configuration import tags_of_configuration
 from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_assets.reasons import reason_of, succeeded
@@ -79,6 +80,8 @@ def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Seque
             )
             if not result.success:
                 failed[category] = reason_of(result)[1]
+            # What the first run has read is the configuration of the whole wave.
+            tags.update(tags_of_configuration(instance, result.run_id))
         summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
             instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
         )
@@ -135,15 +138,18 @@ def _kept_in(instance: dg.DagsterInstance) -> str:
 def _show_table(config: BenchmarkConfig, has_report: bool) -> None:
     import pandas as pd
 
-    from patchcore_ops.stages.layout import METRICS_PARQUET
+    from patchcore_ops.stages.layout import METRICS_PARQUET, NOTES
 
     store = open_store(
         config.storage_root, cache=config.storage_cache, cache_bytes=config.storage_cache_bytes
     )
     with store.open("metrics", None) as artefact:
         table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
+        notes = (artefact.folder / NOTES).read_text(encoding="utf-8").splitlines()
     shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
     _say("\n" + shown + "\n")
+    for note in notes:
+        _say(f"{note}.\n")
     _say(f"table:   {store.location('metrics', None)}/metrics.csv")
     if has_report:
         _say(f"report:  {store.location('benchmark_report', None)}/index.html")

@@ -88,6 +88,13 @@ def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> M
     }
 
 
+def tags_of_configuration(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    """Return the tags by which other runs read the configuration that a run has read."""
+    run = instance.get_run_by_id(run_id)
+    kept = (CONFIGURATION, CONFIGURATION_FILE, CONFIGURATION_READ_BY)
+    return {} if run is None else {tag: run.tags[tag] for tag in kept if tag in run.tags}
+
+
 def _is_kept(run: dg.DagsterRun) -> bool:
     if CONFIGURATION_FILE not in run.tags:
         return False

@@ -90,15 +90,6 @@ def memory_limits_named(asset: str) -> Iterator[None]:
         ) from error
 
 
-def plain_reason(error: BaseException) -> str:
-    """Say in one line why something failed: a mistake's sentence, or the kind of a raw error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, UserError) and lines:
-        return " ".join(lines)
-    said = (lines[0] if lines else "").rstrip(":")
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     said = str(error).lower()
     return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)

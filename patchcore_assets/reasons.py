@@ -1,8 +1,10 @@
-"""Why a run has failed, in one sentence."""
+"""Why something has failed, in one sentence."""
 
 from __future__ import annotations
 
 import dagster as dg
+
+from patchcore_ops.errors import UserError
 
 
 def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
@@ -13,13 +15,13 @@ def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     name : str
         The step; the job where it failed before or after its steps.
     reason : str
-        What the step says of a user's mistake, what the blocking checks say that failed it, or
-        type and message of the exception that was raised in the first place.
+        What the step says of a user's mistake or of a version that it refuses, or type and message
+        of the exception that was raised in the first place.
     """
     for event in result.filter_events(lambda event: event.is_step_failure):
         step, data = str(event.step_key), event.step_failure_data
         said = data.user_failure_data.description if data.user_failure_data is not None else None
-        if sentence := said or _refusals(result, step) or _innermost(data.error):
+        if sentence := said or _innermost(data.error):
             return step, _complete(sentence)
     for event in result.filter_events(lambda event: event.is_job_failure):
         if sentence := _innermost(event.job_failure_data.error):
@@ -32,16 +34,12 @@ def succeeded(result: dg.ExecuteInProcessResult, step: str) -> bool:
     return any(event.is_step_success and event.step_key == step for event in result.all_events)
 
 
-def _refusals(result: dg.ExecuteInProcessResult, step: str) -> str:
-    """Return what the blocking checks say that have failed a step, if any."""
-    return " ".join(
-        one.description or one.check_name
-        for one in result.get_asset_check_evaluations()
-        if one.asset_key.to_user_string() == step
-        and one.blocking
-        and not one.passed
-        and one.severity is dg.AssetCheckSeverity.ERROR
-    )
+def plain_reason(error: BaseException) -> str:
+    """Say in one line why something failed: a mistake's sentence, or the kind of a raw error."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, UserError):
+        said = f"{type(error).__name__}: {said}"
+    return _complete(said)
 
 
 def _innermost(error: object) -> str:

@@ -7,8 +7,8 @@ import dagster as dg
 
 from patchcore_assets.assets.metrics import metrics
 from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.failures import plain_reason
 from patchcore_assets.presentation import number
+from patchcore_assets.reasons import plain_reason
 from patchcore_assets.storage import is_transient
 from patchcore_assets.work import Work, settings_of
 

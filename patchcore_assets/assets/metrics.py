@@ -1,6 +1,5 @@
 """`metrics`: the table of all categories, as the reference's results.csv."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,8 +15,6 @@ from patchcore_ops.errors import StaleArtefact, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from patchcore_ops.recorded_settings import Recorded
 
 
 @dg.asset(
@@ -37,9 +34,9 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
     from patchcore_ops.checks.table import every_category_is_there, settings_are_those_of_now
     from patchcore_ops.metrics import METRICS
     from patchcore_ops.recorded_settings import write_settings_by_category
-    from patchcore_ops.settings_notes import changed_since
+    from patchcore_ops.settings_notes import changed_since, note_on_changes, notes_on_mean
     from patchcore_ops.stages.evaluate import read_metrics, tabulate
-    from patchcore_ops.stages.layout import HISTORY
+    from patchcore_ops.stages.layout import HISTORY, NOTES
 
     with benchmark.work(context) as work:
         present, absent = work.require_any("category_metrics")
@@ -56,6 +53,9 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
         summary = tabulate(measured, work.output)
         write_settings_by_category(work.output, used)
         changed = changed_since(used, {name: work.recorded_now(name) for name in used})
+        rules = {name: bool(one["reference_masks_applied"]) for name, one in measured.items()}
+        notes = [note for note in (note_on_changes(changed), *notes_on_mean(used, rules)) if note]
+        (work.output / NOTES).write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
         waves = keep_wave(
             work.store,
             work.earlier(),
@@ -70,13 +70,13 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
             {
                 **{f"mean_{name}": number(mean[name]) for name in METRICS if "thresh" not in name},
                 "categories": len(measured),
-                "missing_categories": dg.MetadataValue.json(absent),
+                "missing_categories": dg.MetadataValue.json([*absent, *unusable]),
                 **_against_published(summary),
                 "table": table(summary),
-                "different_settings": "; ".join(_notes(used, measured)) or "none",
+                "notes": "; ".join(notes) or "none",
                 "waves_in_history": waves,
             },
-            unversioned=[HISTORY],
+            unversioned=[HISTORY, NOTES],
             findings={
                 "every_category_is_there": every_category_is_there(
                     list(measured), absent, unusable
@@ -84,13 +84,6 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
                 "settings_are_those_of_now": settings_are_those_of_now(changed),
             },
         )
-
-
-def _notes(used: "Mapping[str, Recorded]", measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    from patchcore_ops.settings_notes import notes_on_mean
-
-    applied = {name: bool(one["reference_masks_applied"]) for name, one in measured.items()}
-    return notes_on_mean(used, applied)
 
 
 def _against_published(summary: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:

@@ -59,34 +59,6 @@ def test_of_a_step(fail: Callable[[], NoReturn], reason: str) -> None:
     assert not succeeded(result, "broken")
 
 
-def test_of_a_blocking_check_and_no_other() -> None:
-    def outcome(name: str, passed: bool, **options: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(
-            passed=passed, check_name=name, description=f"{name} says so.", **options
-        )
-
-    @dg.asset(
-        check_specs=[
-            dg.AssetCheckSpec("first", asset="judged", blocking=True),
-            dg.AssetCheckSpec("second", asset="judged", blocking=True),
-            dg.AssetCheckSpec("third", asset="judged"),
-            dg.AssetCheckSpec("fourth", asset="judged", blocking=True),
-        ]
-    )
-    def judged() -> dg.MaterializeResult:
-        return dg.MaterializeResult(
-            check_results=[
-                outcome("first", passed=False),
-                outcome("second", passed=False, severity=dg.AssetCheckSeverity.WARN),
-                outcome("third", passed=False),
-                outcome("fourth", passed=True),
-            ]
-        )
-
-    result = dg.materialize([judged], raise_on_error=False)
-    assert reason_of(result) == ("judged", "first says so.")
-
-
 def test_of_what_fails_before_the_first_step() -> None:
     @dg.resource
     def unreachable() -> NoReturn:
