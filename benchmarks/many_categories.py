@@ -3,7 +3,7 @@ r"""Seconds of what the daemon does all the time, by the number of categories.
     python -m benchmarks.many_categories --categories 60 300 1200
 
 A look of the sensor `watch_inputs`, an evaluation of `rebuild_what_changed`, loading the
-configuration and the definitions, and the command until its first step begins. The categories have
+configuration and the definitions, and the command until its first run begins. The categories have
 a few small files each; what is made of them stands in the event log alone, with as much metadata as
 a benchmark records. TMPDIR says where everything lies.
 """
@@ -55,7 +55,7 @@ def main() -> None:
             validate = [sys.executable, "-m", "dagster", "definitions", "validate"]
             run = run_command([*validate, "-m", "patchcore_assets"], 1, environment)
             seconds["`dagster definitions validate`"] = run.wall_seconds
-            seconds["the command's start"] = _until_the_first_step(folder, environment)
+            seconds["the command's start"] = _until_the_first_run(folder, environment)
         measured[categories] = {**seconds, "load of the machine": os.getloadavg()[0]}
     steps = list(measured[options.categories[0]])
     rows = [
@@ -188,8 +188,8 @@ def _latest(instance: Any, asset: Any) -> dict[str | None, tuple[int, str]]:
     return {None: (record.storage_id, "1")}
 
 
-def _until_the_first_step(folder: Path, environment: Mapping[str, str]) -> float:
-    """Start the command for one category, and stop it when its first step begins."""
+def _until_the_first_run(folder: Path, environment: Mapping[str, str]) -> float:
+    """Start the command for one category, and stop it when it says that its run begins."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "patchcore_assets.command", "part_00000"]
     with subprocess.Popen(
@@ -202,7 +202,7 @@ def _until_the_first_step(folder: Path, environment: Mapping[str, str]) -> float
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "image_manifest" in line:
+            if line.startswith("[1/1]"):
                 break
         seconds = time.perf_counter() - started
         process.kill()
