@@ -12,7 +12,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg
 
 from patchcore_ops.backbones import (
@@ -304,50 +303,6 @@ def test_transformers_give_maps_too(
             images, indices=[index], norm=False, intermediates_only=True
         )
     torch.testing.assert_close(got, expected[0])
-
-
-@pytest.mark.parametrize(
-    ("name", "side"), [("vit_tiny_patch16_224", 64), ("vit_small_patch14_reg4_dinov2", 224)]
-)
-def test_position_embeddings_follow_the_image_size(tmp_path: Path, name: str, side: int) -> None:
-    torch.manual_seed(0)
-    own = timm.create_model(name, pretrained=False)
-    save_file(own.state_dict(), tmp_path / "w.safetensors")
-    loaded = load_backbone(name, tmp_path / "w.safetensors", side)
-    patches = side // own.patch_embed.patch_size[0]
-    prefix = own.pos_embed.shape[1] - own.patch_embed.num_patches
-    expected = resample_abs_pos_embed(own.pos_embed, [patches, patches], num_prefix_tokens=prefix)
-    for key, value in loaded.state_dict().items():
-        wanted = expected if key == "pos_embed" else own.state_dict()[key]
-        assert torch.equal(value, wanted), key
-    (maps,) = features_of_side(loaded, "blocks.1", side)
-    assert maps.shape[2:] == (patches, patches)
-
-
-def features_of_side(model: torch.nn.Module, layer: str, side: int) -> list[torch.Tensor]:
-    with torch.inference_mode():
-        return FeatureExtractor(model, [layer])(torch.randn(1, 3, side, side))
-
-
-def test_weights_saved_for_another_image_size_fit(tmp_path: Path) -> None:
-    larger = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=96)
-    save_file(larger.state_dict(), tmp_path / "w.safetensors")
-    loaded = load_backbone("vit_tiny_patch16_224", tmp_path / "w.safetensors")
-    assert loaded.get_parameter("pos_embed").shape == (1, 197, 192)
-
-
-def test_weights_of_other_patches_are_not_resized(tmp_path: Path) -> None:
-    other = timm.create_model("vit_small_patch32_224", pretrained=False)
-    save_file(other.state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"2 of another shape \(pos_embed .*, patch_embed"):
-        load_backbone("vit_small_patch16_224", tmp_path / "w.safetensors")
-
-
-def test_an_image_size_changes_nothing_in_networks_that_take_any(
-    resnet18: torch.nn.Module, weights_files: Path
-) -> None:
-    loaded = load_backbone("resnet18", weights_files / "plain.pth", 97)
-    assert weights_hash(loaded) == weights_hash(resnet18)
 
 
 def test_weights_that_are_not_drawn_are_not_drawn_for_ever() -> None:
