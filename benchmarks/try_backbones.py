@@ -105,7 +105,7 @@ def _try(trial: Trial) -> list[tables.Row]:
 
 def _layers(network: Any, trial: Trial) -> list[str]:
     """Name some of the layers that timm takes for features, and those that are listed."""
-    modules = dict(network.named_modules())
+    modules = {name for name, _ in network.named_modules() if name}
     infos = getattr(network, "feature_info", None) or []
     own = [info["module"] for info in infos if info.get("module") in modules]
     if len(own) > _LAYERS_OF_TIMM:
