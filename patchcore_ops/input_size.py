@@ -7,7 +7,7 @@ knows how each network's weights are resized.
 
 from __future__ import annotations
 
-import importlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,7 +79,7 @@ def resize_state(state: State, network: torch.nn.Module, name: str) -> State | N
         return state
     try:
         # Public functions of timm's model modules, which its own loading calls.
-        resize = importlib.import_module(type(network).__module__).checkpoint_filter_fn
+        resize = sys.modules[type(network).__module__].checkpoint_filter_fn
         resized = resize(dict(state), network)
         fitting = {**state, **{key: resized[key] for key in misfits}}
     except Exception:

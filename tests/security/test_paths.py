@@ -47,7 +47,7 @@ def test_a_category_of_the_configuration_is_a_plain_name(tmp_path: Path, name: s
         load_config(config_with(tmp_path, categories=["bottle", name]))
 
 
-@pytest.mark.parametrize("name", ["a\nb", "<b>", "$(id)", "a...b", "a\\b", "é"])
+@pytest.mark.parametrize("name", ["a\nb", "<b>", "$(id)", "a...b", "a\\b", "a,b"])
 def test_a_discovered_folder_is_a_plain_name(tmp_path: Path, name: str) -> None:
     (tmp_path / "data" / name / "train").mkdir(parents=True)
     with pytest.raises(UserError, match=r"dataset\.categories"):
