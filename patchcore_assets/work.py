@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from patchcore_assets.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.checks import refusals, results
-from patchcore_assets.inputs import INPUTS
 from patchcore_assets.lineage import (
     Ancestry,
     by_asset,
@@ -33,15 +33,13 @@ from patchcore_assets.storage import (
     DamagedArtefact,
     MissingArtefact,
     Staging,
-    command,
     missing,
 )
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.errors import StaleArtefact
 from patchcore_ops.fingerprints import HashOf
 from patchcore_ops.progress import Progress
 from patchcore_ops.provenance import provenance_of_step
-from patchcore_ops.recorded_settings import Recorded, apply, read_settings, record, write_settings
+from patchcore_ops.recorded_settings import Recorded, apply, record, write_settings
 from patchcore_ops.sections import CategoryConfig, RuntimeSection
 
 if TYPE_CHECKING:
@@ -181,8 +179,7 @@ class Work:
             return None
         # Most categories share one object.
         if id(settings) not in self._recorded_by_settings:
-            sections = [section for one in INPUTS for section in one.sections]
-            recorded = record(settings, sections, self.hash_of)
+            recorded = record(settings, SECTIONS, self.hash_of)
             self._recorded_by_settings[id(settings)] = recorded
         return self._recorded_by_settings[id(settings)]
 
@@ -294,7 +291,7 @@ class Work:
     def _own(self) -> Recorded:
         """The sections that determine this step's result beyond what it reads."""
         deps = {dep.asset_key for dep in self._context.assets_def.get_asset_spec().deps}
-        sections = [section for one in INPUTS if one.key in deps for section in one.sections]
+        sections = sections_of(deps)
         if not sections or self._category is None:
             return {}
         return record(self.config.for_category(self._category), sections, self.hash_of)
@@ -318,29 +315,3 @@ class Work:
         if self._category is None:
             return lineage_over_categories(self._read)
         return lineage_of_category(self._read, self._used)
-
-
-def settings_of(artefact: Artefact) -> Recorded:
-    """Return the settings that an artefact was made with.
-
-    Raises
-    ------
-    StaleArtefact
-        If it was made with some and does not record them.
-    """
-    settings = read_settings(artefact.folder)
-    if settings is None and _depends_on_settings(artefact):
-        raise StaleArtefact(
-            f"{artefact.asset} of '{artefact.category}' was made by an earlier release, which did "
-            "not record its settings; materialise it again: "
-            f"{command(artefact.asset, artefact.category)}"
-        )
-    return settings or {}
-
-
-def _depends_on_settings(artefact: Artefact) -> bool:
-    return any(
-        f"{one.key.to_user_string()}.data_version" in artefact.lineage
-        for one in INPUTS
-        if one.sections
-    )
