@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dagster as dg
 import yaml
 
 from patchcore_assets.graph import define
+from patchcore_assets.work import Work
 from patchcore_ops.config import load_config
+from patchcore_ops.progress import Progress
 
 CATEGORY = "fabric_a"
 OTHER = "fabric_b"
@@ -106,6 +110,26 @@ def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
         elif data.error is not None:
             said[str(event.step_key)] = f"NOT A FAILURE WITH A SENTENCE: {data.error.to_string()}"
     return said
+
+
+@contextmanager
+def edited_while_at_work(edit: Callable[[], object] | None) -> Iterator[None]:
+    """Let something be edited when the first step reports its first progress."""
+    original = Work.progress
+    waiting = [] if edit is None else [edit]
+
+    def progress(self: Work, what: str) -> Progress:
+        report = original(self, what)
+
+        def edit_then_report(done: int, total: int) -> None:
+            if waiting:
+                waiting.pop()()
+            report(done, total)
+
+        return edit_then_report
+
+    with mock.patch.object(Work, "progress", progress):
+        yield
 
 
 def contents(folder: Path) -> dict[str, bytes]:

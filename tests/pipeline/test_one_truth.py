@@ -14,7 +14,16 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, execute, failures, write_config
+from pipeline_kit import (
+    BY_CATEGORY,
+    CATEGORY,
+    OTHER,
+    OVER_ALL,
+    edited_while_at_work,
+    execute,
+    failures,
+    write_config,
+)
 
 from patchcore_assets.configuration import (
     CONFIGURATION,
@@ -22,7 +31,6 @@ from patchcore_assets.configuration import (
     CONFIGURATION_READ_BY,
     configuration_of_run,
 )
-from patchcore_assets.work import Work
 from patchcore_ops.config import load_config
 from patchcore_ops.config_snapshot import configuration_hash, restore, snapshot
 from patchcore_ops.demo.tiny import build_tiny_dataset
@@ -150,12 +158,13 @@ def test_an_image_that_changed_after_the_manifest_is_not_embedded(bench: Bench) 
 
 
 def test_an_image_that_changes_while_it_is_embedded_is_noticed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
     file = bench.dataset / CATEGORY / "train/good/000.png"
     other = (bench.dataset / OTHER / "train/good/000.png").read_bytes()
-    edit_at_first_progress(monkeypatch, lambda: file.write_bytes(other))
-    assert f"{file}: has changed since" in bench.refused("raw_embeddings")
+    with edited_while_at_work(lambda: file.write_bytes(other)):
+        said = bench.refused("raw_embeddings")
+    assert f"{file}: has changed since" in said
 
 
 def test_metrics_do_not_take_another_mask_than_was_there(bench: Bench) -> None:
@@ -192,14 +201,14 @@ def test_a_refused_manifest_changes_nothing_but_its_checks(bench: Bench) -> None
         assert abs(picture.astype(float) - right).mean() < 12, name
 
 
-def test_a_run_reads_its_configuration_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_reads_its_configuration_once(bench: Bench) -> None:
     before = configuration_hash(load_config(bench.file))
     edited = {"dataset": {"imagesize": 32}, "scoring": {"anomaly_scorer_num_nn": 3}}
-    edit_at_first_progress(monkeypatch, lambda: bench.configure(**edited))
     metrics = bench.storage / "category_metrics" / CATEGORY / "metrics.json"
     right = json.loads(metrics.read_text(encoding="utf-8"))
 
-    result = bench.run(*BY_CATEGORY)
+    with edited_while_at_work(lambda: bench.configure(**edited)):
+        result = bench.run(*BY_CATEGORY)
     assert result.success, failures(result)
     now = json.loads(metrics.read_text(encoding="utf-8"))
     assert [now[name] for name in METRICS] == [right[name] for name in METRICS]
@@ -369,23 +378,6 @@ def test_a_category_made_anew_does_not_stand_beside_its_old_row(bench: Bench) ->
     page = bench.page()
     assert "so they do not belong together; materialise metrics again" in page_text(page)
     assert len(shown_cards(page, OTHER)) == len(bench.scores())
-
-
-def edit_at_first_progress(monkeypatch: pytest.MonkeyPatch, edit: Any) -> None:
-    """Let something be edited while the first step that reports progress is at work."""
-    original, waiting = Work.progress, [edit]
-
-    def progress(self: Work, what: str) -> Any:
-        report = original(self, what)
-
-        def edit_then_report(done: int, total: int) -> None:
-            if waiting:
-                waiting.pop()()
-            report(done, total)
-
-        return edit_then_report
-
-    monkeypatch.setattr(Work, "progress", progress)
 
 
 def section_of(page: str, category: str) -> str:

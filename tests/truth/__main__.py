@@ -120,7 +120,7 @@ def sequence(folder: Path, weights: Path, oracle: Any, seed: int, steps: int) ->
 
 def prepare() -> None:
     """Import everything, in one thread, without the caller's own benchmark."""
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent / "pipeline")]
     for name in (
         *("PATCHCORE_CONFIG", "PATCHCORE_DATASET_ROOT", "PATCHCORE_STORAGE_ROOT"),
         "DAGSTER_HOME",

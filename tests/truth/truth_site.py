@@ -11,7 +11,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,9 @@ import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
+from pipeline_kit import BY_CATEGORY, OVER_ALL, edited_while_at_work
 
 CATEGORIES = ("washer", "fabric")
-BY_CATEGORY = (
-    "image_manifest",
-    "raw_embeddings",
-    "memory_bank",
-    "faiss_index",
-    "test_predictions",
-    "category_metrics",
-)
-OVER_ALL = ("metrics", "benchmark_report")
 SIDE = 48
 POOL = 40
 _LABELS = ("train/good", "test/good", "test/dent", "test/spot")
@@ -174,7 +165,7 @@ class Site:
         self, assets: list[str], category: str | None, during: Callable[[], None] | None = None
     ) -> dict[str, str]:
         """Materialise assets in one run; returns what each failed step says."""
-        with _edited_while_at_work(during):
+        with edited_while_at_work(during):
             said = _execute(self.file, self.history, assets, category)
         self.collect()
         return said
@@ -191,13 +182,13 @@ class Site:
             finally:
                 os._exit(0)
         until = time.monotonic() + after
-        while time.monotonic() < until and os.waitpid(child, os.WNOHANG) == (0, 0):
+        is_over = False
+        while not is_over and time.monotonic() < until:
             time.sleep(0.005)
-        try:
+            is_over = os.waitpid(child, os.WNOHANG) != (0, 0)
+        if not is_over:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
         self.killed = True
         self.collect()
 
@@ -257,33 +248,6 @@ def _execute(
         else:
             said[str(event.step_key)] = f"NOT A SENTENCE: {data.error.to_string()}"
     return said
-
-
-@contextmanager
-def _edited_while_at_work(edit: Callable[[], None] | None) -> Iterator[None]:
-    """Let something be edited when a step reports its first progress."""
-    from patchcore_assets.work import Work
-
-    if edit is None:
-        yield
-        return
-    original, waiting = Work.progress, [edit]
-
-    def progress(self: Work, what: str) -> Any:
-        report = original(self, what)
-
-        def edit_then_report(done: int, total: int) -> None:
-            if waiting:
-                waiting.pop()()
-            report(done, total)
-
-        return edit_then_report
-
-    Work.progress = progress  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Work.progress = original  # type: ignore[method-assign]
 
 
 def in_a_child(function: Callable[[], Any], log: Path) -> Any:
