@@ -20,8 +20,9 @@ from patchcore_ops.errors import ConfigError
 
 CONFIGURATION = "patchcore/configuration"
 CONFIGURATION_FILE = "patchcore/configuration_file"
-# The run that has read it: Dagster hands tags on to runs that start anew, which read the file.
-CONFIGURATION_READ_BY = "patchcore/configuration_read_by"
+# The run that has read it: Dagster hands tags on to runs that start anew, which read the file. The
+# pages show no tag that begins like this.
+CONFIGURATION_READ_BY = ".dagster/patchcore_configuration_read_by"
 
 _FOLDER = ".configurations"
 # What Dagster gives to a run that goes on where another has failed.
