@@ -110,6 +110,9 @@ class LocalStore:
             if self._current(asset, category) == folder:
                 raise missing(asset, category, self.root)
         link = self._link(asset, category)
+        if link.is_symlink() and self._current(asset, category) is not None:
+            # The first version has been made just now.
+            return self._enter(asset, category, reading)
         if (link / SIDECAR).is_file():
             # A copy that followed links holds the files themselves.
             return Artefact.read(link, asset, category, self._hashes)

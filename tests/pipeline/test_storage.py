@@ -238,3 +238,19 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     commit_often(root, "next", 1)
     assert not list(Path(root).rglob("half.txt"))
     assert len(version_folders(Path(root), category="category")) == 2
+
+
+def test_a_first_version_that_is_made_while_somebody_looks_is_read_whole(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, {"x.txt": "one"})
+    original, looks = LocalStore._current, []
+
+    def not_there_at_first(self: LocalStore, asset: str, category: str | None) -> Path | None:
+        looks.append(asset)
+        return None if len(looks) == 1 else original(self, asset, category)
+
+    monkeypatch.setattr(LocalStore, "_current", not_there_at_first)
+    with store.open("asset", "c") as artefact:
+        assert (artefact.folder / "x.txt").read_text() == "one"
+        assert ".versions" in artefact.folder.parts, "locked, and not reached through the link"
