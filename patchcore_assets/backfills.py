@@ -21,9 +21,6 @@ from dagster._core.execution.backfill import (
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 BACKFILL = "dagster/backfill"
-# Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 METRICS_OF_CATEGORY = dg.AssetKey("category_metrics")
 REPORT = dg.AssetKey("benchmark_report")
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from patchcore_assets.event_log import Attempt, Category, Latest
 
+# Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 
 

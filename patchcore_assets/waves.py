@@ -17,7 +17,6 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from patchcore_assets.backfills import (
     BACKFILL,
-    RANGE_START,
     Backfill,
     backfill_of,
     recent_backfills,
@@ -53,11 +52,6 @@ def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     moment = datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC)
     # Several may start within a second.
     return f"{wave_name(moment)} {run.run_id[:8]}"
-
-
-def category_of_run(run: dg.DagsterRun) -> str | None:
-    """Return the category that a run works on; None where it has none."""
-    return run.tags.get(PARTITION) or run.tags.get(RANGE_START)
 
 
 def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str]) -> bool:

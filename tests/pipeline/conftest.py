@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,16 +10,21 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import torch
+from bench_kit import Bench
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
+    OTHER,
     OVER_ALL,
+    SIDE,
     Configure,
     Finished,
     Metadata,
     make_site,
     write_config,
 )
+
+from patchcore_ops.demo.tiny import build_tiny_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -90,3 +96,26 @@ def finished_metadata(finished_history: dg.DagsterInstance) -> dict[str, Metadat
         assert event.asset_materialization is not None
         metadata[asset] = event.asset_materialization.metadata
     return metadata
+
+
+@pytest.fixture(scope="module")
+def finished_folder(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_truth")
+    build_tiny_dataset(folder / "dataset", categories=(CATEGORY, OTHER), size=SIDE)
+    write_config(folder / "benchmark.yaml", folder / "dataset")
+    with dg.DagsterInstance.ephemeral() as instance:
+        bench = Bench(folder, instance)
+        for category in (CATEGORY, OTHER):
+            bench.make(*BY_CATEGORY, category=category)
+        bench.make(*OVER_ALL)
+    return folder
+
+
+@pytest.fixture
+def bench(finished_folder: Path, tmp_path: Path) -> Iterator[Bench]:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_folder, folder, symlinks=True)
+    with dg.DagsterInstance.ephemeral() as instance:
+        bench = Bench(folder, instance)
+        bench.configure()
+        yield bench

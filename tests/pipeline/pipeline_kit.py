@@ -141,6 +141,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def category_of_run(run: dg.DagsterRun) -> str | None:
+    """Return the category that a run works on; None where it has none."""
+    tags = ("dagster/partition", "dagster/asset_partition_range_start")
+    return next((run.tags[tag] for tag in tags if tag in run.tags), None)
+
+
 def versions(storage: Path, asset: str, category: str = CATEGORY) -> list[Path]:
     """Return the version folders that the local store holds for one artefact."""
     return [

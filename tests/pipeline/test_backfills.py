@@ -10,14 +10,22 @@ import click
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Configure, Finished, failures
+from pipeline_kit import (
+    BY_CATEGORY,
+    CATEGORY,
+    OTHER,
+    OVER_ALL,
+    Configure,
+    Finished,
+    category_of_run,
+    failures,
+)
 from test_waves import Watched
 
 from patchcore_assets.graph import define
 from patchcore_assets.one_category import refuse_partition_range
 from patchcore_assets.waves import (
     BENCHMARK_JOB,
-    category_of_run,
     wait_for_their_summary,
     wave_of_run,
 )

@@ -19,12 +19,21 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Site, make_site, write_config
+from pipeline_kit import (
+    BY_CATEGORY,
+    CATEGORY,
+    OTHER,
+    OVER_ALL,
+    Site,
+    category_of_run,
+    make_site,
+    write_config,
+)
 
 from patchcore_assets.automation import AUTOMATION_SENSOR
 from patchcore_assets.command import main
 from patchcore_assets.watch import WATCH_SENSOR
-from patchcore_assets.waves import SUMMARY_JOB, SUMMARY_SENSOR, WAVE, category_of_run
+from patchcore_assets.waves import SUMMARY_JOB, SUMMARY_SENSOR, WAVE
 from patchcore_ops.demo.tiny import build_tiny_dataset
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("pip_weights")]

@@ -7,22 +7,20 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
+from bench_kit import Bench, shown_cards
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
     OTHER,
     OVER_ALL,
+    SIDE,
     edited_while_at_work,
-    execute,
     failures,
-    write_config,
 )
 
 from patchcore_assets.configuration import (
@@ -33,79 +31,10 @@ from patchcore_assets.configuration import (
 )
 from patchcore_ops.config import load_config
 from patchcore_ops.config_snapshot import configuration_hash, restore, snapshot
-from patchcore_ops.demo.tiny import build_tiny_dataset
 from patchcore_ops.errors import ConfigError
 from patchcore_ops.images import load_image
 from patchcore_ops.metrics import METRICS
 from patchcore_ops.sections import ImageSize
-
-SIDE = 64
-
-
-class Bench:
-    """A finished benchmark of two categories, with its own history."""
-
-    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
-        self.dataset = folder / "dataset"
-        self.storage = folder / "storage"
-        self.file = folder / "benchmark.yaml"
-        self.instance = instance
-
-    def run(self, *assets: str, category: str | None = CATEGORY) -> dg.ExecuteInProcessResult:
-        partition = None if set(assets) <= set(OVER_ALL) else category
-        return execute(self.file, *assets, partition=partition, instance=self.instance)
-
-    def make(self, *assets: str, category: str | None = CATEGORY) -> None:
-        result = self.run(*assets, category=category)
-        assert result.success, failures(result)
-
-    def refused(self, *assets: str) -> str:
-        """Run assets of which one fails; return what it says."""
-        [said] = failures(self.run(*assets)).values()
-        assert not said.startswith("NOT A"), said
-        return said
-
-    def configure(self, **sections: Any) -> None:
-        write_config(self.file, self.dataset, **sections)
-
-    def scores(self) -> pd.DataFrame:
-        return pd.read_parquet(self.storage / "test_predictions" / CATEGORY / "scores.parquet")
-
-    def page(self) -> str:
-        return (self.storage / "benchmark_report/index.html").read_text(encoding="utf-8")
-
-    def data_version(self, asset: str, category: str | None = CATEGORY) -> str:
-        file = self.storage / asset / (category or "") / "artefact.json"
-        return str(json.loads(file.read_text(encoding="utf-8"))["data_version"])
-
-    def known_version(self, asset: str) -> str:
-        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), [CATEGORY])
-        [record] = self.instance.fetch_materializations(wanted, limit=1).records
-        assert record.asset_materialization is not None
-        return str((record.asset_materialization.tags or {})["dagster/data_version"])
-
-
-@pytest.fixture(scope="module")
-def finished_folder(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("one_truth")
-    build_tiny_dataset(folder / "dataset", categories=(CATEGORY, OTHER), size=SIDE)
-    write_config(folder / "benchmark.yaml", folder / "dataset")
-    with dg.DagsterInstance.ephemeral() as instance:
-        bench = Bench(folder, instance)
-        for category in (CATEGORY, OTHER):
-            bench.make(*BY_CATEGORY, category=category)
-        bench.make(*OVER_ALL)
-    return folder
-
-
-@pytest.fixture
-def bench(finished_folder: Path, tmp_path: Path) -> Iterator[Bench]:
-    folder = tmp_path / "copy"
-    shutil.copytree(finished_folder, folder, symlinks=True)
-    with dg.DagsterInstance.ephemeral() as instance:
-        bench = Bench(folder, instance)
-        bench.configure()
-        yield bench
 
 
 def test_a_moved_image_takes_no_other_image_s_score(bench: Bench) -> None:
@@ -302,115 +231,3 @@ def test_a_snapshot_says_everything(bench: Bench) -> None:
     )
     config = load_config(bench.file)
     assert restore(snapshot(config)) == config
-
-
-def test_the_report_names_the_settings_of_its_figures(bench: Bench) -> None:
-    bench.configure(coreset={"percentage": 0.5}, scoring={"anomaly_scorer_num_nn": 3})
-    result = bench.run(*OVER_ALL)
-    assert result.success, failures(result)
-    page = bench.page()
-    configuration = dict(re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', page))
-    assert configuration["coreset.percentage"] == "0.1"
-    assert configuration["scoring.anomaly_scorer_num_nn"] == "1"
-    notice = "Made with other settings than the configuration has now: coreset.percentage 0.1 (now "
-    assert page.count(notice) == 2, "one for each category"
-    assert page.count("made with other settings: coreset.percentage 0.1 (now 0.5)") == 2
-    assert "Mean over categories with different settings" not in page
-    [check] = [
-        one
-        for one in result.get_asset_check_evaluations()
-        if one.check_name == "settings_are_those_of_now"
-    ]
-    assert not check.passed
-
-    bench.make(*BY_CATEGORY)
-    bench.make(*OVER_ALL)
-    assert (
-        f"Mean over categories with different settings: coreset.percentage is 0.5 for {CATEGORY}, "
-        f"0.1 for {OTHER}; scoring.anomaly_scorer_num_nn is 3 for {CATEGORY}, 1 for {OTHER}."
-    ) in page_text(bench.page())
-
-
-def test_what_is_gone_costs_its_own_place_in_the_report(bench: Bench) -> None:
-    gone = bench.dataset / CATEGORY / "test/good/000.png"
-    gone.unlink()
-    changed = bench.dataset / CATEGORY / "test/good/001.png"
-    changed.write_bytes((bench.dataset / OTHER / "test/good/001.png").read_bytes())
-    shutil.rmtree(bench.dataset / OTHER)
-    bench.make(*OVER_ALL)
-    page = bench.page()
-    assert card(page, CATEGORY, "good/000.png").count("this image is gone") == 1
-    assert "this image has changed since it was scored" in card(page, CATEGORY, "good/001.png")
-    assert len(shown_cards(page, CATEGORY)) == len(bench.scores()) - 2
-    assert page.count("this image is gone") == 1 + len(bench.scores()), "all of the other category"
-
-
-def test_a_damaged_artefact_costs_its_own_section(bench: Bench) -> None:
-    scores = bench.storage / "test_predictions" / OTHER / "scores.parquet"
-    scores.write_bytes(b"damaged")
-    bench.make(*OVER_ALL)
-    page = bench.page()
-    assert len(shown_cards(page, CATEGORY)) == len(bench.scores())
-    assert f'<h2 id="category-2-{OTHER.replace("_", "-")}-title">{OTHER}</h2>' in page
-    assert "the rest cannot be shown: scores.parquet (7 bytes instead of" in page
-    table = pd.read_csv(bench.storage / "metrics/metrics.csv")
-    assert table["category"].tolist() == [CATEGORY, OTHER, "Mean"]
-
-
-def test_damaged_metrics_of_a_category_cost_its_own_row(bench: Bench) -> None:
-    (bench.storage / "category_metrics" / OTHER / "metrics.json").write_text("{}")
-    result = bench.run(*OVER_ALL)
-    assert result.success, failures(result)
-    table = pd.read_csv(bench.storage / "metrics/metrics.csv")
-    assert table["category"].tolist() == [CATEGORY, "Mean"]
-    [check] = [
-        one
-        for one in result.get_asset_check_evaluations()
-        if one.check_name == "every_category_is_there"
-    ]
-    assert "metrics.json (2 bytes instead of" in str(check.description)
-
-
-def test_a_category_made_anew_does_not_stand_beside_its_old_row(bench: Bench) -> None:
-    bench.configure(scoring={"smoothing_sigma": 1.0})
-    bench.make("test_predictions", "category_metrics")
-    bench.make("benchmark_report")
-    page = bench.page()
-    assert "so they do not belong together; materialise metrics again" in page_text(page)
-    assert len(shown_cards(page, OTHER)) == len(bench.scores())
-
-
-def section_of(page: str, category: str) -> str:
-    sections = re.findall(r'<section id="category-.*?</section>', page, re.DOTALL)
-    [found] = [one for one in sections if f">{category}</h2>" in one]
-    return str(found)
-
-
-def card(page: str, category: str, name: str) -> str:
-    parts = re.split(r'(?=<li class="card")', section_of(page, category))[1:]
-    [found] = [one for one in parts if f'data-name="{name}"' in one]
-    return found
-
-
-def shown_cards(page: str, category: str) -> dict[str, Any]:
-    """Return the pictures of a category's cards by the name that stands below them."""
-    import base64
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    found = re.findall(
-        r'<img data-role="image" src="data:image/webp;base64,([^"]+)" alt="([^"]+)"',
-        section_of(page, category),
-    )
-    return {
-        name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
-        for data, name in found
-    }
-
-
-def page_text(page: str) -> str:
-    import html
-
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
