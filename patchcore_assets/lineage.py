@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from patchcore_assets.recording import INPUT_DATA_VERSION
+import dagster as dg
+
+from patchcore_assets.recording import DATA_VERSION, INPUT_DATA_VERSION
 from patchcore_assets.storage import Artefact, command
 from patchcore_ops.errors import StaleArtefact
 
@@ -129,6 +131,22 @@ def _named(artefact: Artefact) -> str:
 
 def _when(one: _Ancestor) -> str:
     return f"{one.made} (version {one.version})"
+
+
+def made_anew_since(instance: dg.DagsterInstance, artefact: Artefact) -> list[str]:
+    """Name the artefacts that one was made from and that have another version by now.
+
+    It can be used all the same: what is made of it says which versions it goes back to.
+    """
+    found = []
+    for place, version in artefact.made_from.items():
+        asset, _, category = place.partition(".")
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), [category] if category else None)
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            event = record.asset_materialization
+            if event is not None and (event.tags or {}).get(DATA_VERSION) != version:
+                found.append(asset)
+    return found
 
 
 def lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:

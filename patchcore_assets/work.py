@@ -24,6 +24,7 @@ from patchcore_assets.lineage import (
     by_asset,
     lineage_of_category,
     lineage_over_categories,
+    made_anew_since,
 )
 from patchcore_assets.pools import device_of
 from patchcore_assets.progress import log_progress
@@ -285,6 +286,12 @@ class Work:
         self._ancestry.add(artefact)
         if artefact.category is not None and artefact.category == self._category:
             self._inherited.update(settings_of(artefact))
+            if newer := made_anew_since(self._context.instance, artefact):
+                self.warn(
+                    f"{artefact.asset} is used as it is, but {' and '.join(newer)}, from which it "
+                    f"was made, has been made again since; materialise {artefact.asset} and what "
+                    "follows it to take that in"
+                )
         self._read.append(artefact)
 
     @cached_property

@@ -77,6 +77,20 @@ def test_embeddings_and_an_index_of_other_embeddings_are_refused(bench: Bench) -
     assert bench.data_version("memory_bank") != old
 
 
+def test_what_is_behind_its_sources_is_used_and_said_to_be_behind(bench: Bench) -> None:
+    bench.make(*BY_CATEGORY)
+    before = bench.scores()
+    (bench.dataset / CATEGORY / "test/good/000.png").unlink()
+    result = bench.run("image_manifest", "test_predictions", "category_metrics")
+    assert result.success, failures(result)
+    pd.testing.assert_frame_equal(bench.scores(), before)
+    said = [one.user_message for one in bench.instance.all_logs(result.run_id)]
+    assert (
+        "raw_embeddings is used as it is, but image_manifest, from which it was made, has been "
+        "made again since; materialise raw_embeddings and what follows it to take that in"
+    ) in said
+
+
 def test_an_image_that_changed_after_the_manifest_is_not_embedded(bench: Bench) -> None:
     file = bench.dataset / CATEGORY / "test/good/000.png"
     file.write_bytes((bench.dataset / OTHER / "test/good/000.png").read_bytes())
