@@ -13,6 +13,7 @@ import dagster as dg
 
 from patchcore_assets.recording import DATA_VERSION, INPUT_DATA_VERSION
 from patchcore_assets.storage import Artefact, command
+from patchcore_assets.storage.artefact import of
 from patchcore_ops.errors import StaleArtefact
 
 # Of many categories only this is inherited; what else is known stands in their own sidecars.
@@ -33,7 +34,7 @@ class _Ancestor(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.asset if self.category is None else f"{self.asset} of '{self.category}'"
+        return f"{self.asset}{of(self.category)}"
 
 
 class _Mixture(NamedTuple):
@@ -58,10 +59,11 @@ class _Mixture(NamedTuple):
         return _Mixture(old, behind, new, ahead, again)
 
     def problem(self) -> MixedVersions:
+        behind, ahead = (f"{one.asset}{of(one.category)}" for one in (self.behind, self.ahead))
         return MixedVersions(
-            f"{_named(self.behind)} goes back to {self.old.name} of {_when(self.old)}, and "
-            f"{_named(self.ahead)} to that of {_when(self.new)}, so they do not belong together; "
-            f"materialise {' and '.join(self.again)} again: "
+            f"{behind} goes back to {self.old.name} of {_when(self.old)}, and {ahead} to that of "
+            f"{_when(self.new)}, so they do not belong together; materialise "
+            f"{' and '.join(self.again)} again: "
             f"{command(','.join(self.again), self.behind.category)}"
         )
 
@@ -122,11 +124,6 @@ def _ancestors(artefact: Artefact) -> Iterator[_Ancestor]:
         made = lineage.get(key.removesuffix(_DATA_VERSION) + _MADE)
         if what == _DATA_VERSION and made is not None:
             yield _Ancestor(asset, ".".join(middle) or artefact.category, version, made)
-
-
-def _named(artefact: Artefact) -> str:
-    category = "" if artefact.category is None else f" of '{artefact.category}'"
-    return f"{artefact.asset}{category}"
 
 
 def _when(one: _Ancestor) -> str:

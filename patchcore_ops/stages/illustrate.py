@@ -130,6 +130,7 @@ class PredictionPictures:
         self._images = images.reset_index(drop=True)
         self._root = dataset_root
         self._hash_of = hash_of
+        self._faults: dict[int, Fault | None] = {}
         self._masks = mask_files(self._images, dataset_root)
         self._maps = ArrayFile(predictions / ANOMALY_MAPS)
         self._size = size
@@ -140,8 +141,11 @@ class PredictionPictures:
 
     def fault(self, row: int) -> Fault | None:
         """Tell whether the file of a test image is gone, or has changed since it was scored."""
-        file = self._root / str(self._images.loc[row, "path"])
-        return fault_of(file, str(self._images.loc[row, "fingerprint"]), self._hash_of)
+        if row not in self._faults:
+            file = self._root / str(self._images.loc[row, "path"])
+            digest = str(self._images.loc[row, "fingerprint"])
+            self._faults[row] = fault_of(file, digest, self._hash_of)
+        return self._faults[row]
 
     def image(self, row: int) -> Picture:
         """Load a test image as the network saw it, shape [H, W, 3]; grey if it is not there."""
