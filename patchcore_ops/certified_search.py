@@ -122,12 +122,9 @@ class CertifiedSearch:
             Squared Euclidean distances, ascending.
         rows : ndarray of int64, shape [n, neighbours]
         """
-        reduced = self._axes.reduce(queries)
         # Whatever the number of threads, the parts are the same, and so is how distances round.
         parts = max(len(queries) // _QUERIES_PER_PART, 1)
-        found = self._in_threads(
-            np.array_split(queries, parts), np.array_split(reduced, parts), neighbours
-        )
+        found = self._in_threads(np.array_split(queries, parts), neighbours)
         self.certificates.queries += len(queries)
         self.certificates.proven += sum(part.proven for part in found)
         return (
@@ -135,9 +132,7 @@ class CertifiedSearch:
             np.concatenate([part.rows for part in found]),
         )
 
-    def _in_threads(
-        self, queries: Sequence[Floats], reduced: Sequence[Floats], neighbours: int
-    ) -> list[_Found]:
+    def _in_threads(self, queries: Sequence[Floats], neighbours: int) -> list[_Found]:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
         share = max(self._threads // len(queries), 1)
         with (
@@ -146,9 +141,10 @@ class CertifiedSearch:
                 self._threads, "search", self._faiss.omp_set_num_threads, (share,)
             ) as executor,
         ):
-            return list(executor.map(self._search, queries, reduced, [neighbours] * len(queries)))
+            return list(executor.map(self._search, queries, [neighbours] * len(queries)))
 
-    def _search(self, queries: Floats, reduced: Floats, neighbours: int) -> _Found:
+    def _search(self, queries: Floats, neighbours: int) -> _Found:
+        reduced = self._axes.reduce(queries)
         coarse = shortened(reduced, COARSE_COORDINATES)
         upper = self._upper_bounds(queries, coarse, neighbours)
         query_of, candidates = self._candidates(reduced, coarse, upper)

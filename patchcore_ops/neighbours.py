@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -11,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from patchcore_ops.certified_search import CertifiedSearch
 from patchcore_ops.errors import ConfigError, EnvironmentProblem
+from patchcore_ops.processors import available_processors
 from patchcore_ops.sections import IndexSection, RuntimeSection
 
 Floats = npt.NDArray[np.float32]
@@ -127,7 +128,7 @@ class Searcher:
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
         self._faiss = faiss = _faiss()
         # More threads than processors would only wait for each other.
-        self._threads = min(runtime.faiss_num_workers, os.cpu_count() or 1)
+        self._threads = min(runtime.faiss_num_workers, available_processors())
         _set_parameters(faiss, index, section)
         self._index: Any = index
         if runtime.faiss_on_gpu:
@@ -197,13 +198,17 @@ def read_index(path: Path) -> Any:
 
 @contextmanager
 def _threads(faiss: Any, count: int) -> Iterator[None]:
-    """Let FAISS use so many threads, and leave torch its own: both may count by one OpenMP."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+    """Let FAISS use so many threads, each of them one for numpy's products.
+
+    Afterwards all have their own again; FAISS and torch may count by one OpenMP.
+    """
+    with threadpool_limits(1, "blas"):
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(count)
+        try:
+            yield
+        finally:
+            faiss.omp_set_num_threads(before)
 
 
 def _set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:

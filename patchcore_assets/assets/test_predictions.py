@@ -29,7 +29,7 @@ _PICTURES = {
     deps=[raw_embeddings, faiss_index, SCORING_CONFIG],
     group_name="evaluation",
     kinds={"faiss", "numpy"},
-    code_version="4",
+    code_version="5",
     check_specs=specs("test_predictions"),
 )
 def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:

@@ -79,7 +79,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "arrays",
     ),
     "faiss_index": ("stages.select", "neighbours"),
-    "test_predictions": ("stages.predict", *_SEARCH, "scoring", "arrays"),
+    "test_predictions": ("stages.predict", *_SEARCH, "scoring", "block_threads", "arrays"),
     "category_metrics": (
         "stages.evaluate",
         *_READING_IMAGES,
