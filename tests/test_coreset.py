@@ -265,6 +265,7 @@ def test_more_picks_than_rows_are_refused(count: int) -> None:
         k_center_greedy(np.eye(6, dtype=np.float32), count, [0])
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_rows_that_are_not_finite_are_refused(value: float) -> None:
     points = np.eye(6, dtype=np.float32)
