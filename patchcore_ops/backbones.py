@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
 
+import timm
 import torch
 
 from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import NothingDrawn, fill
+from patchcore_ops.fitting import fill
 from patchcore_ops.input_size import resize_state, size_options
-from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
@@ -126,7 +126,6 @@ def weights_hash(backbone: torch.nn.Module) -> str:
 def _load_timm(
     name: str, weights: str | os.PathLike[str] | None, imagesize: int | None
 ) -> torch.nn.Module:
-    timm = import_timm()
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = [*timm.list_models(), *REFERENCE_NAMES, EFFICIENTNET_LITE0]
@@ -161,8 +160,7 @@ def _load_local(
 ) -> torch.nn.Module:
     """Load a timm network with the weights of a file."""
     state = read_state_dict(weights)
-    with NothingDrawn():
-        network: torch.nn.Module = import_timm().create_model(name, pretrained=False, **options)
+    network: torch.nn.Module = timm.create_model(name, pretrained=False, **options)
     fitting_state = resize_state(state, network, name)
     if options and fitting_state is None:
         # timm cannot resize these weights: they are right for images of the network's own size.
@@ -173,7 +171,6 @@ def _load_local(
 
 def _load_published(name: str, options: Mapping[str, int]) -> torch.nn.Module:
     """Load a timm network with the weights from the hub."""
-    timm = import_timm()
     try:
         network: torch.nn.Module = timm.create_model(name, pretrained=True, **options)
     except RuntimeError:

@@ -29,3 +29,8 @@ def resolve_device(name: str) -> torch.device:
             "use auto or cpu"
         )
     return device
+
+
+def device_name(name: str) -> str:
+    """Interim."""
+    return "cpu" if name in ("auto", "cpu") else str(resolve_device(name))

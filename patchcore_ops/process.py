@@ -8,6 +8,8 @@ import gc
 import os
 import sys
 
+from patchcore_ops.processors import available_processors
+
 # Parameters of glibc's mallopt; see malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -17,14 +19,24 @@ _OBJECTS_BETWEEN_COLLECTIONS = 500_000
 
 
 def tune_process() -> None:
-    """Prepare this process for the benchmark; call it before torch is imported.
+    """Prepare this process for the benchmark; call it before numpy or torch is imported.
 
-    Nothing here changes a result. A user's own `OMP_WAIT_POLICY` wins.
+    A user's own `OMP_NUM_THREADS` and `OMP_WAIT_POLICY` win.
     """
+    take_available_processors()
     let_idle_threads_sleep()
     keep_freed_memory()
     relax_garbage_collector()
     end_without_collection()
+
+
+def take_available_processors() -> None:
+    """Let numpy's, FAISS's and torch's threads be as many as this process has processors.
+
+    By themselves they count those that the process may run on, of which a container's limit may
+    grant it a part only.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
 
 
 def let_idle_threads_sleep() -> None:

@@ -10,6 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from patchcore_ops.processors import available_processors
 from patchcore_ops.sections import RuntimeSection
 
 # Those whose version can change a number or what is done with it, by their names at PyPI.
@@ -53,8 +54,8 @@ def package_versions() -> Mapping[str, str]:
 def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
     """Say with what a step computes, as the sidecar of its artefact records it.
 
-    Call it when the step has computed: what torch has taken is asked of torch, but only if the
-    step has imported it.
+    Call it when the step has computed: a GPU's name is asked of torch, but only if the step has
+    imported it.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
         "platform": _platform(),
         "cpu": _cpu(),
         "device": _device(device),
-        "threads": str(_threads()),
+        "threads": str(available_processors()),
         "runtime": ", ".join(f"{key}={value}" for key, value in runtime.model_dump().items()),
     }
 
@@ -108,13 +109,3 @@ def _device(device: str) -> str:
     if torch is None or not device.startswith("cuda"):
         return device
     return f"{device} ({torch.cuda.get_device_name(device)})"
-
-
-def _threads() -> int:
-    """Return the threads of torch's computation, or those that OpenMP would take."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return int(torch.get_num_threads())
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    available = getattr(os, "sched_getaffinity", None)
-    return int(wanted) if wanted.isdigit() else len(available(0)) if available else 1

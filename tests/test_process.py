@@ -19,6 +19,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 first = faults()
 print(json.dumps({
+    "threads": os.environ["OMP_NUM_THREADS"],
     "wait": os.environ["OMP_WAIT_POLICY"],
     "threshold": gc.get_threshold()[0],
     "collects": gc.isenabled(),
@@ -36,6 +37,23 @@ def _tuned(**environment: str) -> dict[str, object]:
         check=True,
     )
     return dict(json.loads(result.stdout))
+
+
+def test_threads_are_the_available_processors_unless_the_user_says_otherwise() -> None:
+    assert _tuned(OMP_NUM_THREADS="7")["threads"] == "7"
+    script = (
+        "import os; os.environ.pop('OMP_NUM_THREADS', None)\n"
+        "from patchcore_ops.processors import available_processors\n"
+        "from patchcore_ops.process import tune_process\n"
+        "before = available_processors(); tune_process()\n"
+        "import numpy, threadpoolctl\n"
+        "found = {one['num_threads'] for one in threadpoolctl.threadpool_info()}\n"
+        "print(found == {before}, os.environ['OMP_NUM_THREADS'] == str(before))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["True", "True"]
 
 
 def test_threads_sleep_unless_the_user_says_otherwise() -> None:

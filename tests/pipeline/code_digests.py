@@ -105,6 +105,7 @@ DETERMINES_NOTHING = (
     "progress",
     "devices",
     "process",
+    "processors",
     "network_library",
     "pictures",
     "stages.layout",

@@ -148,14 +148,9 @@ def test_packages_that_are_not_installed_are_left_out() -> None:
     assert set(package_versions()) == there
 
 
-def test_threads_are_those_of_openmp_where_torch_is_not_at_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delitem(sys.modules, "torch")
+def test_threads_are_the_processors_that_the_step_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert provenance_of_step(RuntimeSection(), "cpu")["threads"] == "7"
-    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
-    assert int(provenance_of_step(RuntimeSection(), "cpu")["threads"]) >= 1
 
 
 def test_lineage_over_categories_leaves_out_what_an_unpartitioned_artefact_was_made_from() -> None:

@@ -1,0 +1,78 @@
+"""How many processors this process may use: fewer than the machine has, in a container or a job.
+
+Libraries that count the machine's processors start too many threads there, which then wait for each
+other.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def available_processors() -> int:
+    """Count the processors for this process's threads.
+
+    Returns
+    -------
+    int
+        `OMP_NUM_THREADS` where that is set. Else the processors that the process may run on, or
+        what its control groups (version 1 or 2) grant it of their time, rounded up, if that is
+        less.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    return min([_processors_to_run_on(), *_quotas()])
+
+
+def _processors_to_run_on() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # Not on macOS.
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _quotas() -> Iterator[int]:
+    """Yield the quota of each control group that holds this process, where it has one."""
+    for folder in _folders():
+        for read in (_quota, _quota_of_version_1):
+            try:
+                quota, period = read(folder)
+            except (OSError, ValueError):
+                continue  # No such file, or `max`: no limit.
+            if quota > 0 and period > 0:
+                yield math.ceil(quota / period)
+
+
+def _quota(folder: Path) -> tuple[int, int]:
+    quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+    return int(quota), int(period)
+
+
+def _quota_of_version_1(folder: Path) -> tuple[int, int]:
+    files = (folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+    quota, period = (int(file.read_text(encoding="ascii")) for file in files)
+    return quota, period
+
+
+def _folders() -> Iterator[Path]:
+    """Yield the folders of this process's control groups and of all groups above them.
+
+    A container may see the path that its group has outside, and no folder of that name.
+    """
+    try:
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = (controllers, "cpu") if controllers else ("", "unified")
+        for mount in dict.fromkeys(mounts):
+            group = Path(path.lstrip("/"))
+            yield from (_CGROUPS / mount / part for part in (group, *group.parents))
