@@ -58,8 +58,7 @@ class KeptNetworks:
 
     def _export(self, settings: NetworkSettings, make: Callable[[Path], None]) -> None:
         self._log.info(
-            f"exporting {settings.backbone}, once for all categories; most networks take about "
-            "10 s"
+            f"exporting {settings.backbone}, once for all categories; most networks take about 10 s"
         )
         with self._store.stage(EMBEDDING_NETWORK, settings.identity) as staging:
             make(staging.folder)

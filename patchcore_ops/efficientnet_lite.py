@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from patchcore_ops.backbone_names import EFFICIENTNET_LITE0
 from patchcore_ops.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ _LATER_STAGES = {
 _BLOCK_KEY = re.compile(r"_blocks\.(\d{1,6})\.(\w+?)\.(.+)")
 
 
-NAME = "efficientnet_lite0"
-
-
 def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """Build EfficientNet-lite0 with pretrained weights; its input has mean = std = 0.5.
 
@@ -67,7 +65,7 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if any(key.startswith("_blocks.") for key in state):
         state = _rename(state, model)
-    fill(model, state, file, NAME)
+    fill(model, state, file, EFFICIENTNET_LITE0)
     return model
 
 

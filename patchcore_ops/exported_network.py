@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
-from patchcore_ops.efficientnet_lite import NAME as EFFICIENTNET_LITE0
+from patchcore_ops.backbone_names import EFFICIENTNET_LITE0
 from patchcore_ops.efficientnet_lite import packaged_file
 from patchcore_ops.fingerprints import HashOf
 from patchcore_ops.sections import CategoryConfig
@@ -117,9 +117,9 @@ class ExportedNetwork:
         The first dimension of an embedding to which each layer contributes.
     refusal : str
         Why there is no graph; empty where there is one.
-    relative_error : float
+    relative_error : float or None
         How far the graph's embeddings of an image of noise are from torch's at most, as a share of
-        the largest.
+        the largest; None where they were not compared.
     """
 
     settings: NetworkSettings
@@ -127,7 +127,7 @@ class ExportedNetwork:
     grid: tuple[int, int]
     first_dimensions: tuple[int, ...]
     refusal: str = ""
-    relative_error: float = 0.0
+    relative_error: float | None = None
 
     def write(self, folder: Path) -> None:
         """Write `network.json`."""
@@ -167,9 +167,7 @@ class NetworksOfOneUse:
     """Keeps no network: each is exported into a folder that is removed after use."""
 
     @contextmanager
-    def opened(
-        self, settings: NetworkSettings, make: Callable[[Path], None]
-    ) -> Iterator[Path]:
+    def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
         """See `NetworkStore.opened`."""
         with tempfile.TemporaryDirectory(prefix=f"network-{settings.identity}-") as folder:
             make(Path(folder))

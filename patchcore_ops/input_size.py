@@ -105,9 +105,7 @@ def _own_size(name: str) -> int | None:
 def _made_for(name: str, imagesize: int) -> torch.nn.Module | None:
     """Make a network without weights for images of a size; None where timm cannot."""
     try:
-        network: torch.nn.Module = timm.create_model(
-                name, pretrained=False, img_size=imagesize
-            )
+        network: torch.nn.Module = timm.create_model(name, pretrained=False, img_size=imagesize)
     except Exception:
         # Each network says in its own way that it does not have the option, or not this value.
         return None

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,30 +43,53 @@ def export_network(
     WeightsError
         If the backbone cannot be had, or a layer does not exist, never runs or gives no map.
     """
-    network = load_embedder(config, member, _CPU).train(mode=False)
+    network = load_embedder(config, member, _CPU)
     embedder = network.embedder
-    described = ExportedNetwork(
+    refusal, error = export_embedder(network, settings.imagesize, folder)
+    ExportedNetwork(
         settings,
         weights_hash(embedder.extractor.backbone),
         embedder.grid,
         embedder.first_dimensions,
-    )
-    image = _noise(settings.imagesize)
+        refusal,
+        error,
+    ).write(folder)
+
+
+def export_embedder(
+    network: ImageEmbedder, imagesize: int, folder: Path
+) -> tuple[str, float | None]:
+    """Write a network as OpenVINO's intermediate representation, and try that.
+
+    Parameters
+    ----------
+    network : ImageEmbedder
+        In float32, on the CPU.
+    imagesize : int
+    folder : Path
+        Receives `network.xml` and `network.bin`; nothing where it cannot be exported.
+
+    Returns
+    -------
+    refusal : str
+        Why it cannot be exported; empty if it can.
+    relative_error : float or None
+        How far the graph's embeddings of an image of noise are from torch's at most, as a share of
+        the largest; None where they could not be compared.
+    """
+    image = _noise(imagesize)
+    error = None
     try:
         _convert(network, image, folder / GRAPH)
         error = _relative_error(network, image, folder)
+        refusal = "" if error <= _MOST_RELATIVE_ERROR else _differs(error)
     # What tracing or converting a network may raise is of no common kind.
     except Exception as reason:
-        described = replace(described, refusal=_one_line(reason))
-    else:
-        described = replace(described, relative_error=error)
-        if not error <= _MOST_RELATIVE_ERROR:
-            what = f"its embeddings differ from torch's by {error:.1g} of the largest"
-            described = replace(described, refusal=what)
-    if described.refusal:
+        refusal = _one_line(reason)
+    if refusal:
         for file in folder.glob(f"{Path(GRAPH).stem}.*"):
             file.unlink()
-    described.write(folder)
+    return refusal, error
 
 
 def _noise(side: int) -> torch.Tensor:
@@ -90,6 +112,10 @@ def _relative_error(network: ImageEmbedder, image: torch.Tensor, folder: Path) -
         expected = network(image).numpy()
     (rows,) = compile_graph(folder, "float32", processors=1, streams=1)([image.numpy()]).values()
     return float(np.abs(rows - expected).max() / np.abs(expected).max())
+
+
+def _differs(error: float) -> str:
+    return f"its embeddings differ from torch's by {error:.1g} of the largest"
 
 
 def _one_line(error: Exception) -> str:
