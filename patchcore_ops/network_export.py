@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import openvino
 import torch
 
 from patchcore_ops.backbones import weights_hash
 from patchcore_ops.exported_network import GRAPH, ExportedNetwork, NetworkSettings
 from patchcore_ops.openvino_engine import compile_graph
+from patchcore_ops.openvino_library import import_openvino
 from patchcore_ops.sections import CategoryConfig
 from patchcore_ops.torch_engine import ImageEmbedder, load_embedder
 
@@ -99,6 +99,7 @@ def _noise(side: int) -> torch.Tensor:
 
 def _convert(network: ImageEmbedder, image: torch.Tensor, file: Path) -> None:
     """Trace the network on an image and write it as OpenVINO's intermediate representation."""
+    openvino = import_openvino()
     with _quiet(), torch.no_grad():
         program = torch.export.export(network, (image,), strict=False)
         graph = openvino.convert_model(program)

@@ -7,11 +7,11 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import openvino
 
 from patchcore_ops.engine import Embeddings
 from patchcore_ops.exported_network import GRAPH, ExportedNetwork
 from patchcore_ops.image_stream import Pixels
+from patchcore_ops.openvino_library import import_openvino
 
 # Each stream holds the feature maps of an image.
 _MOST_STREAMS = 16
@@ -40,7 +40,7 @@ class OpenVinoEngine:
         self.weights_sha256 = described.weights_sha256
         self.grid = described.grid
         self.first_dimensions = described.first_dimensions
-        self.name = f"openvino {openvino.__version__}"
+        self.name = f"openvino {import_openvino().__version__}"
         self.calls_at_once = min(processors, _MOST_STREAMS)
         compiled = compile_graph(
             folder, described.settings.precision, processors, self.calls_at_once
@@ -73,7 +73,7 @@ def compile_graph(folder: Path, precision: str, processors: int, streams: int) -
     processors, streams : int
         Threads, and images that are computed at once.
     """
-    core = openvino.Core()
+    core = import_openvino().Core()
     # A mapped file would be needed as long as the network is.
     core.set_property({"ENABLE_MMAP": False})
     return core.compile_model(

