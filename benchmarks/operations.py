@@ -90,17 +90,26 @@ def _count_embedding(settings: Workload) -> tuple[float, float]:
 
 
 def _count_coreset(settings: Workload, folder: Path) -> float:
-    """Select once more, counting."""
+    """Count the projection, and select once more by torch, which can count."""
     import torch
 
     from patchcore_ops.arrays import ArrayFile
-    from patchcore_ops.samplers import select_rows
+    from patchcore_ops.coreset import k_center_greedy
+    from patchcore_ops.draws import Draws
+    from patchcore_ops.samplers import project, sample_count
     from patchcore_ops.stages.layout import TRAIN_EMBEDDINGS, member_folder
 
+    coreset = settings.config().coreset
     embeddings = ArrayFile(member_folder(folder / "embeddings", 0) / TRAIN_EMBEDDINGS)
+    rows, width = embeddings.shape
+    dimension = coreset.projection_dimension
+    draws = Draws(coreset.seed)
+    points = torch.from_numpy(project(embeddings, dimension, draws))
+    starts = draws.some_of(coreset.number_of_starting_points, rows)
     with _counted() as operations:
-        select_rows(embeddings, settings.config().coreset, torch.device("cpu"))
-    return operations[0]
+        k_center_greedy(points, sample_count(rows, coreset), starts.tolist(), in_place=True)
+    projection = 0.0 if width == dimension else 2.0 * rows * width * dimension
+    return projection + operations[0]
 
 
 def _search_operations(

@@ -8,19 +8,14 @@ name. A run that is started by `dagster asset materialize` has no queue and is n
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dagster as dg
 
+from patchcore_ops.devices import device_name, has_gpu_driver
 from patchcore_ops.sections import RuntimeSection
 
 GPU = "gpu"
 CPU_HEAVY = "cpu_heavy"
 DEVICE_TAG = "patchcore/device"
-
-# Asking torch would take seconds whenever definitions are loaded. NVIDIA's driver shows itself by
-# one of these: natively, in a container, or in WSL.
-_DRIVER_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
 
 _ON_THE_DEVICE = frozenset({"raw_embeddings", "memory_bank"})
 _SEARCH = frozenset({"test_predictions"})
@@ -29,9 +24,7 @@ _ON_THE_CPU = frozenset({"faiss_index", "category_metrics"})
 
 def expects_gpu(device: str) -> bool:
     """Tell whether `runtime.device` means a GPU here; `auto` does where there is a driver."""
-    if device == "auto":
-        return any(Path(file).exists() for file in _DRIVER_FILES)
-    return device != "cpu"
+    return has_gpu_driver() if device == "auto" else device != "cpu"
 
 
 def pool_of(asset: str, runtime: RuntimeSection) -> str | None:
@@ -64,12 +57,7 @@ def device_of(asset: str, runtime: RuntimeSection) -> str:
     """
     if asset not in _ON_THE_DEVICE:
         return "cuda" if asset in _SEARCH and runtime.faiss_on_gpu else "cpu"
-    if not expects_gpu(runtime.device):
-        # Without torch, which takes seconds to import: images are decoded meanwhile.
-        return "cpu"
-    from patchcore_ops.devices import resolve_device
-
-    return str(resolve_device(runtime.device))
+    return device_name(runtime.device)
 
 
 def with_pool(asset: dg.AssetsDefinition, runtime: RuntimeSection) -> dg.AssetsDefinition:

@@ -11,48 +11,52 @@ Distances are kept squared, which has the same order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from patchcore_ops.array_namespace import Array, namespace_of, to_numpy
+from patchcore_ops.block_threads import ForEach, blocks, by_parts
+from patchcore_ops.leaders import PICKED, Limit, leading, pick_among
 
 LEADERS = 1024
 # More make a row's nearest pick more often another cell's, fewer have more picks to compare with.
 _CELLS = 16
-_ROWS_PER_BLOCK = 4096
-_ROWS_PER_PASS = 1 << 13
+_ROWS_PER_BLOCK = 2048
 _PICKS_PER_BLOCK = 512
+_LEADERS_PER_BLOCK = 256
 # Rows that have dropped out are computed along until so many have that moving the others pays.
 _WORTH_KEEPING = 0.8
-_PICKED = -1.0
-
-
-class Limit(NamedTuple):
-    """The largest squared anchor outside a group of rows, and the lowest row that has it."""
-
-    squared: float
-    row: int
-
-    def permits(self, squared: float, row: int) -> bool:
-        """Tell whether a row of the group comes before every row outside."""
-        return squared > self.squared or (squared == self.squared and row < self.row)
 
 
 @dataclass
 class _Group:
     """Some rows, gathered side by side: their numbers, coordinates, norms and squared anchors."""
 
-    rows: torch.Tensor
-    points: torch.Tensor
-    norms: torch.Tensor
-    squared: torch.Tensor
+    rows: Array
+    points: Array
+    norms: Array
+    squared: Array
 
-    def where(self, kept: torch.Tensor | slice) -> _Group:
+    def where(self, kept: Array | slice) -> _Group:
         """Keep some of the rows."""
         return _Group(self.rows[kept], self.points[kept], self.norms[kept], self.squared[kept])
+
+
+class _Picks(NamedTuple):
+    """Some picks: their numbers, coordinates times -2, as distances take them, and norms."""
+
+    rows: Array
+    doubled: Array
+    norms: Array
+
+    def where(self, kept: Array | slice) -> _Picks:
+        """Keep some of the picks."""
+        return _Picks(self.rows[kept], self.doubled[kept], self.norms[kept])
 
 
 class Anchors:
@@ -60,39 +64,47 @@ class Anchors:
 
     Parameters
     ----------
-    rows : Tensor of float32, shape [N, d]
-        Not far from the origin, for the sake of rounding.
-    squared : Tensor of float32, shape [N]
+    rows : array of float32, shape [N, d]
+        Of numpy or torch; what is computed stays on its device. Not far from the origin, for the
+        sake of rounding.
+    squared : array of float32, shape [N]
         Square of each row's initial anchor distance.
     capacity : int
         How many rows will be picked at most.
+    for_each : callable
+        Computes blocks of rows, see `block_threads`.
 
     Attributes
     ----------
-    squared : Tensor of float32, shape [N]
+    squared : array of float32, shape [N]
         At least the square of each row's anchor distance.
     pick_count : int
     """
 
-    def __init__(self, rows: torch.Tensor, squared: torch.Tensor, capacity: int) -> None:
+    def __init__(self, rows: Array, squared: Array, capacity: int, for_each: ForEach) -> None:
+        self._xp = xp = namespace_of(rows)
+        self._on: dict[str, Any] = {"device": rows.device}
+        self._floats: dict[str, Any] = {"dtype": xp.float32, **self._on}
+        self._for_each = for_each
         self._rows = rows
-        self._norms = by_parts(rows, rows.dtype, lambda part: part.square().sum(dim=1))
-        self.squared = squared.clone()
+        self._norms = by_parts(rows, rows.dtype, _squared_norms, for_each)
+        self.squared = xp.asarray(squared, copy=True)
         self.pick_count = 0
         # A row has seen all of the first picks, up to a number, and some of the others.
-        self._seen = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
-        self._cells: torch.Tensor | None = None
-        self._picks = torch.empty(capacity, dtype=torch.int64, device=rows.device)
-        self._pick_rows = rows.new_empty((capacity, rows.shape[1]))
-        self._pick_norms = rows.new_empty(capacity)
-        self._scratch = rows.new_empty(_ROWS_PER_BLOCK * _PICKS_PER_BLOCK)
+        self._seen = xp.zeros(len(rows), dtype=xp.int64, **self._on)
+        self._cells: Array = None
+        self._picks = _Picks(
+            xp.empty(capacity, dtype=xp.int64, **self._on),
+            xp.empty((capacity, rows.shape[1]), **self._floats),
+            xp.empty(capacity, **self._floats),
+        )
 
     @property
     def picks(self) -> npt.NDArray[np.int64]:
         """The picked rows so far, in order."""
-        return self._picks[: self.pick_count].cpu().numpy()
+        return to_numpy(self._picks.rows[: self.pick_count])
 
-    def refresh(self, pool: torch.Tensor, limit: Limit) -> torch.Tensor:
+    def refresh(self, pool: Array, limit: Limit) -> Array:
         """Lower the anchors of the pool's rows by the picks that they have not seen.
 
         A row is left alone as soon as its anchor falls below the limit: the next pick will not be
@@ -100,66 +112,71 @@ class Anchors:
 
         Parameters
         ----------
-        pool : Tensor of int64
+        pool : array of int64
             Ascending row numbers.
         limit : Limit
             Of the rows outside the pool.
 
         Returns
         -------
-        Tensor of int64
+        array of int64
             The pool's rows whose anchors are up to date and not below the limit, ascending.
         """
         outdated = pool[self._seen[pool] < self.pick_count]
         if len(outdated):
             self._compare_within_cells(outdated)
             outdated = outdated[self.squared[outdated] >= limit.squared]
-        order = self._seen[outdated].argsort()
-        for start in range(0, len(order), _ROWS_PER_BLOCK):
-            self._refresh_block(outdated[order[start : start + _ROWS_PER_BLOCK]], limit)
+        order = self._xp.argsort(self._seen[outdated], stable=True)
+        self._for_each(
+            lambda block: self._refresh_block(outdated[order[block]], limit),
+            blocks(len(order), _ROWS_PER_BLOCK),
+        )
         is_ready = (self._seen[pool] == self.pick_count) & (self.squared[pool] >= limit.squared)
         return pool[is_ready]
 
-    def _compare_within_cells(self, rows: torch.Tensor) -> None:
+    def _compare_within_cells(self, rows: Array) -> None:
         """Lower rows' anchors by the picks of their own cells, whether they have seen these or not.
 
         That makes the anchors lower upper bounds; up to which pick a row has seen all stays.
         """
         if self._cells is None:
             self._cells = self._divide()
-        order, row_ends = _sorted(self._cells[rows])
+        order, row_ends = self._by_cell(rows)
         group = self._gather(rows[order])
-        order, pick_ends = _sorted(self._cells[self._picks[: self.pick_count]])
-        pick_rows, pick_norms = self._pick_rows[order], self._pick_norms[order]
-        first_row = first_pick = 0
-        for last_row, last_pick in zip(row_ends, pick_ends, strict=True):
-            if last_row > first_row and last_pick > first_pick:
-                of_cell, its = slice(first_row, last_row), slice(first_pick, last_pick)
-                nearest = self._nearest(group.where(of_cell), pick_rows[its], pick_norms[its])
-                torch.minimum(group.squared[of_cell], nearest, out=group.squared[of_cell])
-            first_row, first_pick = last_row, last_pick
+        order, pick_ends = self._by_cell(self._picks.rows[: self.pick_count])
+        picks = self._picks.where(order)
+        self._for_each(
+            lambda pair: self._lower(group, picks.where(pair[1]), pair[0]),
+            [
+                (block, slice(first_pick, last_pick))
+                for (first_row, last_row), (first_pick, last_pick) in zip(
+                    pairwise([0, *row_ends]), pairwise([0, *pick_ends]), strict=True
+                )
+                for block in blocks(last_row, _ROWS_PER_BLOCK, first_row)
+            ],
+        )
         self.squared[group.rows] = group.squared
 
-    def _refresh_block(self, rows: torch.Tensor, limit: Limit) -> None:
+    def _refresh_block(self, rows: Array, limit: Limit) -> None:
         """Refresh rows that have seen about as many picks, until they fall below the limit."""
         first = int(self._seen[rows].min())
         group = self._gather(rows)
         while first < self.pick_count and len(group.rows):
             last = min(first + _PICKS_PER_BLOCK, self.pick_count)
-            group.squared = torch.minimum(group.squared, self._nearest_pick(group, first, last))
+            self._lower(group, self._picks.where(slice(first, last)))
             alive = group.squared >= limit.squared
             if last == self.pick_count or int(alive.sum()) < _WORTH_KEEPING * len(alive):
                 self.squared[group.rows] = group.squared
-                self._seen[group.rows] = self._seen[group.rows].clamp(min=last)
+                self._seen[group.rows] = self._seen[group.rows].clip(min=last)
                 group = group.where(alive)
             first = last
 
-    def pick_inside(self, pool: torch.Tensor, limit: Limit, wanted: int) -> None:
+    def pick_inside(self, pool: Array, limit: Limit, wanted: int) -> None:
         """Pick from an up-to-date pool while its largest anchor comes before the limit outside.
 
         Parameters
         ----------
-        pool : Tensor of int64
+        pool : array of int64
             Ascending row numbers.
         limit : Limit
             Of the rows outside the pool.
@@ -174,149 +191,77 @@ class Anchors:
             leaders, inner = leading(group.squared, LEADERS)
             inner = Limit(inner.squared, int(pool[inner.row]))
             rows = pool[leaders]
-            chosen = _pick_among(
-                _squared_distances(group.points[leaders], group.norms[leaders]).cpu().numpy(),
-                group.squared[leaders].cpu().numpy(),
-                rows.cpu().numpy(),
+            chosen = pick_among(
+                to_numpy(self._distances_between(group.points[leaders], group.norms[leaders])),
+                to_numpy(group.squared[leaders]),
+                to_numpy(rows),
                 max(inner, limit, key=lambda bound: (bound.squared, -bound.row)),
                 stop - self.pick_count,
             )
             if not chosen:
                 break
-            positions = torch.as_tensor(chosen, device=rows.device)
-            before = self.pick_count
-            self._append(rows[positions])
-            nearest = self._nearest_pick(group, before, self.pick_count)
-            group.squared = torch.minimum(group.squared, nearest)
-            group.squared[leaders[positions]] = _PICKED
-        self.squared[pool] = group.squared
+            positions = self._xp.asarray(chosen, **self._on)
+            picks = self._append(rows[positions])
+            self._for_each(partial(self._lower, group, picks), blocks(len(pool), _ROWS_PER_BLOCK))
+            group.squared[leaders[positions]] = PICKED
+        if group.squared is not self.squared:
+            self.squared[pool] = group.squared
         self._seen[pool] = self.pick_count
 
-    def _append(self, picks: torch.Tensor) -> None:
-        added = slice(self.pick_count, self.pick_count + len(picks))
-        self._picks[added] = picks
-        self._pick_rows[added] = self._rows[picks]
-        self._pick_norms[added] = self._norms[picks]
+    def _append(self, rows: Array) -> _Picks:
+        added = slice(self.pick_count, self.pick_count + len(rows))
+        self._picks.rows[added] = rows
+        self._picks.doubled[added] = -2 * self._rows[rows]
+        self._picks.norms[added] = self._norms[rows]
         self.pick_count = added.stop
+        return self._picks.where(added)
 
-    def _gather(self, rows: torch.Tensor) -> _Group:
+    def _gather(self, rows: Array) -> _Group:
         return _Group(rows, self._rows[rows], self._norms[rows], self.squared[rows])
 
-    def _divide(self) -> torch.Tensor:
+    def _divide(self) -> Array:
         """Tell for each row which of the first picks is nearest, uint8 of shape [N]."""
-        first = slice(0, min(_CELLS, self.pick_count))
-        norms, picks = self._pick_norms[first], self._pick_rows[first].T
+        _, doubled, norms = self._picks.where(slice(0, min(_CELLS, self.pick_count)))
         return by_parts(
             self._rows,
-            torch.uint8,
-            lambda part: torch.addmm(norms, part, picks, alpha=-2).argmin(dim=1),
+            self._xp.uint8,
+            lambda part: (part @ doubled.T + norms).argmin(axis=1),
+            self._for_each,
         )
 
-    def _nearest_pick(self, group: _Group, first: int, last: int) -> torch.Tensor:
-        """Compute each row's squared distance to the nearest of the picks [first, last)."""
-        return self._nearest(group, self._pick_rows[first:last], self._pick_norms[first:last])
+    def _by_cell(self, rows: Array) -> tuple[Array, list[int]]:
+        """Sort rows by their cells: the order, and up to where in it each cell reaches."""
+        cells = self._cells[rows]
+        ends = self._xp.bincount(cells, minlength=_CELLS).cumsum(axis=0)
+        return self._xp.argsort(cells, stable=True), ends.tolist()
 
-    def _nearest(
-        self, group: _Group, others: torch.Tensor, other_norms: torch.Tensor
-    ) -> torch.Tensor:
-        """Compute each row's squared distance to the nearest of other points."""
-        nearest = torch.full_like(group.norms, torch.inf)
-        for start in range(0, len(nearest), _ROWS_PER_BLOCK):
-            block = slice(start, start + _ROWS_PER_BLOCK)
-            points = group.points[block]
-            for other in range(0, len(others), _PICKS_PER_BLOCK):
-                some = slice(other, other + _PICKS_PER_BLOCK)
-                norms = other_norms[some]
-                # Without a place of its own, each product would fault in fresh memory.
-                products = self._scratch[: len(points) * len(norms)].view(len(points), -1)
-                torch.addmm(norms, points, others[some].T, alpha=-2, out=products)
-                nearest[block] = torch.minimum(nearest[block], products.amin(dim=1))
-        return nearest.add_(group.norms).clamp_(min=0)
+    def _lower(self, group: _Group, picks: _Picks, block: slice = slice(None)) -> None:
+        """Lower the anchors of a block of a group, in place, to the distances to some picks."""
+        xp = self._xp
+        group = group.where(block)
+        nearest = xp.full((len(group.rows),), xp.inf, **self._floats)
+        # One place for all products, which would fault in fresh memory each.
+        scratch = xp.empty(len(nearest) * min(len(picks.rows), _PICKS_PER_BLOCK), **self._floats)
+        for some in map(picks.where, blocks(len(picks.rows), _PICKS_PER_BLOCK)):
+            products = scratch[: len(some.rows) * len(nearest)].reshape(len(some.rows), -1)
+            xp.matmul(some.doubled, group.points.T, out=products)
+            products += some.norms[:, None]
+            nearest = xp.minimum(nearest, xp.amin(products, axis=0))
+        nearest = (nearest + group.norms).clip(min=0)
+        group.squared[:] = xp.minimum(group.squared, nearest)
 
+    def _distances_between(self, points: Array, norms: Array) -> Array:
+        """Compute all squared distances between a few points, shape [S, S]."""
+        squared = self._xp.empty((len(points), len(points)), **self._floats)
 
-def leading(squared: torch.Tensor, count: int) -> tuple[torch.Tensor, Limit]:
-    """Find the `count` rows with the largest anchors, lowest rows first among equals.
+        def compute(block: slice) -> None:
+            self._xp.matmul(-2 * points[block], points.T, out=squared[block])
+            squared[block] += norms
+            squared[block] += norms[block, None]
 
-    Parameters
-    ----------
-    squared : Tensor of float32, shape [N]
-    count : int
-
-    Returns
-    -------
-    leading : Tensor of int64
-        Ascending row numbers.
-    limit : Limit
-        The best of the other rows.
-    """
-    if count >= len(squared):
-        return torch.arange(len(squared), device=squared.device), Limit(-np.inf, 0)
-    threshold = torch.topk(squared, count, sorted=False).values.min()
-    above = (squared > threshold).nonzero().squeeze(1)
-    equal = (squared == threshold).nonzero().squeeze(1)
-    largest = torch.cat([above, equal[: count - len(above)]]).sort().values
-    others = squared.clone()
-    others[largest] = -torch.inf
-    row = int(others.argmax())
-    return largest, Limit(float(others[row]), row)
+        self._for_each(compute, blocks(len(points), _LEADERS_PER_BLOCK))
+        return squared.clip(min=0)
 
 
-def by_parts(
-    rows: torch.Tensor, dtype: torch.dtype, function: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """Compute one number for each row; what that takes meanwhile is bounded.
-
-    The place for the numbers is there from the beginning: small results that stay between large
-    ones that go would scatter the memory.
-
-    Parameters
-    ----------
-    rows : Tensor, shape [N, d]
-    dtype : torch.dtype
-        Of the numbers.
-    function : callable
-        Given some of the rows, returns their numbers.
-
-    Returns
-    -------
-    Tensor of `dtype`, shape [N]
-    """
-    values = torch.empty(len(rows), dtype=dtype, device=rows.device)
-    for start in range(0, len(rows), _ROWS_PER_PASS):
-        part = slice(start, start + _ROWS_PER_PASS)
-        values[part] = function(rows[part])
-    return values
-
-
-def _sorted(cells: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
-    """Sort by cell: the order, and up to where in it each cell reaches."""
-    ends = torch.bincount(cells, minlength=_CELLS).cumsum(dim=0)
-    return cells.argsort(stable=True), ends.tolist()
-
-
-def _pick_among(
-    distances: npt.NDArray[np.float32],
-    squared: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.int64],
-    limit: Limit,
-    wanted: int,
-) -> list[int]:
-    """Run the literal greedy loop on a few rows, given all squared distances between them.
-
-    Returns the picked positions in order.
-    """
-    squared = squared.copy()
-    chosen: list[int] = []
-    while len(chosen) < wanted:
-        best = int(squared.argmax())
-        if not limit.permits(float(squared[best]), int(rows[best])):
-            break
-        chosen.append(best)
-        np.minimum(squared, distances[best], out=squared)
-        squared[best] = _PICKED
-    return chosen
-
-
-def _squared_distances(points: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
-    """Compute all squared distances between a few points, shape [S, S]."""
-    return torch.addmm(norms, points, points.T, alpha=-2).add_(norms[:, None]).clamp_(min=0)
+def _squared_norms(rows: Array) -> Array:
+    return (rows * rows).sum(axis=1)

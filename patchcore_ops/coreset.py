@@ -22,9 +22,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from patchcore_ops.anchors import Anchors, by_parts, leading
+from patchcore_ops.anchors import Anchors
+from patchcore_ops.array_namespace import Array, namespace_of
+from patchcore_ops.block_threads import block_threads, by_parts
+from patchcore_ops.leaders import leading
 from patchcore_ops.progress import Progress
 
 POOL_SIZE = 16384
@@ -33,7 +35,7 @@ PICKS_BEFORE_POOLING = 64
 
 
 def k_center_greedy(
-    points: torch.Tensor | npt.NDArray[np.float32],
+    points: Array,
     num_samples: int,
     start_indices: Sequence[int],
     on_progress: Progress | None = None,
@@ -46,8 +48,8 @@ def k_center_greedy(
 
     Parameters
     ----------
-    points : float32 Tensor or ndarray, shape [N, d]
-        The rows; a CUDA tensor is worked on where it is.
+    points : float32 ndarray or Tensor, shape [N, d]
+        The rows; a tensor is worked on by torch, where it is.
     num_samples : int
         Number of picks, at most N.
     start_indices : sequence of int
@@ -62,15 +64,19 @@ def k_center_greedy(
     ndarray of int64, shape [num_samples]
         Row numbers in the order in which they were picked.
     """
-    rows = torch.as_tensor(points)
-    starts = rows[torch.as_tensor(np.asarray(start_indices, dtype=np.int64), device=rows.device)]
-    anchors = by_parts(rows, torch.float64, lambda part: _mean_distances(part, starts))
-    shifted = _shifted(rows, in_place)
-    return greedy_picks(shifted, anchors.square().float(), num_samples, on_progress)
+    xp = namespace_of(points)
+    origin, starts = xp.asarray(points[:1], copy=True), points[list(start_indices)]
+    with block_threads(points) as for_each:
+        anchors = by_parts(
+            points, xp.float64, lambda part: _mean_distances(part, starts, origin), for_each
+        )
+    rows = _shifted(points, in_place)
+    squared = xp.asarray(anchors * anchors, dtype=xp.float32)
+    return greedy_picks(rows, squared, num_samples, on_progress)
 
 
 def exact_k_center_greedy(
-    points: torch.Tensor | npt.NDArray[np.float32],
+    points: Array,
     num_samples: int,
     on_progress: Progress | None = None,
     in_place: bool = False,
@@ -82,16 +88,19 @@ def exact_k_center_greedy(
 
     Parameters and returns as `k_center_greedy`.
     """
-    rows = torch.as_tensor(points)
-    mean = rows.sum(dim=0, dtype=torch.float64) / max(len(rows), 1)
-    squares = by_parts(rows, torch.float64, lambda part: (part.double() - mean).square().sum(dim=1))
-    anchors = len(rows) * squares + squares.sum()
-    return greedy_picks(_shifted(rows, in_place), anchors.float(), num_samples, on_progress)
+    xp = namespace_of(points)
+    mean = points.sum(axis=0, dtype=xp.float64) / max(len(points), 1)
+    with block_threads(points) as for_each:
+        squares = by_parts(
+            points, xp.float64, lambda part: ((part - mean) ** 2).sum(axis=1), for_each
+        )
+    squared = xp.asarray(len(points) * squares + squares.sum(), dtype=xp.float32)
+    return greedy_picks(_shifted(points, in_place), squared, num_samples, on_progress)
 
 
 def greedy_picks(
-    rows: torch.Tensor,
-    squared_anchors: torch.Tensor,
+    rows: Array,
+    squared_anchors: Array,
     num_samples: int,
     on_progress: Progress | None = None,
 ) -> npt.NDArray[np.int64]:
@@ -99,9 +108,9 @@ def greedy_picks(
 
     Parameters
     ----------
-    rows : Tensor of float32, shape [N, d]
+    rows : array of float32, shape [N, d]
         Not far from the origin, for the sake of rounding.
-    squared_anchors : Tensor of float32, shape [N]
+    squared_anchors : array of float32, shape [N]
         Square of each row's initial anchor distance.
     num_samples : int
         Number of picks.
@@ -114,30 +123,33 @@ def greedy_picks(
     """
     if not 0 <= num_samples <= len(rows):
         raise ValueError(f"cannot pick {num_samples} of {len(rows)} rows")
-    if not bool(torch.isfinite(squared_anchors).all()):
+    if not bool(namespace_of(rows).isfinite(squared_anchors).all()):
         raise ValueError("cannot pick among rows that are not finite")
-    anchors = Anchors(rows, squared_anchors, num_samples)
-    while (wanted := num_samples - anchors.pick_count) > 0:
-        if anchors.pick_count < PICKS_BEFORE_POOLING:
-            pool, limit = leading(anchors.squared, len(rows))
-            wanted = min(wanted, PICKS_BEFORE_POOLING)
-        else:
-            pool, limit = leading(anchors.squared, POOL_SIZE)
-        anchors.pick_inside(anchors.refresh(pool, limit), limit, wanted)
-        if on_progress is not None:
-            on_progress(anchors.pick_count, num_samples)
-    return anchors.picks
+    with block_threads(rows) as for_each:
+        anchors = Anchors(rows, squared_anchors, num_samples, for_each)
+        while (wanted := num_samples - anchors.pick_count) > 0:
+            if anchors.pick_count < PICKS_BEFORE_POOLING:
+                pool, limit = leading(anchors.squared, len(rows))
+                wanted = min(wanted, PICKS_BEFORE_POOLING)
+            else:
+                pool, limit = leading(anchors.squared, POOL_SIZE)
+            anchors.pick_inside(anchors.refresh(pool, limit), limit, wanted)
+            if on_progress is not None:
+                on_progress(anchors.pick_count, num_samples)
+        return anchors.picks
 
 
-def _shifted(rows: torch.Tensor, in_place: bool) -> torch.Tensor:
+def _shifted(rows: Array, in_place: bool) -> Array:
     """Shift rows so that the first is the origin."""
-    origin = rows[:1].clone()
-    return rows.sub_(origin) if in_place else rows - origin
+    shifted = rows if in_place else namespace_of(rows).asarray(rows, copy=True)
+    shifted -= namespace_of(rows).asarray(rows[:1], copy=True)
+    return shifted
 
 
-def _mean_distances(rows: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+def _mean_distances(rows: Array, starts: Array, origin: Array) -> Array:
     """Compute each row's mean Euclidean distance to the starting rows, float64 of shape [N]."""
-    distances = torch.cdist(
-        rows.double(), starts.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    )
-    return distances.mean(dim=1)
+    xp = namespace_of(rows)
+    rows, starts = (xp.asarray(of, dtype=xp.float64) - origin for of in (rows, starts))
+    norms, start_norms = ((of * of).sum(axis=1) for of in (rows, starts))
+    squared = norms[:, None] - 2 * (rows @ starts.T) + start_norms
+    return xp.sqrt(squared.clip(min=0)).mean(axis=1)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from patchcore_ops.arrays import ArrayFile
+from patchcore_ops.draws import Draws
 from patchcore_ops.samplers import random_projection
 from patchcore_ops.sections import CoresetSection
 
@@ -85,23 +85,24 @@ def bank_coverage(
     weight = random_projection(
         embeddings.shape[1],
         coreset.projection_dimension,
-        torch.Generator().manual_seed(coreset.seed),
+        Draws(coreset.seed),
     )
     rows, picks = (
-        torch.from_numpy(array) if weight is None else torch.from_numpy(array) @ weight
-        for array in (embeddings.take(sample), features)
+        array if weight is None else array @ weight for array in (embeddings.take(sample), features)
     )
     numbers, radius = coverage_curve(rows, picks)
     return Coverage(numbers, radius, len(rows), is_exact)
 
 
-def coverage_curve(rows: torch.Tensor, picks: torch.Tensor) -> tuple[list[int], list[float]]:
+def coverage_curve(
+    rows: npt.NDArray[np.float32], picks: npt.NDArray[np.float32]
+) -> tuple[list[int], list[float]]:
     """Compute the largest distance from any row to its nearest pick, by number of picks.
 
     Parameters
     ----------
-    rows : Tensor of float32, shape [S, d]
-    picks : Tensor of float32, shape [M, d]
+    rows : ndarray of float32, shape [S, d]
+    picks : ndarray of float32, shape [M, d]
         In pick order.
 
     Returns
@@ -111,22 +112,23 @@ def coverage_curve(rows: torch.Tensor, picks: torch.Tensor) -> tuple[list[int], 
     radius : list of float
     """
     rows, picks = rows - picks[:1], picks - picks[:1]
-    norms = picks.square().sum(dim=1)
+    norms = np.einsum("ij,ij->i", picks, picks)
     # Less the squared norm of the row, which does not change which pick is nearest.
-    nearest = torch.full((len(rows),), torch.inf)
-    row_norms = rows.square().sum(dim=1)
+    nearest = np.full(len(rows), np.inf, dtype=np.float32)
+    row_norms = np.einsum("ij,ij->i", rows, rows)
     numbers = [*_powers_of_two(len(picks)), len(picks)]
     radius, start = [], 0
     for stop in numbers:
         for first in range(start, stop, _PICKS_PER_BLOCK):
             block = slice(first, min(first + _PICKS_PER_BLOCK, stop))
-            products = torch.addmm(norms[block], rows, picks[block].T, alpha=-2)
-            nearest = torch.minimum(nearest, products.amin(dim=1))
+            products = (-2 * picks[block]) @ rows.T
+            products += norms[block, None]
+            nearest = np.minimum(nearest, products.min(axis=0))
         start = stop
-        farthest = int((nearest + row_norms).argmax())
+        farthest = (nearest + row_norms).argmax()
         # Once more by differences: near zero, the products are all rounding.
-        squared = (picks[:stop] - rows[farthest]).square().sum(dim=1).min()
-        radius.append(float(squared.sqrt()))
+        apart = picks[:stop] - rows[farthest]
+        radius.append(float(np.sqrt(np.einsum("ij,ij->i", apart, apart).min())))
     return numbers, radius
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from patchcore_ops.array_namespace import Array
 from patchcore_ops.arrays import ArrayFile
+from patchcore_ops.block_threads import block_threads, blocks
 from patchcore_ops.coreset import exact_k_center_greedy, k_center_greedy
+from patchcore_ops.draws import Draws
 from patchcore_ops.errors import ConfigError, WeightsError
 from patchcore_ops.progress import Progress
 from patchcore_ops.sections import CoresetSection
@@ -17,14 +20,15 @@ from patchcore_ops.sections import CoresetSection
 Selection = npt.NDArray[np.int64]
 # Squared distances between such coordinates, summed over 65536 dimensions, fit a float32.
 LARGEST_COORDINATE = 1e16
+_ROWS_PER_BLOCK = 2048
 
-Sampler = Callable[[ArrayFile, CoresetSection, torch.device, Progress | None], Selection]
+Sampler = Callable[[ArrayFile, CoresetSection, str, Progress | None], Selection]
 
 
 def select_rows(
     embeddings: ArrayFile,
     coreset: CoresetSection,
-    device: torch.device,
+    device: str = "cpu",
     on_progress: Progress | None = None,
 ) -> Selection:
     """Choose the rows of the memory bank.
@@ -35,8 +39,9 @@ def select_rows(
         The embeddings of the train images; only their projection is held in memory.
     coreset : CoresetSection
         Sampler, percentage, projection and seed.
-    device : torch.device
-        Where the greedy samplers compute.
+    device : str
+        Where the greedy samplers compute, as `devices.device_name` says: on `cpu` by numpy, on any
+        other by torch.
     on_progress : callable, optional
         Called with (picks so far, picks wanted) now and then.
 
@@ -63,9 +68,7 @@ def sample_count(rows: int, coreset: CoresetSection) -> int:
     return rows if coreset.sampler == "identity" else int(rows * coreset.percentage)
 
 
-def project(
-    embeddings: ArrayFile, dimension: int, generator: torch.Generator, device: torch.device
-) -> torch.Tensor:
+def project(embeddings: ArrayFile, dimension: int, draws: Draws, device: str = "cpu") -> Array:
     """Project embeddings by a random linear map without bias, block by block.
 
     The dimension may be larger than the embeddings' own, as in the reference: then the map goes up,
@@ -76,36 +79,71 @@ def project(
 
     Returns
     -------
-    Tensor of float32, shape [N, dimension]
-        On `device`.
+    array of float32, shape [N, dimension]
+        Of numpy, or of torch on any device but `cpu`.
 
     Raises
     ------
     WeightsError
         If the projected points are not finite, or so large that their distances are not.
     """
-    weight = random_projection(embeddings.shape[1], dimension, generator)
-    if weight is not None:
-        weight = weight.to(device)
-    projected = torch.empty(len(embeddings), dimension, device=device)
-    start = 0
-    for block in embeddings.blocks():
-        rows = torch.from_numpy(block).to(device)
-        target = projected[start : start + len(rows)]
-        if weight is None:
-            target.copy_(rows)
-        else:
-            torch.mm(rows, weight, out=target)
-        start += len(rows)
+    weight = random_projection(embeddings.shape[1], dimension, draws)
+    in_blocks = _project if device == "cpu" else partial(_project_by_torch, device=device)
+    projected = in_blocks(embeddings, dimension, weight)
     _refuse_immeasurable(projected)
     return projected
 
 
-def _refuse_immeasurable(points: torch.Tensor) -> None:
+def random_projection(width: int, dimension: int, draws: Draws) -> npt.NDArray[np.float32] | None:
+    """Draw the map of `project`.
+
+    Returns
+    -------
+    ndarray of float32, shape [width, dimension], or None
+        None where the embeddings have the wanted dimension already.
+    """
+    return None if width == dimension else draws.uniform(width**-0.5, (dimension, width)).T
+
+
+def _project(
+    embeddings: ArrayFile, dimension: int, weight: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    projected = np.empty((len(embeddings), dimension), dtype=np.float32)
+
+    def compute(block: slice) -> None:
+        rows = embeddings.read(block.start, block.stop)
+        if weight is None:
+            projected[block] = rows
+            return
+        # What is not finite is refused in a sentence, so that numpy need not warn.
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.matmul(rows, weight, out=projected[block])
+
+    with block_threads(projected) as for_each:
+        for_each(compute, blocks(len(embeddings), _ROWS_PER_BLOCK))
+    return projected
+
+
+def _project_by_torch(
+    embeddings: ArrayFile, dimension: int, weight: npt.NDArray[np.float32] | None, device: str
+) -> Array:
+    import torch
+
+    on_device = None if weight is None else torch.from_numpy(weight).to(device)
+    projected = torch.empty(len(embeddings), dimension, device=device)
+    start = 0
+    for block in embeddings.blocks():
+        rows = torch.from_numpy(block).to(device)
+        projected[start : start + len(rows)] = rows if on_device is None else rows @ on_device
+        start += len(rows)
+    return projected
+
+
+def _refuse_immeasurable(points: Array) -> None:
     """Refuse points whose squared distances no float32 holds; NaN fails the comparison too."""
-    if not points.numel():
+    if not len(points):
         return
-    lowest, highest = (float(value) for value in torch.aminmax(points))
+    lowest, highest = float(points.min()), float(points.max())
     if not (lowest > -LARGEST_COORDINATE and highest < LARGEST_COORDINATE):
         raise WeightsError(
             f"the embeddings reach from {lowest:.3g} to {highest:.3g}, between which no distances "
@@ -114,30 +152,14 @@ def _refuse_immeasurable(points: torch.Tensor) -> None:
         )
 
 
-def random_projection(
-    width: int, dimension: int, generator: torch.Generator
-) -> torch.Tensor | None:
-    """Draw the map of `project`.
-
-    Returns
-    -------
-    Tensor of float32, shape [width, dimension], or None
-        None where the embeddings have the wanted dimension already.
-    """
-    if width == dimension:
-        return None
-    bound = width**-0.5
-    return torch.empty(dimension, width).uniform_(-bound, bound, generator=generator).T
-
-
 def _identity(
-    embeddings: ArrayFile, _coreset: CoresetSection, _device: torch.device, _: Progress | None
+    embeddings: ArrayFile, _coreset: CoresetSection, _device: str, _: Progress | None
 ) -> Selection:
     return np.arange(len(embeddings), dtype=np.int64)
 
 
 def _random(
-    embeddings: ArrayFile, coreset: CoresetSection, _device: torch.device, _: Progress | None
+    embeddings: ArrayFile, coreset: CoresetSection, _device: str, _: Progress | None
 ) -> Selection:
     generator = np.random.default_rng(coreset.seed)
     chosen = generator.choice(
@@ -149,11 +171,10 @@ def _random(
 def _greedy(
     embeddings: ArrayFile,
     coreset: CoresetSection,
-    device: torch.device,
+    device: str,
     on_progress: Progress | None,
 ) -> Selection:
-    generator = torch.Generator().manual_seed(coreset.seed)
-    points = project(embeddings, coreset.projection_dimension, generator, device)
+    points = project(embeddings, coreset.projection_dimension, Draws(coreset.seed), device)
     return exact_k_center_greedy(
         points, sample_count(len(points), coreset), on_progress, in_place=True
     )
@@ -162,12 +183,12 @@ def _greedy(
 def _approximate_greedy(
     embeddings: ArrayFile,
     coreset: CoresetSection,
-    device: torch.device,
+    device: str,
     on_progress: Progress | None,
 ) -> Selection:
-    generator = torch.Generator().manual_seed(coreset.seed)
-    points = project(embeddings, coreset.projection_dimension, generator, device)
-    starts = torch.randperm(len(points), generator=generator)[: coreset.number_of_starting_points]
+    draws = Draws(coreset.seed)
+    points = project(embeddings, coreset.projection_dimension, draws, device)
+    starts = draws.some_of(coreset.number_of_starting_points, len(points))
     return k_center_greedy(
         points, sample_count(len(points), coreset), starts.tolist(), on_progress, in_place=True
     )

@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchcore_ops import anchors, coreset
+from patchcore_ops import anchors, block_threads, coreset
 from patchcore_ops.coreset import exact_k_center_greedy, greedy_picks, k_center_greedy
 
 Array = npt.NDArray[np.float32]
@@ -69,8 +69,9 @@ def small_sizes() -> Iterator[None]:
             (anchors, "LEADERS", 4),
             (anchors, "_CELLS", 3),
             (anchors, "_ROWS_PER_BLOCK", 7),
+            (anchors, "_LEADERS_PER_BLOCK", 2),
             (anchors, "_PICKS_PER_BLOCK", 5),
-            (anchors, "_ROWS_PER_PASS", 11),
+            (block_threads, "_ROWS_PER_PASS", 11),
         ):
             patch.setattr(module, name, value)
         yield
@@ -144,9 +145,10 @@ def test_ties_go_to_the_lowest_row(seed: int) -> None:
     points = integer_grid(rng, int(rng.integers(3, 90)), 1 + seed % 4, mean_zero=True)
     squared_anchors = rng.integers(0, 30, size=len(points)).astype(np.float32)
     count = len(points) if seed % 3 else int(rng.integers(1, len(points)))
-    picks = greedy_picks(torch.from_numpy(points), torch.from_numpy(squared_anchors), count)
     expected = literal_greedy(points, np.sqrt(squared_anchors, dtype=np.float64), count)
-    np.testing.assert_array_equal(picks, expected)
+    np.testing.assert_array_equal(greedy_picks(points, squared_anchors, count), expected)
+    by_torch = greedy_picks(torch.from_numpy(points), torch.from_numpy(squared_anchors), count)
+    np.testing.assert_array_equal(by_torch, expected)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -216,12 +218,28 @@ def test_fewer_picks_are_a_prefix_of_more(points: Array, data: st.DataObject) ->
     np.testing.assert_array_equal(prefix, picks[:fewer])
 
 
-def test_tensor_and_array_give_the_same_picks() -> None:
-    points = normal(np.random.default_rng(0))
-    picks = k_center_greedy(points, 50, [0])
-    np.testing.assert_array_equal(k_center_greedy(torch.from_numpy(points), 50, [0]), picks)
+@pytest.mark.parametrize("make", [normal, clustered, duplicated, on_a_curve, all_equal])
+@pytest.mark.usefixtures("sizes")
+def test_torch_follows_the_definition(make: Make) -> None:
+    points = make(np.random.default_rng(3))
+    starts = [5, 17, 17, 99]
+    picks = k_center_greedy(torch.from_numpy(points), 400, starts)
+    assert_greedy(points, mean_distances(points, starts), picks)
+    exact = points.astype(np.float64)
+    matrix = np.sqrt(((exact[:, None] - exact[None]) ** 2).sum(axis=2))
+    picks = exact_k_center_greedy(torch.from_numpy(points), 400)
+    assert_greedy(points, np.linalg.norm(matrix, axis=1), picks)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_torch_and_numpy_pick_the_same_rows(in_place: bool) -> None:
+    points = np.random.default_rng(0).normal(size=(500, 24)).astype(np.float32)
+    picks = k_center_greedy(points, 60, [0])
+    tensor = torch.from_numpy(points.copy())
+    np.testing.assert_array_equal(k_center_greedy(tensor, 60, [0], in_place=in_place), picks)
+    assert torch.equal(tensor, torch.from_numpy(points)) != in_place
     strided = np.repeat(points, 2, axis=1)[:, ::2]
-    np.testing.assert_array_equal(k_center_greedy(strided, 50, [0]), picks)
+    np.testing.assert_array_equal(k_center_greedy(strided, 60, [0]), picks)
 
 
 def test_points_are_left_as_they_were() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchcore_ops import anchors, coreset
+from patchcore_ops import anchors, block_threads, coreset
 from patchcore_ops.coreset import exact_k_center_greedy, k_center_greedy
 
 Array = npt.NDArray[np.float32]
@@ -43,7 +43,8 @@ def clouds(draw: st.DrawFn) -> Array:
     """Draw points of mixed magnitudes, from tiny to huge, some of them twice."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     rows, dimension = draw(st.integers(2, 40)), draw(st.integers(1, 6))
-    magnitude = 10.0 ** draw(st.integers(-18, 18))
+    # The exact variant sums the squares of all distances, which a float32 must hold.
+    magnitude = 10.0 ** draw(st.integers(-18, 17))
     spread = 10.0 ** draw(st.integers(0, 3))
     points = rng.normal(size=(rows, dimension)) * magnitude
     points *= spread ** rng.uniform(-1, 0, size=(rows, 1))
@@ -62,8 +63,9 @@ def small_sizes() -> object:
             (anchors, "LEADERS", 3),
             (anchors, "_CELLS", 2),
             (anchors, "_ROWS_PER_BLOCK", 5),
+            (anchors, "_LEADERS_PER_BLOCK", 2),
             (anchors, "_PICKS_PER_BLOCK", 4),
-            (anchors, "_ROWS_PER_PASS", 7),
+            (block_threads, "_ROWS_PER_PASS", 7),
         ):
             patch.setattr(module, name, value)
         yield

@@ -30,7 +30,7 @@ def draw(rows: int, dimension: int, seed: int = 0, offset: float = 0) -> np.ndar
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_the_curve_follows_the_definition(count: int, offset: float) -> None:
     rows, picks = draw(40, 5, offset=offset), draw(count, 5, seed=1, offset=offset)
-    numbers, radius = coverage_curve(torch.from_numpy(rows), torch.from_numpy(picks))
+    numbers, radius = coverage_curve(rows, picks)
     assert numbers == [power for power in (1, 2, 4, 8, 16) if power < count] + [count]
     expected = [literal_radius(rows, picks[:number]) for number in numbers]
     assert radius == pytest.approx(expected, rel=1e-4)
@@ -38,7 +38,7 @@ def test_the_curve_follows_the_definition(count: int, offset: float) -> None:
 
 
 def test_picks_of_every_row_leave_nothing_uncovered() -> None:
-    rows = torch.from_numpy(draw(3000, 4))
+    rows = draw(3000, 4)
     assert coverage_curve(rows, rows)[1][-1] == 0
 
 
@@ -48,7 +48,7 @@ def test_few_rows_are_measured_exactly(tmp_path: Path, dimension: int) -> None:
     np.save(tmp_path / "rows.npy", rows)
     embeddings = ArrayFile(tmp_path / "rows.npy")
     coreset = CoresetSection(percentage=0.1, projection_dimension=dimension)
-    indices = select_rows(embeddings, coreset, torch.device("cpu"))
+    indices = select_rows(embeddings, coreset)
     coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
     assert coverage.is_exact
     assert coverage.rows == 300
@@ -69,11 +69,11 @@ def test_of_many_rows_a_sample_tells_the_radius_of_greedy_picks(tmp_path: Path) 
     np.save(tmp_path / "rows.npy", rows)
     embeddings = ArrayFile(tmp_path / "rows.npy")
     coreset = CoresetSection(percentage=0.05, projection_dimension=4)
-    indices = select_rows(embeddings, coreset, torch.device("cpu"))
+    indices = select_rows(embeddings, coreset)
     coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
     assert not coverage.is_exact
     assert SAMPLED_ROWS <= coverage.rows <= SAMPLED_ROWS + len(coverage.picks)
-    _, exact = coverage_curve(torch.from_numpy(rows), torch.from_numpy(rows[indices]))
+    _, exact = coverage_curve(rows, rows[indices])
     # The first picks follow the mean distance to the starting points.
     assert coverage.picks[6] == 64
     assert coverage.radius[6:-1] == pytest.approx(exact[6:-1], rel=1e-4)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @dg.asset(
     deps=[raw_embeddings, CORESET_CONFIG],
     group_name="memory",
-    kinds={"pytorch", "numpy"},
-    code_version="2",
+    kinds={"numpy"},
+    code_version="3",
     check_specs=specs("memory_bank"),
 )
 def memory_bank(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:

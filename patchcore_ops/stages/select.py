@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from patchcore_ops.arrays import ArrayFile, save_array
-from patchcore_ops.devices import resolve_device
+from patchcore_ops.devices import device_name
 from patchcore_ops.neighbours import build_index, write_index
 from patchcore_ops.progress import Progress
 from patchcore_ops.samplers import select_rows
@@ -59,7 +59,7 @@ def select_memory_bank(
     list of Bank
         One per member.
     """
-    device = resolve_device(runtime.device)
+    device = device_name(runtime.device)
     banks = []
     for member, source_folder in enumerate(
         member_folders(embeddings, len(config.embedding.members))

@@ -65,7 +65,17 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "patch_pooling",
         "arrays",
     ),
-    "memory_bank": ("stages.select", "samplers", "coreset", "anchors", "arrays"),
+    "memory_bank": (
+        "stages.select",
+        "samplers",
+        "draws",
+        "coreset",
+        "anchors",
+        "leaders",
+        "block_threads",
+        "array_namespace",
+        "arrays",
+    ),
     "faiss_index": ("stages.select", "neighbours"),
     "test_predictions": ("stages.predict", *_SEARCH, "scoring", "arrays"),
     "category_metrics": (

@@ -14,11 +14,11 @@ from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimit
 from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
-from patchcore_assets import pools
 from patchcore_assets.failures import RETRIES
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_assets.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
 from patchcore_assets.storage.local import LocalStaging
+from patchcore_ops import devices
 from patchcore_ops.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_auto_means_a_gpu_where_there_is_a_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = tmp_path / "nvidiactl"
-    monkeypatch.setattr(pools, "_DRIVER_FILES", (str(driver),))
+    monkeypatch.setattr(devices, "_DRIVER_FILES", (str(driver),))
     assert not expects_gpu("auto")
     driver.touch()
     assert expects_gpu("auto")
@@ -78,7 +78,7 @@ def test_a_pool_changes_nothing_else_of_an_asset(configure: Configure) -> None:
     graph = define(load_config(configure())).resolve_asset_graph()
     node = graph.get(dg.AssetKey("memory_bank"))
     assert node.code_version
-    assert node.kinds == {"pytorch", "numpy"}
+    assert node.kinds == {"numpy"}
     assert node.description
     assert node.description.startswith("The embeddings that represent normality")
 

@@ -120,9 +120,7 @@ class Oracle:
             rows = np.concatenate([self._embed(one, settings, contents)[0] for one in train])
             file = self._files / "rows.npy"
             np.save(file, rows)
-            picks = select_rows(
-                ArrayFile(file), CoresetSection(**settings["coreset"]), torch.device("cpu")
-            )
+            picks = select_rows(ArrayFile(file), CoresetSection(**settings["coreset"]))
             self._banks[key] = rows[picks]
         return self._banks[key]
 
