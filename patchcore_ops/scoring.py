@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from scipy import ndimage
+from scipy.ndimage import gaussian_filter1d
+
+from patchcore_ops.block_threads import block_threads, blocks
 
 Floats = npt.NDArray[np.float32]
 _IMAGES_PER_BLOCK = 32
+_IMAGES_PER_THREAD = 4
 
 
 def patch_scores(distances: Floats, images: int, grid: tuple[int, int]) -> Floats:
@@ -38,7 +40,9 @@ def image_scores(scores: Floats) -> Floats:
 
 
 def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 4.0) -> Floats:
-    """Resize patch scores to the image and smooth them.
+    """Resize patch scores to the image, bilinearly, and smooth them by a Gaussian.
+
+    Both are linear along either axis, so that a map is one matrix times the scores times another.
 
     Parameters
     ----------
@@ -52,12 +56,29 @@ def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 
     -------
     ndarray of float32, shape [n, imagesize, imagesize]
     """
-    scores = torch.from_numpy(np.ascontiguousarray(patch_scores, dtype=np.float32))[:, None]
-    resized = F.interpolate(scores, size=(imagesize, imagesize), mode="bilinear")[:, 0].numpy()
-    if smoothing_sigma == 0:
-        return np.asarray(resized)
-    smoothed: Floats = ndimage.gaussian_filter(resized, sigma=(0, smoothing_sigma, smoothing_sigma))
-    return smoothed
+    images, height, width = patch_scores.shape
+    rows, columns = (_enlarging(side, imagesize, smoothing_sigma) for side in (height, width))
+    maps = np.empty((images, imagesize, imagesize), dtype=np.float32)
+
+    def compute(block: slice) -> None:
+        maps[block] = rows @ patch_scores[block].astype(np.float64) @ columns.T
+
+    with block_threads(maps) as for_each:
+        for_each(compute, blocks(images, _IMAGES_PER_THREAD))
+    return maps
+
+
+@lru_cache(maxsize=8)
+def _enlarging(patches: int, pixels: int, sigma: float) -> npt.NDArray[np.float64]:
+    """Make the matrix that enlarges an axis and smooths along it, shape [pixels, patches]."""
+    # Where the pixels' centres lie among the patches'; beyond the outermost these go on.
+    centres = (np.arange(pixels) + 0.5) * patches / pixels - 0.5
+    enlarging = np.stack(
+        [np.interp(centres, np.arange(patches), unit) for unit in np.eye(patches)], axis=1
+    )
+    if sigma > 0:
+        enlarging = gaussian_filter1d(enlarging, sigma, axis=0)
+    return enlarging
 
 
 def ensemble_scores(members: Sequence[Floats]) -> Floats:
