@@ -27,26 +27,17 @@ class Engine(Protocol):
         Height and width of the patch grid.
     first_dimensions : tuple of int
         The first dimension of an embedding to which each layer contributes.
-    images_per_call : int
-        How many images to give at once.
-    calls_at_once : int
-        How many threads may usefully call at once.
+    images_per_call, calls_at_once : int
+        How many images to give at once, and how many threads may usefully do so.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102 - see above
-    @property
-    def network(self) -> str: ...  # noqa: D102
-    @property
-    def weights_sha256(self) -> str: ...  # noqa: D102
-    @property
-    def grid(self) -> tuple[int, int]: ...  # noqa: D102
-    @property
-    def first_dimensions(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def images_per_call(self) -> int: ...  # noqa: D102
-    @property
-    def calls_at_once(self) -> int: ...  # noqa: D102
+    name: str
+    network: str
+    weights_sha256: str
+    grid: tuple[int, int]
+    first_dimensions: tuple[int, ...]
+    images_per_call: int
+    calls_at_once: int
 
     def embed(self, images: Pixels) -> Embeddings:
         """Embed images; several threads may call it.

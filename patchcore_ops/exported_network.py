@@ -7,14 +7,14 @@ representation, and `network.json`, which describes them. Reading it needs no to
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
+
+from pydantic import BaseModel
 
 from patchcore_ops.backbone_names import EFFICIENTNET_LITE0
 from patchcore_ops.efficientnet_lite import packaged_file
@@ -28,8 +28,7 @@ _FORM = 1
 _EXPORTING = ("torch", "timm", "openvino")
 
 
-@dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(BaseModel, frozen=True):
     """Everything that can change the numbers of an exported network.
 
     Attributes
@@ -60,8 +59,7 @@ class NetworkSettings:
     @property
     def identity(self) -> str:
         """Equal settings have equal identities: 32 hexadecimal digits."""
-        text = json.dumps([_FORM, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{_FORM} {self.model_dump_json()}".encode()).hexdigest()[:32]
 
 
 def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> NetworkSettings:
@@ -102,8 +100,7 @@ def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> Ne
     )
 
 
-@dataclass(frozen=True)
-class ExportedNetwork:
+class ExportedNetwork(BaseModel, frozen=True):
     """What `network.json` holds.
 
     Attributes
@@ -131,19 +128,12 @@ class ExportedNetwork:
 
     def write(self, folder: Path) -> None:
         """Write `network.json`."""
-        text = json.dumps(asdict(self), indent=2) + "\n"
-        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+        (folder / DESCRIPTION).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @staticmethod
     def read(folder: Path) -> ExportedNetwork:
         """Read `network.json`."""
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        settings = content.pop("settings")
-        for key in ("layers", "libraries"):
-            settings[key] = tuple(settings[key])
-        for key in ("grid", "first_dimensions"):
-            content[key] = tuple(content[key])
-        return ExportedNetwork(settings=NetworkSettings(**settings), **content)
+        return ExportedNetwork.model_validate_json((folder / DESCRIPTION).read_bytes())
 
 
 class NetworkStore(Protocol):

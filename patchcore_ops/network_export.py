@@ -47,12 +47,12 @@ def export_network(
     embedder = network.embedder
     refusal, error = export_embedder(network, settings.imagesize, folder)
     ExportedNetwork(
-        settings,
-        weights_hash(embedder.extractor.backbone),
-        embedder.grid,
-        embedder.first_dimensions,
-        refusal,
-        error,
+        settings=settings,
+        weights_sha256=weights_hash(embedder.extractor.backbone),
+        grid=embedder.grid,
+        first_dimensions=embedder.first_dimensions,
+        refusal=refusal,
+        relative_error=error,
     ).write(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,6 +87,7 @@ class TorchEngine:
         self._embedder = embedder
         self._device = embedder.mean.device
         self._precision = precision
+        self._in_turn = threading.Lock()
         self.images_per_call = batch_size
         self.name = f"torch {torch.__version__}"
         self.grid = embedder.embedder.grid
@@ -97,7 +99,7 @@ class TorchEngine:
         """Embed a batch of images; see `Engine.embed`."""
         pixels = torch.from_numpy(images).to(self._device)
         is_short = self._precision == "bfloat16"
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=is_short):
+        with self._in_turn, torch.autocast(self._device.type, torch.bfloat16, enabled=is_short):
             rows: torch.Tensor = self._embedder(pixels)
         return rows.cpu().numpy()
 

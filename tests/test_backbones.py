@@ -257,8 +257,9 @@ def test_features_are_the_layers_outputs_in_the_order_asked(resnet18: torch.nn.M
 
 def test_nothing_runs_after_the_last_layer(resnet18: torch.nn.Module) -> None:
     images = torch.zeros(2, 3, 64, 64)
-    extractor = FeatureExtractor(resnet18, ["layer2", "layer1"])
-    extractor(images)  # It looks at the network when it sees the first images of a size.
+    layers = ["layer2", "layer1"]
+    layouts = FeatureExtractor(resnet18, layers).find_layouts(images)
+    extractor = FeatureExtractor(resnet18, layers, layouts)
     ran: list[str] = []
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: ran.append(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -266,18 +265,6 @@ def test_of_a_layer_that_runs_twice_the_first_output_counts(layers: list[str]) -
     network = Again().eval().requires_grad_(False)
     images = torch.randn(1, 3, 32, 32)
     assert torch.equal(FeatureExtractor(network, layers)(images)[0], network.twice(images))
-
-
-def test_threads_look_once_and_get_the_same() -> None:
-    network = Arranged(tokens)
-    calls: list[int] = []
-    network.register_forward_pre_hook(lambda _module, inputs: calls.append(len(inputs[0])))
-    extractor = FeatureExtractor(network, ["layer"])
-    batches = [torch.randn(1, 3, 64, 64) for _ in range(16)]
-    with ThreadPoolExecutor(8) as threads:
-        for images, (maps,) in zip(batches, threads.map(extractor, batches), strict=True):
-            assert torch.equal(maps, small(images))
-    assert sorted(calls) == [1] * 16 + [4]
 
 
 def test_layouts_that_are_known_are_not_looked_for_again() -> None:

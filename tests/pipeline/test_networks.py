@@ -22,7 +22,15 @@ from patchcore_ops.exported_network import NetworkSettings
 
 pytestmark = pytest.mark.usefixtures("pip_weights")
 SETTINGS = NetworkSettings(
-    "resnet18", "0" * 64, ("layer2", "layer3"), 3, 1024, 1024, 224, "float32", ("torch 2",)
+    backbone="resnet18",
+    weights="0" * 64,
+    layers=("layer2", "layer3"),
+    patchsize=3,
+    pretrain_embed_dimension=1024,
+    target_embed_dimension=1024,
+    imagesize=224,
+    precision="float32",
+    libraries=("torch 2",),
 )
 LOG = logging.getLogger(__name__)
 
