@@ -167,7 +167,8 @@ def _forget_all_but_the_network(folder: Path) -> None:
     for place in kept:
         for entry in place.iterdir() if place.is_dir() else ():
             if entry not in kept and entry.name != EMBEDDING_NETWORK:
-                (shutil.rmtree if entry.is_dir(follow_symlinks=False) else Path.unlink)(entry)
+                is_folder = entry.is_dir() and not entry.is_symlink()
+                (shutil.rmtree if is_folder else Path.unlink)(entry)
 
 
 def _table(
