@@ -1,7 +1,10 @@
-"""The backbone and the embedder of a workload, as the embedding stage prepares them."""
+"""The networks of a workload: as the torch engine has them, and exported."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.workloads import Workload
@@ -10,22 +13,36 @@ if TYPE_CHECKING:
     import torch
 
     from patchcore_ops.embedding import PatchEmbedder
+    from patchcore_ops.exported_network import NetworkSettings
+
+
+class NetworksInFolder:
+    """Keeps exported networks for one benchmark after the other; see `NetworkStore`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextmanager
+    def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
+        """Open a network's folder, which is made first where there is none."""
+        folder = self._root / settings.identity
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            make(folder)
+        yield folder
 
 
 def embedder_of(workload: Workload) -> PatchEmbedder:
-    """Load a backbone, prepared as for embedding, with its pooling."""
-    import torch
-
+    """Load a backbone with its pooling."""
     from patchcore_ops.backbones import load_backbone
     from patchcore_ops.embedding import PatchEmbedder
-    from patchcore_ops.inference import prepare_for_inference
 
     config = workload.config()
     side = config.dataset.imagesize
     backbone = load_backbone(workload.network.name, workload.weights)
     layers = list(workload.network.layers)
     return PatchEmbedder(
-        prepare_for_inference(backbone, layers, side, torch.device("cpu")),
+        backbone,
         layers,
         side,
         config.embedding.pretrain_embed_dimension,

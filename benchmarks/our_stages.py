@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import Stopwatch, peak_mb
+from benchmarks.networks import NetworksInFolder
 from benchmarks.workloads import Workload
 
 if TYPE_CHECKING:
@@ -94,9 +95,16 @@ class _Work:
             if done == train:
                 train_done = time.perf_counter()
 
-        grids, _ = embed_images(
-            images, self.root, self.config, self.runtime, self.folder / "embeddings", note
-        )
+        networks = NetworksInFolder(self.workload.networks)
+        grids = embed_images(
+            images,
+            self.root,
+            self.config,
+            self.runtime,
+            self.folder / "embeddings",
+            note,
+            networks=networks,
+        ).grids
         self.watch.seconds["embed_train"] = train_done - started
         self.watch.seconds["embed_test"] = time.perf_counter() - train_done
         self.findings["patches"] = grids[0].patches
@@ -169,6 +177,17 @@ class _Work:
         return read_manifest(self.folder / "manifest")
 
 
+def export_network(workload: dict[str, Any]) -> dict[str, Any]:
+    """Export a workload's network, as it is done once for all categories; a task."""
+    from patchcore_ops.stages.networks import Networks
+
+    settings = Workload(**workload)
+    watch = Stopwatch()
+    with watch.stage("export"):
+        Networks(settings.config(), settings.runtime(), NetworksInFolder(settings.networks))
+    return {"seconds": watch.seconds, "peak_mb": peak_mb()}
+
+
 def compare_picks(reduced: str, threads: int) -> dict[str, Any]:
     """Pick from the rows that another implementation reduced, and compare with its picks.
 
@@ -221,6 +240,3 @@ def _import_everything() -> None:
     import patchcore_ops.stages.evaluate
     import patchcore_ops.stages.predict
     import patchcore_ops.stages.select  # noqa: F401
-    from patchcore_ops.network_library import import_timm
-
-    import_timm()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import tables
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from patchcore_ops.feature_layout import FeatureLayout
 
 _LAYERS_OF_TIMM = 4
+_DIMENSION = 256
 BEGIN, END = "<!-- begin of the table -->", "<!-- end of the table -->"
 
 
@@ -45,8 +47,8 @@ def main() -> None:
         f"{len(chosen)} networks of {len(families)} families, random weights (seed 0). Layouts: N "
         "images, C channels, H and W rows and columns, L tokens.",
         f"{refused} of {len(rows)} rows are layers that are refused, with the sentence.",
-        "The last column is the largest difference between the maps of the prepared network and "
-        "those of the network as timm makes it, relative to their norm.",
+        "The last column is how far the embeddings of the exported network are from torch's, as a "
+        "share of the largest; or why it cannot be exported, so that torch embeds.",
     ]
     table = tables.Table("Networks that were tried", rows, notes, hidden=())
     tables.write(options, "try_backbones", table, lambda axes: _draw(axes, rows))
@@ -61,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="only these networks of the list")
     parser.add_argument("--page", type=Path, help="a page whose table is replaced")
     parser.add_argument(
-        "--seconds", type=int, default=60, help="after which a network is given up [%(default)s]"
+        "--seconds", type=int, default=180, help="after which a network is given up [%(default)s]"
     )
     tables.add_output_options(parser)
     return parser.parse_args()
@@ -79,17 +81,17 @@ def try_in_time(trial: Trial, seconds: int) -> list[tables.Row]:
 
 def _try(trial: Trial) -> list[tables.Row]:
     """Make a network and find out about its layers, those that are alike in one row."""
+    import timm
     import torch
 
     from patchcore_ops.input_size import size_options
-    from patchcore_ops.network_library import import_timm
 
     torch.manual_seed(0)
     options = size_options(trial.name, trial.imagesize)
-    network = import_timm().create_model(trial.name, pretrained=False, **options)
+    network = timm.create_model(trial.name, pretrained=False, **options)
     network.eval().requires_grad_(False)
     found, refused = _layouts(network, _layers(network, trial), trial.imagesize)
-    difference = _difference(network, list(found), trial.imagesize) if found else 0.0
+    exported = _exported(network, list(found), trial.imagesize) if found else ""
     alike: dict[str, list[str]] = {}
     for layer, layout in found.items():
         alike.setdefault(str(layout), []).append(layer)
@@ -98,7 +100,7 @@ def _try(trial: Trial) -> list[tables.Row]:
     rows = []
     for outcome, layers in alike.items():
         shapes = [_shape(found[layer].shape) for layer in layers if layer in found]
-        shown = f"{difference:.0e}" if shapes else ""
+        shown = exported if shapes else ""
         rows.append(_row(trial, family_of(trial.name), layers, outcome, shapes, shown))
     return rows
 
@@ -135,30 +137,23 @@ def _layouts(
     return found, refused
 
 
-def _difference(network: torch.nn.Module, layers: list[str], side: int) -> float:
-    """Compare a prepared network with itself before."""
-    import torch
+def _exported(network: torch.nn.Module, layers: list[str], side: int) -> str:
+    """Export the embedder of some layers: how far it is from torch's, or why it cannot be."""
+    from patchcore_ops.backbones import normalisation_of
+    from patchcore_ops.embedding import PatchEmbedder
+    from patchcore_ops.network_export import export_embedder
+    from patchcore_ops.torch_engine import ImageEmbedder
 
-    from patchcore_ops.features import FeatureExtractor
-    from patchcore_ops.inference import prepare_for_inference
-
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1)) * 0.5
-    with torch.inference_mode():
-        expected = FeatureExtractor(network, layers)(images)
-    prepared = prepare_for_inference(network, layers, side, torch.device("cpu"))
-    with torch.inference_mode():
-        maps = FeatureExtractor(prepared.network, layers, prepared.layouts)(images)
-    return max(
-        float((got - wanted).norm() / wanted.norm())
-        for got, wanted in zip(maps, expected, strict=True)
-    )
+    embedder = PatchEmbedder(network, layers, side, _DIMENSION, _DIMENSION)
+    with TemporaryDirectory(prefix="network-") as folder:
+        refusal, error = export_embedder(
+            ImageEmbedder(embedder, *normalisation_of(network)), side, Path(folder)
+        )
+    return refusal or f"{error:.0e}"
 
 
 def family_of(name: str) -> str:
     """Return timm's module that defines a network."""
-    from patchcore_ops.network_library import import_timm
-
-    import_timm()
     from timm.models import model_entrypoint
 
     return str(model_entrypoint(name).__module__.rpartition(".")[2])
@@ -169,7 +164,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _row(
-    trial: Trial, family: str, layers: list[str], outcome: str, shapes: list[str], difference: str
+    trial: Trial, family: str, layers: list[str], outcome: str, shapes: list[str], exported: str
 ) -> tables.Row:
     return {
         "family": family,
@@ -178,7 +173,7 @@ def _row(
         "layers": ", ".join(layers),
         "layout": outcome,
         "map": ", ".join(dict.fromkeys(shapes)),
-        "difference": difference,
+        "exported": exported,
     }
 
 

@@ -77,6 +77,11 @@ class Workload:
         """Names and layers of the backbone."""
         return BACKBONES[self.backbone]
 
+    @property
+    def networks(self) -> Path:
+        """Where its exported network is kept."""
+        return Path(self.weights).parent / "networks"
+
     def config(self) -> CategoryConfig:
         """Return the sections that can change results."""
         from patchcore_ops.sections import CategoryConfig
@@ -183,6 +188,7 @@ def prepared(options: argparse.Namespace) -> Iterator[tuple[Workload, Path]]:
             workers=options.workers,
             threads=options.threads,
         )
+        run_task("benchmarks.our_stages:export_network", workload.as_arguments(), options.threads)
         yield workload, folder
 
 

@@ -30,7 +30,7 @@ def expects_gpu(device: str) -> bool:
 def pool_of(asset: str, runtime: RuntimeSection) -> str | None:
     """Return the pool of an asset's step, None for those that take little of the machine."""
     if asset in _ON_THE_DEVICE:
-        return GPU if expects_gpu(runtime.device) else CPU_HEAVY
+        return GPU if expects_gpu(_device_setting(asset, runtime)) else CPU_HEAVY
     if asset in _SEARCH:
         return GPU if runtime.faiss_on_gpu else CPU_HEAVY
     return CPU_HEAVY if asset in _ON_THE_CPU else None
@@ -57,7 +57,13 @@ def device_of(asset: str, runtime: RuntimeSection) -> str:
     """
     if asset not in _ON_THE_DEVICE:
         return "cuda" if asset in _SEARCH and runtime.faiss_on_gpu else "cpu"
-    return device_name(runtime.device)
+    return device_name(_device_setting(asset, runtime))
+
+
+def _device_setting(asset: str, runtime: RuntimeSection) -> str:
+    """Return `runtime.device` as it holds for a step: OpenVINO computes on the CPU."""
+    is_openvino = asset == "raw_embeddings" and runtime.engine == "openvino"
+    return "cpu" if is_openvino else runtime.device
 
 
 def with_pool(asset: dg.AssetsDefinition, runtime: RuntimeSection) -> dg.AssetsDefinition:

@@ -26,6 +26,7 @@ from patchcore_assets.lineage import (
     lineage_over_categories,
     made_anew_since,
 )
+from patchcore_assets.networks import KeptNetworks
 from patchcore_assets.pools import device_of
 from patchcore_assets.progress import log_progress
 from patchcore_assets.storage import (
@@ -192,6 +193,11 @@ class Work:
     def store(self) -> ArtefactStore:
         """Where the artefacts are kept."""
         return self._store
+
+    @property
+    def networks(self) -> KeptNetworks:
+        """Where exported networks are kept."""
+        return KeptNetworks(self._store, self._context.log)
 
     def per_second(self, items: int) -> float:
         """Return how many items a second this step has worked off so far."""

@@ -1,4 +1,4 @@
-"""Backbones by name: the reference's names, any timm name, and weights that come by pip."""
+"""Backbones by name, with published weights or those of a local file."""
 
 from __future__ import annotations
 
@@ -10,55 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
 
+import timm
 import torch
 
+from patchcore_ops.backbone_names import EFFICIENTNET_LITE0, REFERENCE_NAMES
 from patchcore_ops.efficientnet_lite import load_efficientnet_lite0
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import NothingDrawn, fill
+from patchcore_ops.fitting import fill
 from patchcore_ops.input_size import resize_state, size_options
-from patchcore_ops.network_library import import_timm
 from patchcore_ops.weights_files import read_state_dict
-
-EFFICIENTNET_LITE0 = "efficientnet_lite0"
-
-# The reference loads its backbones from torchvision (ImageNet-1k V1 weights, which timm calls
-# tv_in1k) and, for the rest, from timm under an older timm's names.
-REFERENCE_NAMES: Mapping[str, str] = {
-    "resnet50": "resnet50.tv_in1k",
-    "resnet101": "resnet101.tv_in1k",
-    "resnext101": "resnext101_32x8d.tv_in1k",
-    "wideresnet50": "wide_resnet50_2.tv_in1k",
-    "wideresnet101": "wide_resnet101_2.tv_in1k",
-    "vgg11": "vgg11.tv_in1k",
-    "vgg19": "vgg19.tv_in1k",
-    "vgg19_bn": "vgg19_bn.tv_in1k",
-    "densenet121": "densenet121.tv_in1k",
-    "densenet201": "densenet201.tv_in1k",
-    "resnest50": "resnest50d_4s2x40d",
-    "resnetv2_50_bit": "resnetv2_50x3_bit.goog_in21k_ft_in1k",
-    "resnetv2_50_21k": "resnetv2_50x3_bit.goog_in21k",
-    "resnetv2_101_bit": "resnetv2_101x3_bit.goog_in21k_ft_in1k",
-    "resnetv2_101_21k": "resnetv2_101x3_bit.goog_in21k",
-    "resnetv2_152_bit": "resnetv2_152x4_bit.goog_in21k_ft_in1k",
-    "resnetv2_152_21k": "resnetv2_152x4_bit.goog_in21k",
-    "resnetv2_152_384": "resnetv2_152x2_bit.goog_teacher_in21k_ft_in1k_384",
-    "mnasnet_b1": "mnasnet_100",
-    "mnasnet_a1": "semnasnet_100",
-    "vit_small": "vit_small_patch16_224",
-    "vit_base": "vit_base_patch16_224",
-    "vit_large": "vit_large_patch16_224",
-    "vit_r50": "vit_large_r50_s32_224",
-    "vit_deit_base": "deit_base_patch16_224",
-    "vit_deit_distilled": "deit_base_distilled_patch16_224",
-    "vit_swin_base": "swin_base_patch4_window7_224",
-    "vit_swin_large": "swin_large_patch4_window7_224",
-    "efficientnet_b7": "tf_efficientnet_b7",
-    "efficientnet_b5": "tf_efficientnet_b5",
-    "efficientnet_b3": "tf_efficientnet_b3",
-    "efficientnet_b1": "tf_efficientnet_b1",
-    "efficientnetv2_m": "tf_efficientnetv2_m",
-    "efficientnet_b3a": "efficientnet_b3",
-}
 
 
 def load_backbone(
@@ -90,10 +50,12 @@ def load_backbone(
         If the name is unknown, the weights cannot be had or do not fit, or the network's patches
         do not divide such images.
     """
-    if name == EFFICIENTNET_LITE0:
-        backbone = load_efficientnet_lite0(weights)
-    else:
-        backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights, imagesize)
+    # A new network draws weights that are then replaced; the caller's random numbers are its own.
+    with torch.random.fork_rng(devices=[]):
+        if name == EFFICIENTNET_LITE0:
+            backbone = load_efficientnet_lite0(weights)
+        else:
+            backbone = _load_timm(REFERENCE_NAMES.get(name, name), weights, imagesize)
     return backbone.train(mode=False).requires_grad_(False)
 
 
@@ -126,7 +88,6 @@ def weights_hash(backbone: torch.nn.Module) -> str:
 def _load_timm(
     name: str, weights: str | os.PathLike[str] | None, imagesize: int | None
 ) -> torch.nn.Module:
-    timm = import_timm()
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         known = [*timm.list_models(), *REFERENCE_NAMES, EFFICIENTNET_LITE0]
@@ -157,12 +118,11 @@ def _load_timm(
 
 
 def _load_local(
-    name: str, weights: str | os.PathLike[str], options: Mapping[str, int]
+    name: str, weights: str | os.PathLike[str], options: Mapping[str, Any]
 ) -> torch.nn.Module:
     """Load a timm network with the weights of a file."""
     state = read_state_dict(weights)
-    with NothingDrawn():
-        network: torch.nn.Module = import_timm().create_model(name, pretrained=False, **options)
+    network: torch.nn.Module = timm.create_model(name, pretrained=False, **options)
     fitting_state = resize_state(state, network, name)
     if options and fitting_state is None:
         # timm cannot resize these weights: they are right for images of the network's own size.
@@ -171,9 +131,8 @@ def _load_local(
     return network
 
 
-def _load_published(name: str, options: Mapping[str, int]) -> torch.nn.Module:
+def _load_published(name: str, options: Mapping[str, Any]) -> torch.nn.Module:
     """Load a timm network with the weights from the hub."""
-    timm = import_timm()
     try:
         network: torch.nn.Module = timm.create_model(name, pretrained=True, **options)
     except RuntimeError:

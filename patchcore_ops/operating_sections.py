@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from patchcore_ops.setting_types import Name, Number, Section
 
@@ -19,9 +19,10 @@ class RuntimeSection(Section):
     ----------
     device : str
         `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`.
+    engine : "auto", "openvino" or "torch"
+        What computes embeddings: `auto` is OpenVINO on a CPU and torch on a GPU.
     batch_size : int
-        Images that are embedded at once: on a GPU in one pass, on a CPU divided among torch's
-        threads, at least one for each.
+        Images that torch embeds in one pass; OpenVINO takes one for each stream.
     num_workers : int
         Threads that decode images; 0 decodes in the caller's thread.
     faiss_on_gpu : bool
@@ -35,12 +36,22 @@ class RuntimeSection(Section):
     """
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
+    engine: Literal["auto", "openvino", "torch"] = "auto"
     batch_size: int = Field(8, ge=1, le=4096)
     num_workers: int = Field(2, ge=0, le=256)
     faiss_on_gpu: bool = False
     faiss_num_workers: int = Field(4, ge=1, le=1024)
     certified_search: bool = True
     save_segmentation_images: bool = False
+
+    @model_validator(mode="after")
+    def _engine_suits_device(self) -> Self:
+        if self.engine == "openvino" and self.device not in ("auto", "cpu"):
+            raise ValueError(
+                f"engine: openvino computes on the CPU, not on '{self.device}'; set device: cpu, "
+                "or engine: torch"
+            )
+        return self
 
 
 class StorageSection(Section):

@@ -20,6 +20,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "openvino",
     "faiss-cpu",
     "faiss-gpu",
     "numpy",

@@ -112,7 +112,7 @@ def test_literal_pooling_is_what_the_embedder_computes() -> None:
     embedder = PatchEmbedder(backbone, ["0", "1"], 16, 8, 12, 3)
     with torch.inference_mode():
         features = embedder.extractor(torch.rand(2, 3, 16, 16))
-        embeddings, _ = embedder.pool(features)
+        embeddings = embedder.pool(features)
         literal = literal_pooling(features, 3, 8, 12)
     torch.testing.assert_close(embeddings, literal, atol=1e-5, rtol=1e-5)
 
@@ -128,7 +128,7 @@ def test_enough_networks_are_tried_and_a_row_says_what_came_of_each(tmp_path: Pa
     good, refused = try_backbones.try_in_time(trial, 60)
     assert (good["layers"], good["layout"]) == ("conv1, act1, layer1, layer3, layer4", "NCHW")
     assert good["map"].startswith("32 x 32 x 32")
-    assert float(good["difference"]) < 1e-4
+    assert float(good["exported"]) < 1e-4
     assert refused["layout"].startswith("refused: the output of layer is no feature map")
     page = tmp_path / "page.md"
     page.write_text(f"before\n{try_backbones.BEGIN}\nold\n{try_backbones.END}\nafter\n")

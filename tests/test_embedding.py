@@ -112,7 +112,8 @@ def test_pooling_equals_the_definition(
 ) -> None:
     generator = torch.Generator().manual_seed(1)
     features = [torch.randn(3, *shape, generator=generator) for shape in shapes]
-    embeddings, grid = embedder_of(shapes, pretrain, target, patchsize).pool(features)
+    embedder = embedder_of(shapes, pretrain, target, patchsize)
+    embeddings, grid = embedder.pool(features), embedder.grid
     assert grid == shapes[0][1:]
     assert embeddings.dtype == torch.float32
     assert embeddings.shape == (3 * grid[0] * grid[1], target)
@@ -134,14 +135,14 @@ def test_embedding_is_the_pooling_of_the_backbones_maps(
 def test_rows_are_image_major_then_row_major() -> None:
     embedder = embedder_of([(1, 4, 5)], 1, 1, 1)
     features = torch.arange(2 * 4 * 5, dtype=torch.float32).reshape(2, 1, 4, 5)
-    embeddings, grid = embedder.pool([features])
-    assert grid == (4, 5)
+    embeddings = embedder.pool([features])
+    assert embedder.grid == (4, 5)
     assert embeddings[:, 0].tolist() == list(range(40))
 
 
 def test_outside_the_map_counts_as_zero() -> None:
     embedder = embedder_of([(1, 3, 3)], 1, 1, 3)
-    embeddings, _ = embedder.pool([torch.full((1, 1, 3, 3), 9.0)])
+    embeddings = embedder.pool([torch.full((1, 1, 3, 3), 9.0)])
     torch.testing.assert_close(
         embeddings.reshape(3, 3), torch.tensor([[4.0, 6, 4], [6, 9, 6], [4, 6, 4]])
     )

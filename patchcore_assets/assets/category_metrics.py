@@ -14,7 +14,7 @@ _SEEN_WHOLE = ["defect_type", "images", "instance_auroc", "aupro"]
 @dg.asset(
     deps=[test_predictions, METRICS_CONFIG],
     group_name="evaluation",
-    kinds={"numpy", "scikitlearn"},
+    kinds={"numpy"},
     code_version="2",
     check_specs=specs("category_metrics"),
 )

@@ -1,5 +1,7 @@
 """`raw_embeddings`: every image of a category through the network, once."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from patchcore_assets.assets.image_manifest import image_manifest
@@ -7,12 +9,15 @@ from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import EMBEDDING_CONFIG
 
+if TYPE_CHECKING:
+    from patchcore_ops.stages.embed import Embedded
+
 
 @dg.asset(
     deps=[image_manifest, EMBEDDING_CONFIG],
     group_name="embedding",
-    kinds={"pytorch", "numpy"},
-    code_version="3",
+    kinds={"openvino", "pytorch", "numpy"},
+    code_version="4",
     check_specs=specs("raw_embeddings"),
 )
 def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
@@ -27,7 +32,7 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
 
     with benchmark.work(context) as work:
         images = read_manifest(work.read("image_manifest"))
-        grids, rows = embed_images(
+        embedded = embed_images(
             images,
             work.config.dataset_root,
             work.settings,
@@ -35,9 +40,13 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
             work.output,
             work.progress("images embedded"),
             work.hash_of,
+            work.networks,
         )
+        for fallback in dict.fromkeys(filter(None, embedded.fallbacks)):
+            work.warn(f"{fallback}; torch computes it instead, which takes longer")
+        grids, rows = embedded.grids, embedded.images
         train_images = int((rows["split"] == "train").sum())
-        weights = {f"weights_sha256_{at}": grid.weights_sha256 for at, grid in enumerate(grids)}
+        made_by = _made_by(embedded)
         return work.finish(
             {
                 "members": len(grids),
@@ -47,9 +56,9 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
                 "dimension": grids[0].dimension,
                 "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
                 "images_per_second": work.per_second(len(images)),
-                **{key: dg.MetadataValue.text(sha256) for key, sha256 in weights.items()},
+                **{key: dg.MetadataValue.text(value) for key, value in made_by.items()},
             },
-            provenance=weights,
+            provenance=made_by,
             findings={
                 "every_patch_has_an_embedding": embeddings.every_patch_has_an_embedding(
                     work.output, grids, train_images, len(rows) - train_images
@@ -58,3 +67,14 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
                 "images_differ_as_decoded": same_images.images_differ_as_decoded(rows),
             },
         )
+
+
+def _made_by(embedded: "Embedded") -> dict[str, str]:
+    """Name each member's weights, engine and exported network."""
+    named: dict[str, str] = {}
+    for member, grid in enumerate(embedded.grids):
+        named[f"weights_sha256_{member}"] = grid.weights_sha256
+        named[f"engine_{member}"] = embedded.engines[member]
+        if embedded.networks[member]:
+            named[f"network_{member}"] = embedded.networks[member]
+    return named

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from patchcore_ops.backbones import REFERENCE_NAMES
+from patchcore_ops.backbone_names import REFERENCE_NAMES
 from patchcore_ops.checks.finding import Fact, Finding
 from patchcore_ops.metrics import JUDGED_BY_REFERENCE_MASKS
 from patchcore_ops.report.published import published_baseline

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from patchcore_ops.arrays import ArrayWriter
+from patchcore_ops.exported_network import NetworkStore
 from patchcore_ops.fingerprints import HashOf, file_hash
 from patchcore_ops.image_stream import ImageStream, Pixels
 from patchcore_ops.manifest import image_files
@@ -63,10 +64,27 @@ class Grid:
 
 
 class Embedded(NamedTuple):
-    """What was embedded: the shape of each member's embeddings, and the rows of the images."""
+    """What was embedded.
+
+    Attributes
+    ----------
+    grids : list of Grid
+        The shape of each member's embeddings.
+    images : DataFrame
+        The rows of the images.
+    engines : list of str
+        The library that computed each member, and its version.
+    networks : list of str
+        Identity of each member's exported network; empty where it was not one.
+    fallbacks : list of str
+        Why torch computed a member although OpenVINO was wanted; empty where it was not so.
+    """
 
     grids: list[Grid]
     images: pd.DataFrame
+    engines: list[str]
+    networks: list[str]
+    fallbacks: list[str]
 
 
 def embed_images(
@@ -77,6 +95,7 @@ def embed_images(
     folder: Path,
     on_progress: Progress | None = None,
     hash_of: HashOf = file_hash,
+    networks: NetworkStore | None = None,
 ) -> Embedded:
     """Embed all images of a category for every ensemble member.
 
@@ -100,11 +119,12 @@ def embed_images(
         Called with (images so far, all images) after each batch.
     hash_of : callable
         Gives a file's SHA-256, by which images that have changed since are found.
+    networks : NetworkStore, optional
+        Where exported networks are kept; by default they are made for this use alone.
 
     Returns
     -------
     Embedded
-        One grid per member.
 
     Raises
     ------
@@ -122,16 +142,16 @@ def embed_images(
         unchanged(recorded, "image_manifest", hash_of),
         ImageStream([*train, *test], config.dataset, runtime.num_workers) as stream,
     ):
-        # Importing torch and the network takes seconds, in which images are decoded already.
+        # Opening the networks takes a while, in which images are decoded already.
         from patchcore_ops.stages.foresight import foresee
         from patchcore_ops.stages.networks import Networks
 
-        networks = Networks(config, runtime)
-        foresee(config, [len(train) * height * width for height, width in networks.grids])
+        opened = Networks(config, runtime, networks, hash_of)
         grids = [
-            Grid(*shape, networks.dimension, len(train), len(test), weights)
-            for shape, weights in zip(networks.grids, networks.weights_sha256, strict=True)
+            Grid(*engine.grid, opened.dimension, len(train), len(test), engine.weights_sha256)
+            for engine in opened.engines
         ]
+        foresee(config, [len(train) * grid.patches for grid in grids])
         for paths, file in ((train, TRAIN_EMBEDDINGS), (test, TEST_EMBEDDINGS)):
             with ExitStack() as stack:
                 writers = [
@@ -143,8 +163,8 @@ def embed_images(
                     )
                     for member, grid in enumerate(grids)
                 ]
-                batches = _named_batches(stream, paths, networks.batch_size, pixels)
-                for embedded in stack.enter_context(closing(networks.embed_side_by_side(batches))):
+                batches = _named_batches(stream, paths, opened.batch_size, pixels)
+                for embedded in stack.enter_context(closing(opened.embed_all(batches))):
                     for writer, embeddings in zip(writers, embedded, strict=True):
                         writer.append(embeddings)
                     done += len(embedded[0]) // grids[0].patches
@@ -156,7 +176,13 @@ def embed_images(
         (member_folder(folder, member) / GRID).write_text(
             json.dumps(asdict(grid), indent=2) + "\n", encoding="utf-8"
         )
-    return Embedded(grids, rows)
+    return Embedded(
+        grids,
+        rows,
+        [engine.name for engine in opened.engines],
+        [engine.network for engine in opened.engines],
+        opened.fallbacks,
+    )
 
 
 def _named_batches(

@@ -18,7 +18,6 @@ HERE = Path(__file__).resolve().parent
 IMPORTS = (
     "dagster",
     "faiss",
-    "matplotlib.figure",
     "pandas",
     "pyarrow.parquet",
     "scipy.ndimage",

@@ -25,6 +25,7 @@ COMMAND = "python tests/pipeline/code_digests.py"
 _OPS = "patchcore_ops"
 _READING_IMAGES = ("images", "image_formats", "png_chunks", "png_decoder", "png_header")
 _BACKBONE = (
+    "backbone_names",
     "backbones",
     "efficientnet_lite",
     "fitting",
@@ -33,13 +34,10 @@ _BACKBONE = (
     "features",
     "feature_layout",
     "layout_probe",
-    "inference",
-    "probing",
-    "folding",
-    "same_padding",
-    "winograd",
-    "packing",
-    "side_by_side",
+    "exported_network",
+    "network_export",
+    "openvino_engine",
+    "torch_engine",
 )
 _SEARCH = ("neighbours", "certified_search", "distance_bounds")
 
@@ -116,7 +114,9 @@ DETERMINES_NOTHING = (
     "devices",
     "process",
     "processors",
-    "network_library",
+    "engine",
+    "engine_choice",
+    "openvino_library",
     "pictures",
     "stages.layout",
     "stages.illustrate",

@@ -61,7 +61,13 @@ def write_config(file: Path, root: Path, /, **sections: Mapping[str, Any]) -> Pa
             "target_embed_dimension": DIMENSION,
         },
         "coreset": {"percentage": 0.1, "projection_dimension": 16},
-        "runtime": {"device": "cpu", "num_workers": 0, "faiss_num_workers": 1},
+        # An export takes longer than everything else on tiny images; `make_site` has them exported.
+        "runtime": {
+            "device": "cpu",
+            "engine": "torch",
+            "num_workers": 0,
+            "faiss_num_workers": 1,
+        },
         "storage": {"root": "storage"},
     }
     for name, section in sections.items():
@@ -197,7 +203,11 @@ def make_site(folder: Path, dataset: Path, /, **sections: Mapping[str, Any]) -> 
     config = write_config(
         folder / "benchmark.yaml",
         Path("/nowhere/dataset"),
-        **{"storage": {"root": "/nowhere/storage"}, **sections},
+        **{
+            "storage": {"root": "/nowhere/storage"},
+            **sections,
+            "runtime": {"engine": "auto", **sections.get("runtime", {})},
+        },
     )
     return Site(config, dataset, folder / "artefacts", home)
 

@@ -35,7 +35,7 @@ OF_ITSELF = (
     "threads",
     "runtime",
 )
-NAMED_PACKAGES = {"dagster", "faiss-cpu", "numpy", "pandas", "pillow", "scikit-learn", "timm"}
+NAMED_PACKAGES = {"dagster", "faiss-cpu", "numpy", "openvino", "pandas", "pillow", "timm"}
 NAMED_PACKAGES |= {"patchcore-assets", "pyarrow", "safetensors", "scipy", "torch", "torchvision"}
 CONFIGS = {
     "raw_embeddings": "embedding_config",
@@ -67,7 +67,7 @@ def test_a_sidecar_says_with_what_its_artefact_was_made(
     assert platform.machine() in provenance["platform"]
     assert provenance["device"] == "cpu"
     assert provenance["threads"].isdigit()
-    assert provenance["runtime"].startswith("device=cpu, batch_size=8, num_workers=0, ")
+    assert provenance["runtime"].startswith("device=cpu, engine=auto, batch_size=8, num_workers=0, ")
 
 
 def test_a_sidecar_names_every_input_and_artefact_above(

@@ -155,7 +155,13 @@ class Site:
                 **own.get("embedding", {}),
             },
             "coreset": {"projection_dimension": 8, **own.get("coreset", {})},
-            "runtime": {"device": "cpu", "num_workers": 0, "batch_size": 4, "faiss_num_workers": 1},
+            "runtime": {
+                "device": "cpu",
+                "engine": "torch",
+                "num_workers": 0,
+                "batch_size": 4,
+                "faiss_num_workers": 1,
+            },
             "checks": {"minimum_train_images": 1, "minimum_test_images": 1, "regression": "ignore"},
             "storage": {"root": "storage"},
         }
