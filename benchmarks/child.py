@@ -21,8 +21,10 @@ def main() -> None:
     arguments = json.loads(Path(arguments_file).read_text(encoding="utf-8"))
     tasks = import_module(module)
     if hasattr(tasks, "prepare_process"):
+        # Ours, of which few import torch; its threads follow OMP_NUM_THREADS there.
         tasks.prepare_process()
-    _limit_torch_threads()
+    else:
+        _limit_torch_threads()
     result = getattr(tasks, function)(**arguments)
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
