@@ -122,7 +122,9 @@ def _differs(error: float) -> str:
 def _one_line(error: Exception) -> str:
     """Shorten what a library says to the line that names the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
+    # OpenVINO begins with the place in its own source, and lists the reasons in the end.
+    listed = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    return next(iter([*listed, *lines, type(error).__name__]))[:200]
 
 
 @contextmanager

@@ -67,7 +67,8 @@ def test_a_sidecar_says_with_what_its_artefact_was_made(
     assert platform.machine() in provenance["platform"]
     assert provenance["device"] == "cpu"
     assert provenance["threads"].isdigit()
-    assert provenance["runtime"].startswith("device=cpu, engine=auto, batch_size=8, num_workers=0, ")
+    begins = "device=cpu, engine=auto, batch_size=8, num_workers=0, "
+    assert provenance["runtime"].startswith(begins)
 
 
 def test_a_sidecar_names_every_input_and_artefact_above(
