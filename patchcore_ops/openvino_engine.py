@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -15,6 +16,9 @@ from patchcore_ops.openvino_library import import_openvino
 
 # Each stream holds the feature maps of an image.
 _MOST_STREAMS = 16
+# The first calls ever, made by two threads at once, may wait for each other for ever: the binding
+# fills static variables, for which one of them holds the interpreter's lock and the other C++'s.
+_FIRST_CALL = threading.Lock()
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -48,6 +52,9 @@ class OpenVinoEngine:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.calls_at_once):
             self._requests.put(compiled.create_infer_request())
+        side = described.settings.imagesize
+        with _FIRST_CALL:
+            self.embed(np.zeros((1, side, side, 3), dtype=np.uint8))
 
     def embed(self, images: Pixels) -> Embeddings:
         """Embed images one after the other; see `Engine.embed`."""

@@ -379,3 +379,31 @@ def test_exporting_tells_nobody(tmp_path: Path) -> None:
     )
     assert json.loads(result.stdout.splitlines()[-1]) == [[""], []]
     assert not (tmp_path / "intel").exists()
+
+
+def test_first_calls_of_several_threads_come_to_an_end(
+    resnet: tuple[CategoryConfig, InFolder],
+) -> None:
+    # Without care every third of these processes stands still for ever.
+    config, store = resnet
+    Networks(config, CPU, store)
+    [folder] = store.root.iterdir()
+    program = (
+        "import sys, numpy as np\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "from patchcore_ops.openvino_engine import OpenVinoEngine\n"
+        "sys.setswitchinterval(1e-7)\n"
+        f"engine = OpenVinoEngine(Path({str(folder)!r}), 8)\n"
+        "image = np.zeros((1, 64, 64, 3), dtype=np.uint8)\n"
+        "with ThreadPoolExecutor(8) as threads:\n"
+        "    list(threads.map(engine.embed, [image] * 8))\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY) for _ in range(8)
+    ]
+    try:
+        assert [process.wait(timeout=60) for process in processes] == [0] * 8
+    finally:
+        for process in processes:
+            process.kill()
