@@ -7,7 +7,6 @@ name's extension nor Pillow's global settings decide what is read.
 
 from __future__ import annotations
 
-import io
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from patchcore_ops import png_chunks
 from patchcore_ops.errors import DatasetError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -47,9 +45,7 @@ class UnfitImage(Exception):
 
 
 @contextmanager
-def opened(
-    path: Path, max_pixels: int, in_one_piece: bool = False
-) -> Iterator[ImageFile.ImageFile]:
+def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Open an image whose header shows that it can be used; its pixels are not decoded yet.
 
     Parameters
@@ -58,9 +54,6 @@ def opened(
         A file in one of the five formats; links are followed.
     max_pixels : int
         Width times height, at most.
-    in_one_piece : bool
-        Whether to read a PNG file so that it is decoded at once, see `png_chunks`; its checksums
-        cannot be verified then.
 
     Yields
     ------
@@ -79,11 +72,8 @@ def opened(
             raise UnfitImage("is not a regular file; replace it by an image or remove it")
         if status.st_size == 0:
             raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
-        with path.open("rb") as file:
-            stream = png_chunks.in_one_piece(file) if in_one_piece else file
+        with path.open("rb") as stream:
             image = _reader(stream)(stream)
-            if isinstance(stream, io.BytesIO):
-                image.decodermaxblock = max(image.decodermaxblock, len(stream.getbuffer()))
             _refuse_unfit(image, max_pixels)
             yield image
     except FileNotFoundError:
@@ -124,7 +114,7 @@ def _reader(stream: IO[bytes]) -> _Reader:
     """Recognise a format by the first bytes of the content."""
     start = stream.read(_SIGNATURE_BYTES)
     stream.seek(0)
-    if start.startswith(png_chunks.SIGNATURE):
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return PngImagePlugin.PngImageFile
     if start.startswith(b"\xff\xd8\xff"):
         return JpegImagePlugin.JpegImageFile

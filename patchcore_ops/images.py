@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchcore_ops.image_formats import DEEP_MODES, opened
-from patchcore_ops.png_decoder import decoded
+from patchcore_ops.png import decoded
 from patchcore_ops.sections import ImageSize
 
 __all__ = ["load_image", "load_thumbnail", "resize_and_crop", "to_mode"]
@@ -38,7 +38,7 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     DatasetError
         If the file cannot be read, decoded or used.
     """
-    with opened(path, size.max_pixels, in_one_piece=True) as image:
+    with opened(path, size.max_pixels) as image:
         return np.asarray(resize_and_crop(to_mode(decoded(image), "RGB"), size))
 
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 from patchcore_ops.errors import DatasetError
 from patchcore_ops.image_formats import DEEP_MODES, opened, problem_report
 from patchcore_ops.images import resize_and_crop, to_mode
-from patchcore_ops.png_decoder import decoded
+from patchcore_ops.png import decoded
 from patchcore_ops.sections import ImageSize
 
 _WHITE = 255
@@ -69,7 +69,7 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     DatasetError
         If the file cannot be read, decoded or used.
     """
-    with opened(path, size.max_pixels, in_one_piece=True) as image:
+    with opened(path, size.max_pixels) as image:
         return np.asarray(resize_and_crop(mask_content(image).levels, size))
 
 
@@ -130,12 +130,13 @@ def mask_content(image: ImageFile.ImageFile) -> MaskContent:
         image.format == "TIFF" and image.info.get("compression") in _LOSSY_COMPRESSIONS
     )
     uses_hidden_colours = False
+    picture = decoded(image)
     if image.mode in DEEP_MODES:
         levels = _of_sixteen_bits(image)
     elif image.has_transparency_data:
         levels, uses_hidden_colours = _of_transparent(image)
     else:
-        levels = to_mode(decoded(image), "L")
+        levels = to_mode(picture, "L")
     histogram = levels.histogram()
     if is_exact and _is_one_level_on_black(histogram):
         levels = levels.point([0] + [_WHITE] * 255)

@@ -23,7 +23,7 @@ TABLE = Path(__file__).with_name("code_versions.json")
 COMMAND = "python tests/pipeline/code_digests.py"
 
 _OPS = "patchcore_ops"
-_READING_IMAGES = ("images", "image_formats", "png_chunks", "png_decoder", "png_header")
+_READING_IMAGES = ("images", "image_formats", "png")
 _BACKBONE = (
     "backbone_names",
     "backbones",
@@ -51,7 +51,6 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "image_inspection",
         "mask_doubts",
         "masks",
-        "png_integrity",
         "fingerprints",
         *_READING_IMAGES,
     ),

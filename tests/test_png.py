@@ -1,4 +1,4 @@
-"""Plain PNG files: the pixels that the format's definition gives; the others are left alone."""
+"""PNG files: the pixels that the format's definition gives, and none of a damaged file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from png_kit import chunk, png_of
 
-from patchcore_ops.png_chunks import in_one_piece
-from patchcore_ops.png_decoder import decoded
+from patchcore_ops.png import decoded
 
 GREY, RGB = 0, 2
 CHANNELS = {GREY: 1, RGB: 3}
@@ -42,7 +41,7 @@ def filtered(pixels: npt.NDArray[np.uint8], filters: list[int]) -> bytes:
 
 
 def opened(content: bytes) -> ImageFile.ImageFile:
-    return PngImageFile(in_one_piece(io.BytesIO(content)))
+    return PngImageFile(io.BytesIO(content))
 
 
 @pytest.mark.parametrize("colour", [GREY, RGB])
@@ -70,30 +69,36 @@ def test_what_stands_before_the_pixels_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("depth", "colour"), [(1, 0), (2, 0), (4, 0), (16, 0), (16, 2), (8, 3), (8, 4), (8, 6)]
 )
-def test_other_kinds_are_left_to_pillow(depth: int, colour: int) -> None:
+def test_other_kinds_are_what_pillow_makes_of_them(depth: int, colour: int) -> None:
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    stream = zlib.compress(bytes(5 * (1 + -(-7 * bits // 8))))
+    rng = np.random.default_rng(depth + colour)
+    rows = [b"\0" + rng.bytes(-(-7 * bits // 8)) for _ in range(5)]
+    stream = zlib.compress(b"".join(rows))
     content = png_of(7, 5, stream, depth, colour)
     if colour == 3:
-        content = content[:33] + chunk(b"PLTE", bytes(3)) + content[33:]
-    image = opened(content)
-    assert decoded(image) is image
-    image.load()
+        content = content[:33] + chunk(b"PLTE", rng.bytes(3 * 256)) + content[33:]
+    image, expected = decoded(opened(content)), Image.open(io.BytesIO(content))
+    assert (image.mode, image.size) == (expected.mode, expected.size)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
 
 
 @pytest.mark.parametrize(
-    "stream",
+    ("stream", "said"),
     [
-        zlib.compress(bytes(5 * 8 - 1)),
-        zlib.compress(bytes([9]) + bytes(5 * 8 - 1)),
-        zlib.compress(bytes(5 * 8))[:-1] + b"\0",
-        b"abc",
+        (zlib.compress(bytes(5 * 8 - 1)), "Not enough image data"),
+        (zlib.compress(bytes([9]) + bytes(5 * 8 - 1)), "bad adaptive filter value"),
+        (zlib.compress(bytes(5 * 8))[:-1] + b"\0", "incorrect data check"),
+        (b"abc", "incorrect header check"),
     ],
     ids=["too short", "no such filter", "wrong checksum", "no stream"],
 )
-def test_damaged_pixels_are_left_to_pillow(stream: bytes) -> None:
-    image = opened(png_of(7, 5, stream))
-    assert decoded(image) is image
+@pytest.mark.parametrize("colour", [0, 3])
+def test_damaged_pixels_are_refused(stream: bytes, said: str, colour: int) -> None:
+    content = png_of(7, 5, stream, colour=colour)
+    if colour == 3:  # Pillow makes the picture, but not of what is damaged.
+        content = content[:33] + chunk(b"PLTE", bytes(3)) + content[33:]
+    with pytest.raises(RuntimeError, match=said):
+        decoded(opened(content))
 
 
 def test_interlaced_pixels_are_those_of_pillow() -> None:
@@ -108,7 +113,9 @@ def test_interlaced_pixels_are_those_of_pillow() -> None:
     np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(content))))
 
 
-def test_a_file_that_was_not_read_in_one_piece_is_left_to_pillow() -> None:
-    stream = io.BufferedReader(io.BytesIO(png_of(7, 5, zlib.compress(bytes(40)))))
-    image = PngImageFile(stream)
+def test_a_large_file_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = png_of(7, 5, zlib.compress(bytes(40)))
+    monkeypatch.setattr("patchcore_ops.png._MOST_BYTES", len(content) - 1)
+    image = opened(content)
     assert decoded(image) is image
+    assert np.asarray(image).shape == (5, 7)

@@ -1,0 +1,55 @@
+"""PNG files decoded in one call, which is satisfied with nothing less than every pixel.
+
+Pillow decodes a PNG chunk by chunk, for each of which it asks for the interpreter's lock, and shows
+rows that are missing at the end as black.
+"""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+# Larger files are left to Pillow, which reads them in pieces.
+_MOST_BYTES = 64 * 2**20
+_CHANNELS = {"L": (), "RGB": (3,)}
+
+
+def decoded(image: ImageFile.ImageFile) -> Image.Image:
+    """Decode an opened image if it is a PNG file.
+
+    libpng's pixels are used where every decoder gives the same, for grey and RGB of 8 bits. Of
+    palettes, transparency and other depths Pillow makes the picture, for the reference's figures
+    rest on its conversions.
+
+    Parameters
+    ----------
+    image : ImageFile
+        At its beginning.
+
+    Returns
+    -------
+    Image
+        The picture; if it is left to Pillow, the image as it came.
+
+    Raises
+    ------
+    RuntimeError
+        libpng's reason, if the file is damaged or a pixel is missing.
+    """
+    if not isinstance(image, PngImageFile) or image.fp is None:
+        return image
+    place = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read(_MOST_BYTES + 1)
+    image.fp.seek(place)
+    if len(content) > _MOST_BYTES:
+        return image
+    try:
+        pixels = imagecodecs.png_decode(content)
+    except ImportError:  # A build of imagecodecs may lack it.
+        return image
+    shape = (image.height, image.width, *_CHANNELS.get(image.mode, (0,)))
+    is_plain = pixels.dtype == np.uint8 and pixels.shape == shape
+    return Image.fromarray(pixels) if is_plain else image
