@@ -31,7 +31,7 @@ MOST_COARSE_CANDIDATES = 4096
 MOST_CANDIDATES = 1024
 _ROWS_SAMPLED = 1024
 # A part is one thread's work, and what it holds meanwhile grows with it.
-_QUERIES_PER_PART = 1536
+_QUERIES_PER_PART = 768
 # From so many queries on, FAISS shall scan by matrix products.
 _QUERIES_FOR_PRODUCTS = 20
 _CELLS = 128

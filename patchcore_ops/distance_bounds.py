@@ -22,7 +22,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-_ROWS_PER_BLOCK = 4096
+_ROWS_PER_BLOCK = 1024
 # Relative to the squared norms: float32 rounding of both sides, with a wide margin.
 _ROUNDING = 2e-5
 
