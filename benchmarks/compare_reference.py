@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--reference-wait-policy",
         choices=("active", "passive"),
-        help="OMP_WAIT_POLICY of the reference [its own, unset; this project sets passive]",
+        help="OMP_WAIT_POLICY of the reference [its own, unset]",
     )
     parser.add_argument(
         "--also-preset",

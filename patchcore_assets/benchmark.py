@@ -23,7 +23,6 @@ from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config_snapshot import configuration_hash
 from patchcore_ops.errors import UserError
 from patchcore_ops.fingerprints import HashOf, file_hash
-from patchcore_ops.process import return_freed_memory
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -91,7 +90,6 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             if tags:
                 instance.add_run_tags(run_id, tags)
             self._of_run[run_id] = config
-            stack.callback(return_freed_memory)
             yield Work(context, config, store, staging, stack, asset, category, hash_of, used)
             if category is not None:
                 record_newer_settings(instance, config, category, deps, hash_of)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -21,7 +19,6 @@ from patchcore_ops.sections import ImageSize
 
 Pixels = npt.NDArray[np.uint8]
 _BYTES_AHEAD = 32 * 2**20
-_NICENESS = 10
 
 
 class ImageStream:
@@ -29,7 +26,7 @@ class ImageStream:
 
     Threads suffice, for Pillow decodes and resizes outside the interpreter lock; unlike processes
     they cost neither start-up nor memory. Some 32 MB of decoded images wait at most, which lets
-    the decoders work while the network is still being imported and loaded.
+    the decoders work while the network is still being loaded.
 
     Parameters
     ----------
@@ -39,20 +36,27 @@ class ImageStream:
         Resize and crop, in pixels.
     num_workers : int
         Decoding threads; 0 decodes in the caller's thread.
+    on_image : callable, optional
+        Called with each file and its pixels, in the thread that has decoded it.
     """
 
-    def __init__(self, paths: Sequence[Path], size: ImageSize, num_workers: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: ImageSize,
+        num_workers: int,
+        on_image: Callable[[Path, Pixels], None] | None = None,
+    ) -> None:
         self._paths = iter(paths)
         self._size = size
+        self._on_image = on_image
         self._num_workers = num_workers
         self._pending: deque[Future[Pixels]] = deque()
         self._executor: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> ImageStream:
         if self._num_workers > 0:
-            self._executor = ThreadPoolExecutor(
-                self._num_workers, thread_name_prefix="decode", initializer=_stand_back
-            )
+            self._executor = ThreadPoolExecutor(self._num_workers, thread_name_prefix="decode")
             ahead = _BYTES_AHEAD // (3 * self._size.imagesize**2)
             self._submit(max(ahead, self._num_workers))
         return self
@@ -95,7 +99,7 @@ class ImageStream:
 
     def _next(self) -> Pixels:
         if self._executor is None:
-            return load_image(next(self._paths), self._size)
+            return self._load(next(self._paths))
         try:
             return self._pending.popleft().result()
         finally:
@@ -114,14 +118,10 @@ class ImageStream:
     def _submit(self, count: int) -> None:
         if self._executor is not None:
             for path in islice(self._paths, count):
-                self._pending.append(self._executor.submit(load_image, path, self._size))
+                self._pending.append(self._executor.submit(self._load, path))
 
-
-def _stand_back() -> None:
-    """Let the thread that imports and computes have a processor first.
-
-    Images are wanted in time, not at once: whoever waits for one leaves its processor free. Only on
-    Linux is this the calling thread's own business.
-    """
-    if sys.platform == "linux":
-        os.nice(_NICENESS)
+    def _load(self, path: Path) -> Pixels:
+        image = load_image(path, self._size)
+        if self._on_image is not None:
+            self._on_image(path, image)
+        return image

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from patchcore_ops.certified_search import CertifiedSearch
 from patchcore_ops.errors import ConfigError, EnvironmentProblem
@@ -129,12 +129,14 @@ class Searcher:
         self._faiss = faiss = _faiss()
         # More threads than processors would only wait for each other.
         self._threads = min(runtime.faiss_num_workers, available_processors())
+        # Each thread of a search computes its matrix products alone.
+        self._libraries = ThreadpoolController()
         _set_parameters(faiss, index, section)
         self._index: Any = index
         if runtime.faiss_on_gpu:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
-            with _threads(faiss, self._threads):
+            with self._libraries.limit(limits=1, user_api="blas"), _threads(faiss, self._threads):
                 self._index = CertifiedSearch(index, self._threads)
         self._rows = index.ntotal
 
@@ -170,7 +172,7 @@ class Searcher:
                 f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
                 f"bank holds {self._rows} rows; lower it or raise coreset.percentage"
             )
-        with _threads(self._faiss, self._threads):
+        with self._libraries.limit(limits=1, user_api="blas"), _threads(self._faiss, self._threads):
             distances, rows = self._index.search(
                 np.ascontiguousarray(queries, dtype=np.float32), neighbours
             )
@@ -198,17 +200,13 @@ def read_index(path: Path) -> Any:
 
 @contextmanager
 def _threads(faiss: Any, count: int) -> Iterator[None]:
-    """Let FAISS use so many threads, each of them one for numpy's products.
-
-    Afterwards all have their own again; FAISS and torch may count by one OpenMP.
-    """
-    with threadpool_limits(1, "blas"):
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(count)
-        try:
-            yield
-        finally:
-            faiss.omp_set_num_threads(before)
+    """Let FAISS use so many threads, and its own again afterwards: torch may count by the same."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:

@@ -60,7 +60,8 @@ class OpenVinoEngine:
         """Embed images one after the other; see `Engine.embed`."""
         request = self._requests.get()
         try:
-            return np.concatenate([self._embed_one(request, image) for image in images])
+            rows = [self._embed_one(request, image) for image in images]
+            return rows[0] if len(rows) == 1 else np.concatenate(rows)
         finally:
             self._requests.put(request)
 

@@ -1,9 +1,8 @@
-"""How a process behaves that does nothing but this work: its threads, its memory, its collector."""
+"""How a process behaves that does nothing but this work: its threads and its collector."""
 
 from __future__ import annotations
 
 import atexit
-import ctypes
 import gc
 import os
 import sys
@@ -11,31 +10,23 @@ from pathlib import Path
 
 from patchcore_ops.processors import available_processors
 
-# Parameters of glibc's mallopt; see malloc.h.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
-_M_ARENA_MAX = -8
 _PROCESSORS = Path("/proc/cpuinfo")
 # Best first: what OpenBLAS calls its kernels, and the processor's flags that they need.
 _OPENBLAS_KERNELS = {
     "SKYLAKEX": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
     "HASWELL": {"avx2", "fma"},
 }
-_MOST_FREED_BYTES_KEPT = 1 << 30
 _OBJECTS_BETWEEN_COLLECTIONS = 500_000
 
 
 def tune_process() -> None:
     """Prepare this process for the benchmark; call it before numpy or torch is imported.
 
-    A user's own `OMP_NUM_THREADS`, `OMP_WAIT_POLICY` and `OPENBLAS_CORETYPE` win.
+    A user's own `OMP_NUM_THREADS` and `OPENBLAS_CORETYPE` win.
     """
     take_available_processors()
     name_processor_to_openblas()
-    let_idle_threads_sleep()
-    keep_freed_memory()
-    relax_garbage_collector()
-    end_without_collection()
+    collect_seldom()
 
 
 def take_available_processors() -> None:
@@ -63,59 +54,14 @@ def name_processor_to_openblas() -> None:
             os.environ.setdefault("OPENBLAS_CORETYPE", name)
 
 
-def let_idle_threads_sleep() -> None:
-    """Make waiting OpenMP threads sleep instead of spinning.
+def collect_seldom() -> None:
+    """Let Python's collector look at everything seldom, and not at all when the process ends.
 
-    Images are decoded beside the network's computation. Spinning threads take the processor away
-    from the decoders, and on a small or shared machine that costs more than waking up does.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-def keep_freed_memory() -> None:
-    """Let the C library use freed memory again instead of returning it to the system at once.
-
-    Every batch needs the same large arrays. By default each of them is mapped anew, and the system
-    fills it with zeros page by page: a good part of a small network's time. Does nothing where the
-    C library is not glibc.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    # Threads have arenas of their own otherwise, which give back what is freed.
-    mallopt(_M_ARENA_MAX, 1)
-    mallopt(_M_TRIM_THRESHOLD, _MOST_FREED_BYTES_KEPT)
-
-
-def return_freed_memory() -> None:
-    """Give back to the system what `keep_freed_memory` has kept; for the end of a step.
-
-    The next step needs other arrays, and memory that nobody uses would count as this process's.
-    Does nothing where the C library is not glibc.
-    """
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):
-        return
-
-
-def relax_garbage_collector() -> None:
-    """Collect seldom.
-
-    Importing torch and Dagster makes half a million objects that live until the end. Walking them
-    over and over takes a second of each run.
+    Importing Dagster makes half a million objects that live until the end. Walking them over and
+    over takes a fourteenth of a run of one category. Triton's binding would report what is not
+    freed one by one as leaks.
     """
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
-
-
-def end_without_collection() -> None:
-    """Let the system take this process's memory back as a whole when it ends.
-
-    The interpreter would look three times through half a million objects, which takes one and a
-    half seconds. Triton's binding would report what is not freed one by one as leaks.
-    """
     atexit.register(_freeze_unless_reported)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from pathlib import Path
 
@@ -104,19 +102,3 @@ def test_every_corrupt_file_is_named_at_once(
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[0] for line in lines] == [str(file) for file in corrupt]
     assert "has vanished" in lines[0]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, threads have no priority")
-def test_decoders_stand_back(numbered: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = set()
-
-    def decode(path: Path, size: ImageSize) -> np.ndarray:
-        seen.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        return load_image(path, size)
-
-    monkeypatch.setattr(image_stream, "load_image", decode)
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    with ImageStream(numbered, SIZE, 2) as stream:
-        assert len(list(stream.batches(len(numbered), 4))) == 3
-    assert seen == {min(own + 10, 19)}
-    assert os.getpriority(os.PRIO_PROCESS, 0) == own

@@ -137,10 +137,14 @@ def embed_images(
     train, test = (image_files(images, split, dataset_root) for split in ("train", "test"))
     done = 0
     pixels: dict[Path, str] = {}
+
+    def keep_hash(path: Path, image: Pixels) -> None:
+        pixels[path] = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+
     recorded = recorded_images(images, dataset_root)
     with (
         unchanged(recorded, "image_manifest", hash_of),
-        ImageStream([*train, *test], config.dataset, runtime.num_workers) as stream,
+        ImageStream([*train, *test], config.dataset, runtime.num_workers, keep_hash) as stream,
     ):
         # Opening the networks takes a while, in which images are decoded already.
         from patchcore_ops.stages.foresight import foresee
@@ -163,7 +167,7 @@ def embed_images(
                     )
                     for member, grid in enumerate(grids)
                 ]
-                batches = _named_batches(stream, paths, opened.batch_size, pixels)
+                batches = _named_batches(stream, paths, opened.batch_size)
                 for embedded in stack.enter_context(closing(opened.embed_all(batches))):
                     for writer, embeddings in zip(writers, embedded, strict=True):
                         writer.append(embeddings)
@@ -186,16 +190,10 @@ def embed_images(
 
 
 def _named_batches(
-    stream: ImageStream, paths: Sequence[Path], batch_size: int, pixels: dict[Path, str]
+    stream: ImageStream, paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[Pixels, Sequence[Path]]]:
-    """Hand out the next images with the names of their files; `pixels` receives their hashes."""
+    """Hand out the next images with the names of their files."""
     start = 0
     for images in stream.batches(len(paths), batch_size):
-        names = paths[start : start + len(images)]
-        pixels.update((name, _pixel_hash(image)) for name, image in zip(names, images, strict=True))
-        yield images, names
+        yield images, paths[start : start + len(images)]
         start += len(images)
-
-
-def _pixel_hash(image: Pixels) -> str:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
