@@ -8,7 +8,8 @@ Run from the repository's root, in its environment: `python -m benchmarks.<name>
 - `coreset_sweep`: time and metrics against the coreset's percentage
 - `roofline`: GFLOP/s of each stage against a plain matrix product
 - `search_presets`: the certified search and FAISS presets against FAISS's flat scan
-- `embedding_step`: everything after the backbone against the backbone
+- `compare_versions`: the whole benchmark of a configuration by this checkout and by others
+- `embedding_step`: backbone and pooling by torch, the literal pooling, and all of it by OpenVINO
 - `try_backbones`: networks of many families, and how their layers are laid out
 - `bfloat16`: the backbone in bfloat16, its time and its effect on the metrics
 
