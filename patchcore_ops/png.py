@@ -6,6 +6,8 @@ rows that are missing at the end as black.
 
 from __future__ import annotations
 
+import logging
+
 import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile
@@ -14,6 +16,8 @@ from PIL.PngImagePlugin import PngImageFile
 # Larger files are left to Pillow, which reads them in pieces.
 _MOST_BYTES = 64 * 2**20
 _CHANNELS = {"L": (), "RGB": (3,)}
+# libpng warns of every interlaced file and every colour profile it doubts, which change no pixel.
+logging.getLogger("imagecodecs").setLevel(logging.ERROR)
 
 
 def decoded(image: ImageFile.ImageFile) -> Image.Image:

@@ -113,6 +113,15 @@ def test_interlaced_pixels_are_those_of_pillow() -> None:
     np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(content))))
 
 
+def test_what_libpng_doubts_of_a_whole_file_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = png_of(1, 1, zlib.compress(b"\0\x07"), interlaced=True)
+    content = plain[:33] + chunk(b"sBIT", b"\4\4\4") + plain[33:]
+    assert np.asarray(decoded(opened(content))).tolist() == [[7]]
+    assert caplog.records == []
+
+
 def test_a_large_file_is_left_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     content = png_of(7, 5, zlib.compress(bytes(40)))
     monkeypatch.setattr("patchcore_ops.png._MOST_BYTES", len(content) - 1)
