@@ -1,4 +1,4 @@
-"""PNG files decoded in one call, which is satisfied with nothing less than every pixel.
+"""PNG files of up to 64 MB decoded in one call, satisfied with nothing less than every pixel.
 
 Pillow decodes a PNG chunk by chunk, for each of which it asks for the interpreter's lock, and shows
 rows that are missing at the end as black.
