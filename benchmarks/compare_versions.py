@@ -3,9 +3,9 @@ r"""The whole benchmark of a configuration, by this checkout and by others, in t
     git worktree add ../before <commit>
     python -m benchmarks.compare_versions --config configs/demo.yaml --others ../before
 
-Each runs `patchcore-benchmark` in fresh processes, with a storage and a history of its own that stay
-between its runs. The first run of each, in which a network may be exported, has a column of its own.
-All use this environment's packages.
+Each runs `patchcore-benchmark` in fresh processes, with a storage and a history of its own that
+stay between its runs. The first run of each, in which a network may be exported, has a column of
+its own. All use this environment's packages.
 """
 
 from __future__ import annotations

@@ -67,10 +67,15 @@ def open_engine(
         export_network(config, member, settings, folder)
 
     with networks.opened(settings, export) as folder:
-        refusal = ExportedNetwork.read(folder).refusal
-        if not refusal:
-            return OpenVinoEngine(folder, available_processors()), ""
-    reason = f"{settings.backbone} cannot be exported to OpenVINO ({refusal})"
+        if refusal := ExportedNetwork.read(folder).refusal:
+            reason = f"{settings.backbone} cannot be exported to OpenVINO ({refusal})"
+        else:
+            try:
+                return OpenVinoEngine(folder, available_processors()), ""
+            # It may have been exported on another processor.
+            except RuntimeError as error:
+                said = " ".join(str(error).split())[:200]
+                reason = f"OpenVINO cannot run {settings.backbone} on this processor ({said})"
     return _torch_engine(config, member, runtime, "cpu"), reason
 
 

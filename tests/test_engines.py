@@ -276,6 +276,20 @@ def test_a_graph_that_computes_something_else_is_not_used(
     assert networks.engines[0].name.startswith("torch ")
 
 
+def test_where_openvino_cannot_run_a_network_torch_does(
+    resnet: tuple[CategoryConfig, InFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_nothing(*_: object, **__: object) -> None:
+        raise RuntimeError("no such\n instructions")
+
+    Networks(resnet[0], CPU, resnet[1])
+    monkeypatch.setattr("patchcore_ops.openvino_engine.compile_graph", compile_nothing)
+    networks = Networks(resnet[0], CPU, resnet[1])
+    said = "OpenVINO cannot run resnet18 on this processor (no such instructions)"
+    assert networks.fallbacks == [said]
+    assert networks.engines[0].name.startswith("torch ")
+
+
 def test_members_of_both_engines_embed_together(
     branching: CategoryConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
