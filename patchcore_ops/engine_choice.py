@@ -49,7 +49,7 @@ def open_engine(
     if find_spec("openvino") is None:
         if runtime.engine == "openvino":
             raise EnvironmentProblem(
-                'runtime.engine: openvino is not installed; run: pip install "openvino>=2026.2", '
+                'runtime.engine: openvino is not installed; run: pip install "openvino>=2026.4", '
                 "or set engine: torch"
             )
         return _torch_engine(config, member, runtime, "cpu"), "openvino is not installed"
