@@ -253,7 +253,7 @@ def _notes(
         f"{options.reference_workers} loader workers, ours with {options.batch_size} and "
         f"{options.workers}.",
         f"OpenMP threads wait {options.reference_wait_policy or 'as by default'} in the reference "
-        "and passively in ours; on a busy machine that alone makes a difference.",
+        "and as by default in ours.",
         "Stages are timed without imports; the whole is the process from start to end, ours "
         "through `dagster asset materialize` with the report.",
         "Peak memory is the largest resident set of a single process: the reference's loader "
