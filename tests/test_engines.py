@@ -338,6 +338,19 @@ def test_openvino_on_a_gpu_is_a_mistake(tmp_path: Path) -> None:
         load_config(file)
 
 
+def printed_at_home(program: str, home: Path) -> str:
+    """Run a program in a fresh process of a user with this home; returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={**os.environ, "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout
+
+
 def test_an_exported_network_needs_no_torch(
     resnet: tuple[CategoryConfig, InFolder], tmp_path: Path
 ) -> None:
@@ -355,15 +368,8 @@ def test_an_exported_network_needs_no_torch(
         "found = [name for name in unwanted if name in sys.modules]\n"
         "print(json.dumps([list(rows.shape), found]))\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY,
-        env={**os.environ, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(result.stdout) == [[64, TARGET], []]
+    printed = printed_at_home(program, tmp_path)
+    assert json.loads(printed) == [[64, TARGET], []]
     assert list(tmp_path.iterdir()) == [], "nothing is left in the user's home"
 
 
@@ -383,15 +389,8 @@ def test_exporting_tells_nobody(tmp_path: Path) -> None:
         "networks = Networks(config, RuntimeSection(device='cpu', engine='openvino'))\n"
         "print(json.dumps([networks.fallbacks, used]))\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY,
-        env={**os.environ, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(result.stdout.splitlines()[-1]) == [[""], []]
+    printed = printed_at_home(program, tmp_path)
+    assert json.loads(printed.splitlines()[-1]) == [[""], []]
     assert not (tmp_path / "intel").exists()
 
 
