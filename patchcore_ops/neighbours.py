@@ -129,14 +129,13 @@ class Searcher:
         self._faiss = faiss = _faiss()
         # More threads than processors would only wait for each other.
         self._threads = min(runtime.faiss_num_workers, available_processors())
-        # Each thread of a search computes its matrix products alone.
         self._libraries = ThreadpoolController()
         _set_parameters(faiss, index, section)
         self._index: Any = index
         if runtime.faiss_on_gpu:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
-            with self._libraries.limit(limits=1, user_api="blas"), _threads(faiss, self._threads):
+            with self._threads_of_a_search():
                 self._index = CertifiedSearch(index, self._threads)
         self._rows = index.ntotal
 
@@ -172,7 +171,7 @@ class Searcher:
                 f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
                 f"bank holds {self._rows} rows; lower it or raise coreset.percentage"
             )
-        with self._libraries.limit(limits=1, user_api="blas"), _threads(self._faiss, self._threads):
+        with self._threads_of_a_search():
             distances, rows = self._index.search(
                 np.ascontiguousarray(queries, dtype=np.float32), neighbours
             )
@@ -182,6 +181,13 @@ class Searcher:
                 "some patch; raise nprobe or efSearch"
             )
         return distances, rows
+
+    @contextmanager
+    def _threads_of_a_search(self) -> Iterator[None]:
+        """Let each thread of a search compute its matrix products alone."""
+        blas = self._libraries.limit(limits=1, user_api="blas")
+        with blas, _threads(self._faiss, self._threads):
+            yield
 
 
 def write_index(index: Any, path: Path) -> None:
