@@ -1,6 +1,7 @@
 """PatchCore on arrays and tables: everything that computes, usable without Dagster.
 
-The modules, in the order of the data: `config`, `images` and `manifest`, `backbones`, `embedding`,
-`coreset`, `neighbours`, `scoring`, `metrics`, `figures` and `report`. Nothing is imported here, so
-that reading a configuration does not load torch.
+A folder is a room. The order of the rooms is that of the method: `config` and `dataset` say what is
+there, `backbones` and `embedding` make patch embeddings, `coreset` the memory bank, `scoring`
+searches it, `metrics` and `report` judge and show. `stages` has one module for each asset, from
+files to files, and `checks` looks at what a stage has made. All of them stand on `runtime`.
 """

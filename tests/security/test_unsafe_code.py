@@ -138,7 +138,7 @@ def test_nothing_in_the_code_can_run_what_a_file_holds(folder: str) -> None:
 
 
 def test_templates_and_scripts_construct_nothing_either() -> None:
-    templates = sorted((REPOSITORY / "patchcore_ops" / "report").glob("*.html"))
+    templates = sorted((REPOSITORY / "patchcore_ops" / "report" / "page").glob("*.html"))
     scripts = sorted((REPOSITORY / "patchcore_ops").rglob("*.js"))
     assert templates
     assert scripts
