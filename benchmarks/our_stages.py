@@ -139,7 +139,7 @@ class _Work:
         self.findings["metrics_preset"] = self._evaluate()
 
     def _index(self, stage: str) -> None:
-        from patchcore_ops.stages.memory_bank import index_memory_bank
+        from patchcore_ops.stages.faiss_index import index_memory_bank
 
         with self.watch.stage(stage):
             index_memory_bank(self.folder / "bank", self.config, self.folder / "index")

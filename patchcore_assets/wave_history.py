@@ -40,7 +40,7 @@ def keep_wave(
         Folder of the version of the table before this one. Its history holds the waves of before
         there were blocks, and spares reading the others.
     summary : DataFrame
-        What `patchcore_ops.stages.category_metrics.tabulate` gave.
+        What `patchcore_ops.stages.metrics.tabulate` gave.
     wave, run_id : str
         See `patchcore_ops.metrics.history.block_of_wave`.
     folder : Path

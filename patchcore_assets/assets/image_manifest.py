@@ -24,14 +24,13 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
     Input is validated here; everything downstream reads the manifest instead of the folder.
     """
     from patchcore_ops.checks import dataset, same_images
-    from patchcore_ops.dataset.manifest import count_labels, scan_category
+    from patchcore_ops.dataset.manifest import count_labels
     from patchcore_ops.stages.illustrations import train_contact_sheet
-    from patchcore_ops.stages.layout import MANIFEST
+    from patchcore_ops.stages.image_manifest import write_manifest
 
     with benchmark.work(context) as work:
         root = work.config.dataset_root
-        scan = scan_category(root, work.category, work.hash_of, work.settings)
-        scan.images.to_parquet(work.output / MANIFEST, index=False)
+        scan = write_manifest(work.category, root, work.settings, work.output, work.hash_of)
         return work.finish(
             {
                 "train_images": int((scan.images["split"] == "train").sum()),

@@ -35,8 +35,9 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
     from patchcore_ops.config.recorded_settings import write_settings_by_category
     from patchcore_ops.config.settings_notes import changed_since, note_on_changes, notes_on_mean
     from patchcore_ops.metrics.category import METRICS
-    from patchcore_ops.stages.category_metrics import read_metrics, tabulate
+    from patchcore_ops.stages.category_metrics import read_metrics
     from patchcore_ops.stages.layout import HISTORY, NOTES
+    from patchcore_ops.stages.metrics import tabulate
 
     with benchmark.work(context) as work:
         present, absent = work.require_any("category_metrics")

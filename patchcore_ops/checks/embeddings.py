@@ -27,7 +27,7 @@ def every_patch_has_an_embedding(
     Parameters
     ----------
     folder : Path
-        Folder of the stage `embed`.
+        Folder of the stage `raw_embeddings`.
     grids : sequence of Grid
         One per member.
     train_images, test_images : int
@@ -64,7 +64,7 @@ def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
     Parameters
     ----------
     folder : Path
-        Folder of the stage `embed`.
+        Folder of the stage `raw_embeddings`.
     grids : sequence of Grid
         One per member.
     """

@@ -14,7 +14,7 @@ def no_marked_defect_is_lost(metrics: Mapping[str, Any]) -> Finding:
     Parameters
     ----------
     metrics : mapping
-        What the stage `evaluate` found.
+        What the stage `category_metrics` found.
     """
     lost = metrics["lost_defects"]
     unmarked, without_white = lost["unmarked"], lost["without_white"]

@@ -27,7 +27,7 @@ def one_prediction_per_image(
     scores : DataFrame
         With the column `path`.
     folder : Path
-        Folder of the stage `predict`.
+        Folder of the stage `predictions`.
     imagesize : int
         Side of a map.
     """
@@ -70,7 +70,7 @@ def predictions_are_finite(scores: pd.DataFrame, folder: Path) -> Finding:
     scores : DataFrame
         With the columns `path` and `score`.
     folder : Path
-        Folder of the stage `predict`.
+        Folder of the stage `predictions`.
     """
     bad = scores.loc[~np.isfinite(scores["score"].to_numpy(dtype=np.float64)), "path"].tolist()
     maps = ArrayFile(folder / ANOMALY_MAPS)

@@ -24,7 +24,7 @@ def published_figures_are_reached(
     ----------
     category : str
     metrics : mapping
-        What the stage `evaluate` found. Pixel AUROCs for which it had to set the reference's
+        What the stage `category_metrics` found. Pixel AUROCs for which it set the reference's
         rule for masks aside are not compared.
     config : CategoryConfig
         Severity and tolerance; all that can change a result must be as published.

@@ -37,7 +37,7 @@ class Judged:
     Attributes
     ----------
     metrics : mapping
-        What the stage `evaluate` found.
+        What the stage `category_metrics` found.
     images : DataFrame
         One row per test image: `path`, `fingerprint`, `mask_fingerprint`, `is_anomaly`, `score`
         and `judged_by`, the hash of the section `metrics`.
@@ -58,9 +58,9 @@ def keep_for_comparison(
     Parameters
     ----------
     metrics : mapping
-        What the stage `evaluate` found.
+        What the stage `category_metrics` found.
     predictions : Path
-        Folder of the stage `predict`.
+        Folder of the stage `predictions`.
     settings : MetricsSection
     folder : Path
         Receives `compared_scores.parquet`.

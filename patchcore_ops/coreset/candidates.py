@@ -1,4 +1,4 @@
-"""The rows with the largest anchors, and the literal greedy loop among a few of them."""
+"""The rows that can be picked next, and the literal greedy loop among a few of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Limit(NamedTuple):
         return squared > self.squared or (squared == self.squared and row < self.row)
 
 
-def leading(squared: Array, count: int) -> tuple[Array, Limit]:
+def best_candidates(squared: Array, count: int) -> tuple[Array, Limit]:
     """Find the `count` rows with the largest anchors, lowest rows first among equals.
 
     Parameters
@@ -34,7 +34,7 @@ def leading(squared: Array, count: int) -> tuple[Array, Limit]:
 
     Returns
     -------
-    leading : array of int64
+    candidates : array of int64
         Ascending row numbers.
     limit : Limit
         The best of the other rows.
@@ -43,12 +43,12 @@ def leading(squared: Array, count: int) -> tuple[Array, Limit]:
     if count >= len(squared):
         return xp.arange(len(squared), device=squared.device), Limit(-np.inf, 0)
     threshold = kth_largest(squared, count)
-    is_leading = squared > threshold
+    is_candidate = squared > threshold
     equal = xp.where(squared == threshold)[0]
-    is_leading[equal[: count - int(is_leading.sum())]] = True
-    others = xp.where(is_leading, -xp.inf, squared)
+    is_candidate[equal[: count - int(is_candidate.sum())]] = True
+    others = xp.where(is_candidate, -xp.inf, squared)
     row = int(others.argmax())
-    return xp.where(is_leading)[0], Limit(float(others[row]), row)
+    return xp.where(is_candidate)[0], Limit(float(others[row]), row)
 
 
 def pick_among(

@@ -7,8 +7,8 @@ pass over all rows.
 
 Anchors only fall, so an outdated one is an upper bound. It is enough to keep a pool of the rows
 with the largest anchors up to date, and to pick inside the pool as long as its largest anchor is
-not below the largest outdated one outside. Inside the pool the same holds once more: the leading
-rows and the distances between them fit into the processor's cache, where a pick costs microseconds.
+not below the largest outdated one outside. Inside the pool the same holds once more: the candidates
+and the distances between them fit into the processor's cache, where a pick costs microseconds.
 What remains are matrix products.
 
 Distances are kept squared, which has the same order. Rows are shifted so that the first is the
@@ -23,8 +23,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from patchcore_ops.coreset.candidates import leading
-from patchcore_ops.coreset.lazy_distances import Anchors
+from patchcore_ops.coreset.candidates import best_candidates
+from patchcore_ops.coreset.lazy_distances import LazyDistances
 from patchcore_ops.runtime.array_namespace import Array, namespace_of
 from patchcore_ops.runtime.block_threads import block_threads, by_parts
 from patchcore_ops.runtime.progress import Progress
@@ -126,13 +126,13 @@ def greedy_picks(
     if not bool(namespace_of(rows).isfinite(squared_anchors).all()):
         raise ValueError("cannot pick among rows that are not finite")
     with block_threads(rows) as for_each:
-        anchors = Anchors(rows, squared_anchors, num_samples, for_each)
+        anchors = LazyDistances(rows, squared_anchors, num_samples, for_each)
         while (wanted := num_samples - anchors.pick_count) > 0:
             if anchors.pick_count < PICKS_BEFORE_POOLING:
-                pool, limit = leading(anchors.squared, len(rows))
+                pool, limit = best_candidates(anchors.squared, len(rows))
                 wanted = min(wanted, PICKS_BEFORE_POOLING)
             else:
-                pool, limit = leading(anchors.squared, POOL_SIZE)
+                pool, limit = best_candidates(anchors.squared, POOL_SIZE)
             anchors.pick_inside(anchors.refresh(pool, limit), limit, wanted)
             if on_progress is not None:
                 on_progress(anchors.pick_count, num_samples)

@@ -1,10 +1,10 @@
-"""The anchor distances of a greedy selection, brought up to date only where it can matter.
+"""Lazy anchor distances of greedy k-center selection: outdated values are used as upper bounds.
 
-An anchor that has not seen the latest picks is an upper bound, for anchors only fall. Of two rows
-only the one with the larger anchor can be the next pick, so a row is done with, for now, as soon as
-anything shows that its anchor is below the limit: the largest one among the rows that nobody looks
-at. Mostly that is a pick nearby. The first picks divide the rows into cells, by which of them is
-nearest, and a row is compared with the picks of its own cell before it is compared with all.
+A row's anchor distance only falls as picks are added, so a value that has not seen the latest picks
+bounds it from above. A row is refreshed only while its bound reaches the limit: the largest value
+among the rows outside the pool. Usually one nearby pick takes it below. To find that pick first,
+the first picks divide the rows into cells (each row belongs to its nearest one), and a row is
+compared with the picks of its own cell before all others.
 
 Distances are kept squared, which has the same order.
 """
@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from patchcore_ops.coreset.candidates import PICKED, Limit, leading, pick_among
+from patchcore_ops.coreset.candidates import PICKED, Limit, best_candidates, pick_among
 from patchcore_ops.runtime.array_namespace import Array, namespace_of, to_numpy
 from patchcore_ops.runtime.block_threads import ForEach, blocks, by_parts
 
-LEADERS = 1024
+CANDIDATES = 1024
 # More make a row's nearest pick more often another cell's, fewer have more picks to compare with.
 _CELLS = 16
 _ROWS_PER_BLOCK = 2048
 _PICKS_PER_BLOCK = 512
-_LEADERS_PER_BLOCK = 256
+_CANDIDATES_PER_BLOCK = 256
 # Rows that have dropped out are computed along until so many have that moving the others pays.
 _WORTH_KEEPING = 0.8
 
@@ -59,7 +59,7 @@ class _Picks(NamedTuple):
         return _Picks(self.rows[kept], self.doubled[kept], self.norms[kept])
 
 
-class Anchors:
+class LazyDistances:
     """The rows, their squared anchor distances, and how many picks each of these has seen.
 
     Parameters
@@ -188,12 +188,12 @@ class Anchors:
             group = self._gather(pool)
         stop = self.pick_count + wanted
         while self.pick_count < stop and len(pool):
-            leaders, inner = leading(group.squared, LEADERS)
+            best, inner = best_candidates(group.squared, CANDIDATES)
             inner = Limit(inner.squared, int(pool[inner.row]))
-            rows = pool[leaders]
+            rows = pool[best]
             chosen = pick_among(
-                to_numpy(self._distances_between(group.points[leaders], group.norms[leaders])),
-                to_numpy(group.squared[leaders]),
+                to_numpy(self._distances_between(group.points[best], group.norms[best])),
+                to_numpy(group.squared[best]),
                 to_numpy(rows),
                 max(inner, limit, key=lambda bound: (bound.squared, -bound.row)),
                 stop - self.pick_count,
@@ -203,7 +203,7 @@ class Anchors:
             positions = self._xp.asarray(chosen, **self._on)
             picks = self._append(rows[positions])
             self._for_each(partial(self._lower, group, picks), blocks(len(pool), _ROWS_PER_BLOCK))
-            group.squared[leaders[positions]] = PICKED
+            group.squared[best[positions]] = PICKED
         if group.squared is not self.squared:
             self.squared[pool] = group.squared
         self._seen[pool] = self.pick_count
@@ -259,7 +259,7 @@ class Anchors:
             squared[block] += norms
             squared[block] += norms[block, None]
 
-        self._for_each(compute, blocks(len(points), _LEADERS_PER_BLOCK))
+        self._for_each(compute, blocks(len(points), _CANDIDATES_PER_BLOCK))
         return squared.clip(min=0)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.metrics.lost_defects import find_faint_masks, name_lost_defects
-from patchcore_ops.metrics.pixels import PixelRanking, PixelSet, pixel_sets
+from patchcore_ops.metrics.pixel_ranking import PixelRanking, PixelSet, pixel_sets
 from patchcore_ops.metrics.ranking import (
     Ranking,
     auroc,
@@ -22,8 +22,8 @@ from patchcore_ops.metrics.ranking import (
     roc_curve,
     thin_curve,
 )
-from patchcore_ops.metrics.regions import area_under_pro, pro_curve_below
-from patchcore_ops.metrics.regions import aupro as aupro  # noqa: PLC0414 - part of this API
+from patchcore_ops.metrics.region_overlap import area_under_pro, pro_curve_below
+from patchcore_ops.metrics.region_overlap import aupro as aupro  # noqa: PLC0414 - part of this API
 
 METRICS = (
     "instance_auroc",

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import MetricsSection
-from patchcore_ops.metrics.pixels import PixelSet
+from patchcore_ops.metrics.pixel_ranking import PixelSet
 
 _WHITE = 255
 

@@ -56,9 +56,9 @@ def category_report(
     dataset_root : Path
         Where the paths of images and masks begin.
     predictions : Path
-        Folder of the stage `predict`.
+        Folder of the stage `predictions`.
     metrics : mapping
-        What the stage `evaluate` found.
+        What the stage `category_metrics` found.
     settings : CategoryConfig
         The settings with which the results were made; `recorded` as typed sections.
     recorded : mapping of str to mapping

@@ -1,26 +1,22 @@
-"""Stage 5: the metrics of a category, and the table of all categories."""
+"""The stage `category_metrics`: the predictions of a category, judged."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset.masks import load_masks
 from patchcore_ops.dataset.recorded_files import unchanged
-from patchcore_ops.metrics.category import category_metrics, summary_table
+from patchcore_ops.metrics.category import category_metrics
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.stages.layout import (
     ANOMALY_MAPS,
     CATEGORY_METRICS,
-    METRICS_CSV,
-    METRICS_PARQUET,
     mask_files,
     read_scores,
     recorded_masks,
@@ -44,7 +40,7 @@ def evaluate(
     dataset_root : Path
         Where the paths of masks begin.
     predictions : Path
-        Folder of the stage `predict`. The masks are those of the images that were scored.
+        Folder of the stage `predictions`. The masks are those of the images that were scored.
     config : CategoryConfig
         Metrics section and image size.
     runtime : RuntimeSection
@@ -92,15 +88,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     for table in (content, *content["per_defect"]):
         table.update({key: math.nan for key, value in table.items() if value is None})
     return content
-
-
-def tabulate(by_category: Mapping[str, Mapping[str, Any]], folder: Path) -> pd.DataFrame:
-    """Write the table of all categories, as `metrics.csv` and `metrics.parquet`."""
-    table = summary_table(by_category)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / METRICS_CSV, index=False, lineterminator="\n")
-    table.to_parquet(folder / METRICS_PARQUET, index=False)
-    return table
 
 
 def _without_nan(content: Any) -> Any:

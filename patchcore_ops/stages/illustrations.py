@@ -108,11 +108,11 @@ class PredictionPictures:
     Parameters
     ----------
     images : DataFrame
-        The table of the stage `predict`.
+        The table of the stage `predictions`.
     dataset_root : Path
         Where the paths of images and masks begin.
     predictions : Path
-        Folder of the stage `predict`.
+        Folder of the stage `predictions`.
     size : ImageSize
         How the images were resized and cropped.
     hash_of : callable

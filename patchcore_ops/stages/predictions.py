@@ -1,4 +1,4 @@
-"""Stage 4: scores and anomaly maps of the test images, by search alone."""
+"""The stage `predictions`: scores and anomaly maps of the test images, by search alone."""
 
 from __future__ import annotations
 

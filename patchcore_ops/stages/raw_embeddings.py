@@ -1,4 +1,4 @@
-"""Stage 1: every image of a category, train and test, through the backbones once."""
+"""The stage `raw_embeddings`: every image, of train and test, through the backbones once."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patchcore_ops.coreset import greedy as coreset
-from patchcore_ops.coreset import lazy_distances as anchors
+from patchcore_ops.coreset import lazy_distances
 from patchcore_ops.coreset.greedy import exact_k_center_greedy, greedy_picks, k_center_greedy
 from patchcore_ops.runtime import block_threads
 
@@ -63,16 +63,16 @@ def assert_greedy(points: Array, anchors: npt.NDArray[np.float64], picks: Picks)
 
 @contextmanager
 def small_sizes() -> Iterator[None]:
-    """Make pools, leaders and blocks so small that little data takes every path."""
+    """Make pools, candidates and blocks so small that little data takes every path."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name, value in (
             (coreset, "POOL_SIZE", 16),
             (coreset, "PICKS_BEFORE_POOLING", 4),
-            (anchors, "LEADERS", 4),
-            (anchors, "_CELLS", 3),
-            (anchors, "_ROWS_PER_BLOCK", 7),
-            (anchors, "_LEADERS_PER_BLOCK", 2),
-            (anchors, "_PICKS_PER_BLOCK", 5),
+            (lazy_distances, "CANDIDATES", 4),
+            (lazy_distances, "_CELLS", 3),
+            (lazy_distances, "_ROWS_PER_BLOCK", 7),
+            (lazy_distances, "_CANDIDATES_PER_BLOCK", 2),
+            (lazy_distances, "_PICKS_PER_BLOCK", 5),
             (block_threads, "_ROWS_PER_PASS", 11),
         ):
             patch.setattr(module, name, value)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patchcore_ops.coreset import greedy as coreset
-from patchcore_ops.coreset import lazy_distances as anchors
+from patchcore_ops.coreset import lazy_distances
 from patchcore_ops.coreset.greedy import exact_k_center_greedy, k_center_greedy
 from patchcore_ops.runtime import block_threads
 
@@ -62,11 +62,11 @@ def small_sizes() -> object:
         for module, name, value in (
             (coreset, "POOL_SIZE", 8),
             (coreset, "PICKS_BEFORE_POOLING", 3),
-            (anchors, "LEADERS", 3),
-            (anchors, "_CELLS", 2),
-            (anchors, "_ROWS_PER_BLOCK", 5),
-            (anchors, "_LEADERS_PER_BLOCK", 2),
-            (anchors, "_PICKS_PER_BLOCK", 4),
+            (lazy_distances, "CANDIDATES", 3),
+            (lazy_distances, "_CELLS", 2),
+            (lazy_distances, "_ROWS_PER_BLOCK", 5),
+            (lazy_distances, "_CANDIDATES_PER_BLOCK", 2),
+            (lazy_distances, "_PICKS_PER_BLOCK", 4),
             (block_threads, "_ROWS_PER_PASS", 7),
         ):
             patch.setattr(module, name, value)

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from patchcore_ops.config.sections import CoresetSection
-from patchcore_ops.coreset import lazy_distances as anchors
-from patchcore_ops.coreset import samplers
+from patchcore_ops.coreset import lazy_distances, samplers
 from patchcore_ops.coreset.samplers import (
     SAMPLERS,
     project,
@@ -80,7 +79,7 @@ def test_the_number_of_threads_changes_no_pick(
     embeddings: ArrayFile, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Many small blocks, so that the threads have something to share.
-    for module, name in ((anchors, "_ROWS_PER_BLOCK"), (samplers, "_ROWS_PER_BLOCK")):
+    for module, name in ((lazy_distances, "_ROWS_PER_BLOCK"), (samplers, "_ROWS_PER_BLOCK")):
         monkeypatch.setattr(module, name, 16)
     picks = []
     for threads in ("1", "2", "3", "8"):

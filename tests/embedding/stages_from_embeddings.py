@@ -29,9 +29,11 @@ def main(root: str, folder: str, sampler: str, device: str) -> None:
     from patchcore_ops.report.render import render_report
     from patchcore_ops.runtime import devices
     from patchcore_ops.stages.benchmark_report import category_report
-    from patchcore_ops.stages.category_metrics import evaluate, tabulate
+    from patchcore_ops.stages.category_metrics import evaluate
+    from patchcore_ops.stages.faiss_index import index_memory_bank
     from patchcore_ops.stages.layout import read_images, read_scores, test_rows
-    from patchcore_ops.stages.memory_bank import index_memory_bank, select_memory_bank
+    from patchcore_ops.stages.memory_bank import select_memory_bank
+    from patchcore_ops.stages.metrics import tabulate
     from patchcore_ops.stages.predictions import predict
     from patchcore_ops.stages.raw_embeddings import Grid
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from patchcore_ops.metrics import aupro
-from patchcore_ops.metrics.regions import region_weights
+from patchcore_ops.metrics.region_overlap import region_weights
 
 Maps = npt.NDArray[np.float32]
 Masks = npt.NDArray[np.bool_]

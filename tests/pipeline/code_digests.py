@@ -44,6 +44,7 @@ _SEARCH = ("scoring.neighbours", "scoring.certified_search", "scoring.distance_b
 # What determines the files of each asset, besides its own module.
 DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     "image_manifest": (
+        "stages.image_manifest",
         "dataset.manifest",
         "dataset.category_folder",
         "dataset.mask_pairing",
@@ -75,7 +76,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "runtime.array_namespace",
         "runtime.arrays",
     ),
-    "faiss_index": ("stages.memory_bank", "scoring.neighbours"),
+    "faiss_index": ("stages.faiss_index", "scoring.neighbours"),
     "test_predictions": (
         "stages.predictions",
         *_SEARCH,
@@ -89,11 +90,11 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "dataset.masks",
         "metrics.category",
         "metrics.lost_defects",
-        "metrics.pixels",
+        "metrics.pixel_ranking",
         "metrics.ranking",
-        "metrics.regions",
+        "metrics.region_overlap",
     ),
-    "metrics": ("stages.category_metrics", "metrics.category", "metrics.history"),
+    "metrics": ("stages.metrics", "metrics.category", "metrics.history"),
     "benchmark_report": ("stages.benchmark_report", "metrics.history"),
 }
 # No result depends on these: they name files, describe settings (whose values are observed inputs),

@@ -16,6 +16,7 @@ from staleness_kit import Benched
 from patchcore_assets.recording import known_versions
 from patchcore_ops.dataset import manifest
 from patchcore_ops.runtime.fingerprints import file_hash, folder_version
+from patchcore_ops.stages import image_manifest
 
 INPUT_OF = {
     "image_manifest": "images",
@@ -150,7 +151,7 @@ def test_a_change_reported_during_a_step_is_not_taken_for_used(
         benched.observe()
         return found
 
-    monkeypatch.setattr(manifest, "scan_category", scan_late)
+    monkeypatch.setattr(image_manifest, "scan_category", scan_late)
     benched.make("image_manifest")
     assert benched.stale() == {"image_manifest": {OTHER}}
 

@@ -24,7 +24,8 @@ def main(root: str, category: str, folder: str, threads: str, batch_size: str) -
     from patchcore_ops.dataset import scan_category
     from patchcore_ops.metrics.category import METRICS
     from patchcore_ops.stages.category_metrics import evaluate
-    from patchcore_ops.stages.memory_bank import index_memory_bank, select_memory_bank
+    from patchcore_ops.stages.faiss_index import index_memory_bank
+    from patchcore_ops.stages.memory_bank import select_memory_bank
     from patchcore_ops.stages.predictions import predict
     from patchcore_ops.stages.raw_embeddings import embed_images
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.metrics.ranking import Floats, Ranking, rank_positives
-from patchcore_ops.metrics.regions import label_regions, missed_regions, weights_of
+from patchcore_ops.metrics.region_overlap import label_regions, missed_regions, weights_of
 
 Scores = npt.NDArray[np.float32]
 
