@@ -20,7 +20,7 @@ $(VENV)/.installed-%: pyproject.toml
 install: $(VENV)/.installed-demo ## install the benchmark with what the demonstration needs
 
 demo-data: install ## lay out the demonstration's images below data/demo
-	$(BIN)/python -m patchcore_ops.demo --root data/demo
+	$(BIN)/python -m demo --root data/demo
 
 demo: demo-data ## run the whole benchmark on the demonstration data and say where to look
 	$(BIN)/patchcore-benchmark --config configs/demo.yaml

@@ -71,8 +71,8 @@ def embed(workload: dict[str, Any], folder: str, kind: str) -> dict[str, Any]:
 
     Writes what the embedding stage writes.
     """
-    from patchcore_ops.manifest import scan_category
-    from patchcore_ops.stages.embed import embed_images
+    from patchcore_ops.dataset import scan_category
+    from patchcore_ops.stages.raw_embeddings import embed_images
 
     settings = Workload(**workload)
     sections = settings.config().model_dump()

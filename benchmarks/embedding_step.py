@@ -100,7 +100,7 @@ def time_parts(workload: dict[str, Any], batches: int) -> dict[str, Any]:
     import torch
 
     from benchmarks.networks import NetworksInFolder, embedder_of, literal_pooling
-    from patchcore_ops.stages.networks import Networks
+    from patchcore_ops.embedding.ensemble import Networks
 
     settings = Workload(**workload)
     embedder = embedder_of(settings)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from patchcore_ops.embedding import PatchEmbedder
-    from patchcore_ops.exported_network import NetworkSettings
+    from patchcore_ops.embedding.exported_network import NetworkSettings
 
 
 class NetworksInFolder:

@@ -51,8 +51,8 @@ def count_operations(
     dict
         `operations` by stage; `flat_scan`, those of a flat scan of the whole bank.
     """
-    from patchcore_ops.stages.embed import Grid
     from patchcore_ops.stages.layout import member_folder
+    from patchcore_ops.stages.raw_embeddings import Grid
 
     settings = Workload(**workload)
     grid = Grid.read(member_folder(Path(folder) / "embeddings", 0))
@@ -93,10 +93,10 @@ def _count_coreset(settings: Workload, folder: Path) -> float:
     """Count the projection, and select once more by torch, which can count."""
     import torch
 
-    from patchcore_ops.arrays import ArrayFile
     from patchcore_ops.coreset import k_center_greedy
-    from patchcore_ops.draws import Draws
-    from patchcore_ops.samplers import project, sample_count
+    from patchcore_ops.coreset.samplers import project, sample_count
+    from patchcore_ops.coreset.torch_draws import Draws
+    from patchcore_ops.runtime.arrays import ArrayFile
     from patchcore_ops.stages.layout import TRAIN_EMBEDDINGS, member_folder
 
     coreset = settings.config().coreset
@@ -119,7 +119,7 @@ def _search_operations(
 
     Left out, because they depend on the data and are small: its guesses and its candidates.
     """
-    from patchcore_ops.certified_search import COARSE_COORDINATES, FINE_COORDINATES
+    from patchcore_ops.scoring.certified_search import COARSE_COORDINATES, FINE_COORDINATES
 
     flat = 2.0 * queries * picks * dimension
     if proven_share is None:
@@ -131,7 +131,7 @@ def _search_operations(
 
 
 def _picks(folder: Path) -> int:
-    from patchcore_ops.arrays import ArrayFile
+    from patchcore_ops.runtime.arrays import ArrayFile
     from patchcore_ops.stages.layout import FEATURES, member_folder
 
     return len(ArrayFile(member_folder(folder / "bank", 0) / FEATURES))

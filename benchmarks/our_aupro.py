@@ -27,7 +27,7 @@ def measure_aupro(maps_file: str, fpr_limit: float) -> dict[str, Any]:
     """Compute this project's AUPRO of the maps of a file."""
     import numpy as np
 
-    from patchcore_ops.metrics import aupro
+    from patchcore_ops.metrics.region_overlap import aupro
 
     with np.load(maps_file, allow_pickle=False) as content:
         maps, masks = content["maps"], content["masks"]

@@ -26,7 +26,7 @@ STAGES = ("manifest", "embed", "select", "index", "predict", "evaluate")
 
 def prepare_process() -> None:
     """Do what this project does first in its processes; called before anything is imported."""
-    from patchcore_ops.process import tune_process
+    from patchcore_ops.runtime.process import tune_process
 
     tune_process()
 
@@ -75,7 +75,7 @@ class _Work:
         self.findings: dict[str, Any] = {"imports_mb": peak_mb()}
 
     def manifest(self) -> None:
-        from patchcore_ops.manifest import scan_category
+        from patchcore_ops.dataset import scan_category
         from patchcore_ops.stages.layout import MANIFEST
 
         (self.folder / "manifest").mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class _Work:
             images.to_parquet(self.folder / "manifest" / MANIFEST, index=False)
 
     def embed(self) -> None:
-        from patchcore_ops.stages.embed import embed_images
+        from patchcore_ops.stages.raw_embeddings import embed_images
 
         images = self._images()
         train = int((images["split"] == "train").sum())
@@ -112,7 +112,7 @@ class _Work:
         self.findings["test_images"] = len(images) - train
 
     def select(self) -> None:
-        from patchcore_ops.stages.select import select_memory_bank
+        from patchcore_ops.stages.memory_bank import select_memory_bank
 
         with self.watch.stage("coreset"):
             banks = select_memory_bank(
@@ -139,13 +139,13 @@ class _Work:
         self.findings["metrics_preset"] = self._evaluate()
 
     def _index(self, stage: str) -> None:
-        from patchcore_ops.stages.select import index_memory_bank
+        from patchcore_ops.stages.memory_bank import index_memory_bank
 
         with self.watch.stage(stage):
             index_memory_bank(self.folder / "bank", self.config, self.folder / "index")
 
     def _predict(self, stage: str) -> None:
-        from patchcore_ops.stages.predict import predict
+        from patchcore_ops.stages.predictions import predict
 
         with self.watch.stage(stage):
             predictions = predict(
@@ -159,7 +159,7 @@ class _Work:
             self.findings["proven_share"] = predictions.proven_share
 
     def _evaluate(self) -> dict[str, float]:
-        from patchcore_ops.stages.evaluate import evaluate
+        from patchcore_ops.stages.category_metrics import evaluate
 
         result = evaluate(
             self.workload.category,
@@ -179,7 +179,7 @@ class _Work:
 
 def export_network(workload: dict[str, Any]) -> dict[str, Any]:
     """Export a workload's network, as it is done once for all categories; a task."""
-    from patchcore_ops.stages.networks import Networks
+    from patchcore_ops.embedding.ensemble import Networks
 
     settings = Workload(**workload)
     watch = Stopwatch()
@@ -236,7 +236,7 @@ def _import_everything() -> None:
     import faiss  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    import patchcore_ops.stages.embed
-    import patchcore_ops.stages.evaluate
-    import patchcore_ops.stages.predict
-    import patchcore_ops.stages.select  # noqa: F401
+    import patchcore_ops.stages.category_metrics
+    import patchcore_ops.stages.memory_bank  # noqa: F401
+    import patchcore_ops.stages.predictions
+    import patchcore_ops.stages.raw_embeddings

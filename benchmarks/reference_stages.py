@@ -80,7 +80,7 @@ def _import_and_seed() -> None:
     import PIL.Image  # noqa: F401 - the reference imports PIL alone and uses PIL.Image
     import torch
 
-    import patchcore_ops.backbones  # noqa: F401
+    import patchcore_ops.backbones.load  # noqa: F401
 
     patchcore.utils.fix_seeds(0, torch.device("cpu"))
 

@@ -104,8 +104,7 @@ class _Task:
     def __init__(self, workload: Workload, folder: Path) -> None:
         import numpy as np
 
-        from patchcore_ops.masks import load_masks
-        from patchcore_ops.stages.embed import Grid
+        from patchcore_ops.dataset.masks import load_masks
         from patchcore_ops.stages.layout import (
             FEATURES,
             TEST_EMBEDDINGS,
@@ -114,6 +113,7 @@ class _Task:
             read_manifest,
             test_rows,
         )
+        from patchcore_ops.stages.raw_embeddings import Grid
 
         self.workload = workload
         self.config = workload.config()
@@ -132,8 +132,8 @@ class _Task:
         """Build an index and find the nearest neighbour of every query."""
         import numpy as np
 
-        from patchcore_ops.neighbours import Searcher, build_index
-        from patchcore_ops.sections import IndexSection
+        from patchcore_ops.config.sections import IndexSection
+        from patchcore_ops.scoring.neighbours import Searcher, build_index
 
         started = time.perf_counter()
         index = build_index(self.bank, "Flat" if factory in (FLAT, CERTIFIED) else factory)

@@ -25,7 +25,7 @@ from benchmarks.measuring import say
 if TYPE_CHECKING:
     import torch
 
-    from patchcore_ops.feature_layout import FeatureLayout
+    from patchcore_ops.backbones.feature_layout import FeatureLayout
 
 _LAYERS_OF_TIMM = 4
 _DIMENSION = 256
@@ -84,7 +84,7 @@ def _try(trial: Trial) -> list[tables.Row]:
     import timm
     import torch
 
-    from patchcore_ops.input_size import size_options
+    from patchcore_ops.backbones.input_size import size_options
 
     torch.manual_seed(0)
     options = size_options(trial.name, trial.imagesize)
@@ -123,8 +123,8 @@ def _layouts(
 ) -> tuple[dict[str, FeatureLayout], dict[str, str]]:
     import torch
 
-    from patchcore_ops.errors import WeightsError
-    from patchcore_ops.features import FeatureExtractor
+    from patchcore_ops.backbones.features import FeatureExtractor
+    from patchcore_ops.runtime.errors import WeightsError
 
     found: dict[str, FeatureLayout] = {}
     refused = {}
@@ -141,8 +141,8 @@ def _exported(network: torch.nn.Module, layers: list[str], side: int) -> str:
     """Export the embedder of some layers: how far it is from torch's, or why it cannot be."""
     from patchcore_ops.backbones import normalisation_of
     from patchcore_ops.embedding import PatchEmbedder
-    from patchcore_ops.network_export import export_embedder
-    from patchcore_ops.torch_engine import ImageEmbedder
+    from patchcore_ops.embedding.network_export import export_embedder
+    from patchcore_ops.embedding.torch_engine import ImageEmbedder
 
     embedder = PatchEmbedder(network, layers, side, _DIMENSION, _DIMENSION)
     with TemporaryDirectory(prefix="network-") as folder:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measuring import run_task
 
 if TYPE_CHECKING:
-    from patchcore_ops.sections import CategoryConfig, RuntimeSection
+    from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -84,7 +84,7 @@ class Workload:
 
     def config(self) -> CategoryConfig:
         """Return the sections that can change results."""
-        from patchcore_ops.sections import CategoryConfig
+        from patchcore_ops.config.sections import CategoryConfig
 
         return CategoryConfig.model_validate(self.sections())
 
@@ -103,7 +103,7 @@ class Workload:
 
     def runtime(self) -> RuntimeSection:
         """Return the section about the machine."""
-        from patchcore_ops.sections import RuntimeSection
+        from patchcore_ops.config.sections import RuntimeSection
 
         return RuntimeSection.model_validate(self.runtime_section())
 

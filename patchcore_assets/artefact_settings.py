@@ -8,8 +8,8 @@ import dagster as dg
 
 from patchcore_assets.inputs import INPUTS
 from patchcore_assets.storage import Artefact, command
-from patchcore_ops.errors import StaleArtefact
-from patchcore_ops.recorded_settings import Recorded, read_settings
+from patchcore_ops.config.recorded_settings import Recorded, read_settings
+from patchcore_ops.runtime.errors import StaleArtefact
 
 SECTIONS = tuple(section for one in INPUTS for section in one.sections)
 

@@ -20,9 +20,9 @@ from patchcore_assets.recording import file_hashes, record_inputs, record_newer_
 from patchcore_assets.storage import HashedFiles, open_store
 from patchcore_assets.work import Work
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.config_snapshot import configuration_hash
-from patchcore_ops.errors import UserError
-from patchcore_ops.fingerprints import HashOf, file_hash
+from patchcore_ops.config.snapshot import configuration_hash
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]

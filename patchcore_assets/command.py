@@ -26,8 +26,8 @@ from patchcore_assets.reasons import reason_of, succeeded
 from patchcore_assets.storage import StorageBusy, open_store
 from patchcore_assets.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.errors import EnvironmentProblem, UserError
-from patchcore_ops.process import tune_process
+from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
+from patchcore_ops.runtime.process import tune_process
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 _SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")

@@ -15,8 +15,8 @@ import dagster as dg
 
 from patchcore_assets.storage.documents import read_document, write_document
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.config_snapshot import configuration_hash, restore, snapshot
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.config.snapshot import configuration_hash, restore, snapshot
+from patchcore_ops.runtime.errors import ConfigError
 
 CONFIGURATION = "patchcore/configuration"
 CONFIGURATION_FILE = "patchcore/configuration_file"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from patchcore_assets.storage import StorageBusy, is_transient
-from patchcore_ops.errors import EnvironmentProblem, UserError
+from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 
 # A storage that is busy or out of reach is asked again this often, waiting twice as long each time.
 RETRIES = 3

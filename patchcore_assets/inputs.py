@@ -11,9 +11,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from patchcore_ops.config import BenchmarkConfig, section_hash
-from patchcore_ops.errors import WeightsError
-from patchcore_ops.fingerprints import ABSENT, HashOf, folder_version
+from patchcore_ops.config.load import BenchmarkConfig, section_hash
+from patchcore_ops.runtime.errors import WeightsError
+from patchcore_ops.runtime.fingerprints import ABSENT, HashOf, folder_version
 
 IMAGES = dg.AssetKey("images")
 EMBEDDING_CONFIG = dg.AssetKey("embedding_config")

@@ -14,7 +14,7 @@ import dagster as dg
 from patchcore_assets.recording import DATA_VERSION, INPUT_DATA_VERSION
 from patchcore_assets.storage import Artefact, command
 from patchcore_assets.storage.artefact import of
-from patchcore_ops.errors import StaleArtefact
+from patchcore_ops.runtime.errors import StaleArtefact
 
 # Of many categories only this is inherited; what else is known stands in their own sidecars.
 _OVER_CATEGORIES = (".data_version", ".weights_sha256_")

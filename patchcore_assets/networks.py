@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from patchcore_assets.storage import Artefact, ArtefactStore, DamagedArtefact, MissingArtefact
-from patchcore_ops.exported_network import NetworkSettings
+from patchcore_ops.embedding.exported_network import NetworkSettings
 
 EMBEDDING_NETWORK = "embedding_network"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.runtime.errors import ConfigError
 
 # With it, the UI does not offer to make several categories in a single run. Each artefact has a
 # version, checks and figures of its own, which Dagster cannot report of a run over several.

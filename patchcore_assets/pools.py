@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from patchcore_ops.devices import device_name, has_gpu_driver
-from patchcore_ops.sections import RuntimeSection
+from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.runtime.devices import device_name, has_gpu_driver
 
 GPU = "gpu"
 CPU_HEAVY = "cpu_heavy"

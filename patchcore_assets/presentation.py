@@ -77,7 +77,7 @@ def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataVal
 
 
 def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
-    """Embed drawings of `patchcore_ops.charts` with their axes, below the titles given.
+    """Embed drawings of `patchcore_ops.report.charts` with their axes, below the titles given.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
     ValueError
         If they are larger than `MAX_PICTURE_BYTES` together.
     """
-    from patchcore_ops.charts.standalone import standalone
+    from patchcore_ops.report.charts.standalone import standalone
 
     shown = [
         f"{title}\n\n![{title}]({_base64_uri('image/svg+xml', standalone(drawing).encode())})"
@@ -103,7 +103,7 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
 
 
 def glance(title: str, drawing: str | None) -> dg.MetadataValue[Any]:
-    """Embed a drawing of `patchcore_ops.charts.glance`, which the page shows without a click.
+    """Embed a drawing of `patchcore_ops.report.charts.glance`, which the page shows without a click.
 
     Parameters
     ----------
@@ -128,8 +128,8 @@ def coverage(picks: Sequence[int], radius: Sequence[float]) -> dict[str, dg.Meta
     radius : sequence of float
         The coverage radius after as many picks; same length.
     """
-    from patchcore_ops.charts.coverage import coverage_chart
-    from patchcore_ops.charts.glance import glance_coverage
+    from patchcore_ops.report.charts.coverage import coverage_chart
+    from patchcore_ops.report.charts.glance import glance_coverage
 
     title = "Coverage radius by number of picks"
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from patchcore_ops.progress import Progress
+from patchcore_ops.runtime.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 5.0
 

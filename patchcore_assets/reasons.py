@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from patchcore_ops.errors import UserError
+from patchcore_ops.runtime.errors import UserError
 
 
 def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:

@@ -16,9 +16,9 @@ import dagster as dg
 
 from patchcore_assets.inputs import INPUTS
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.config_snapshot import configuration_hash
-from patchcore_ops.errors import UserError
-from patchcore_ops.fingerprints import ABSENT, FileHashes, HashOf
+from patchcore_ops.config.snapshot import configuration_hash
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.fingerprints import ABSENT, FileHashes, HashOf
 
 # Tags that Dagster reads: the version of an observation, and what a materialisation was made from.
 DATA_VERSION = "dagster/data_version"

@@ -17,9 +17,9 @@ import dagster as dg
 from patchcore_assets.inputs import IMAGES, INPUTS, ObservedInput
 from patchcore_assets.recording import file_hashes, known_versions, observation, weights_hashes
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.config_mistakes import MOST_LISTED, listed
-from patchcore_ops.errors import ConfigError, UserError
-from patchcore_ops.fingerprints import ABSENT, HashOf, OutOfTime
+from patchcore_ops.config.mistakes import MOST_LISTED, listed
+from patchcore_ops.runtime.errors import ConfigError, UserError
+from patchcore_ops.runtime.fingerprints import ABSENT, HashOf, OutOfTime
 
 WATCH_SENSOR = "watch_inputs"
 # Dagster gives a tick 60 s, and a busy machine takes its time for all else that a tick does.

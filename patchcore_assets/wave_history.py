@@ -40,9 +40,9 @@ def keep_wave(
         Folder of the version of the table before this one. Its history holds the waves of before
         there were blocks, and spares reading the others.
     summary : DataFrame
-        What `patchcore_ops.stages.evaluate.tabulate` gave.
+        What `patchcore_ops.stages.category_metrics.tabulate` gave.
     wave, run_id : str
-        See `patchcore_ops.history.block_of_wave`.
+        See `patchcore_ops.metrics.history.block_of_wave`.
     folder : Path
         Receives the file.
     warn : callable
@@ -55,7 +55,7 @@ def keep_wave(
     """
     import pandas as pd
 
-    from patchcore_ops.history import KEPT_WAVES, WAVE, add_up, block_of_wave
+    from patchcore_ops.metrics.history import KEPT_WAVES, WAVE, add_up, block_of_wave
     from patchcore_ops.stages.layout import HISTORY
 
     block = block_of_wave(summary, wave, datetime.now(UTC), run_id)
@@ -73,7 +73,7 @@ def keep_wave(
 
 
 def _keep(store: ArtefactStore, block: pd.DataFrame) -> None:
-    from patchcore_ops.history import RUN_ID, WAVE
+    from patchcore_ops.metrics.history import RUN_ID, WAVE
     from patchcore_ops.stages.layout import WAVE_PARQUET
 
     [name] = _names(block)
@@ -84,7 +84,7 @@ def _keep(store: ArtefactStore, block: pd.DataFrame) -> None:
 
 def _names(blocks: pd.DataFrame) -> set[str]:
     """Name blocks by when they were measured, so that names sort by age, and by which run."""
-    from patchcore_ops.history import FINISHED, RUN_ID
+    from patchcore_ops.metrics.history import FINISHED, RUN_ID
 
     moments = blocks[[FINISHED, RUN_ID]].drop_duplicates().itertuples(index=False, name=None)
     return {f"{finished:%Y%m%dT%H%M%S.%fZ}-{run_id}" for finished, run_id in moments}

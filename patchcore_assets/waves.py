@@ -22,7 +22,7 @@ from patchcore_assets.backfills import (
     recent_backfills,
 )
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.runtime.errors import ConfigError
 
 BENCHMARK_JOB = "benchmark_job"
 SUMMARY_JOB = "summary_job"

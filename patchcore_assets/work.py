@@ -38,11 +38,11 @@ from patchcore_assets.storage import (
     missing,
 )
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.fingerprints import HashOf
-from patchcore_ops.progress import Progress
-from patchcore_ops.provenance import provenance_of_step
-from patchcore_ops.recorded_settings import Recorded, apply, record, write_settings
-from patchcore_ops.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.config.recorded_settings import Recorded, apply, record, write_settings
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.runtime.fingerprints import HashOf
+from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.stages.provenance import provenance_of_step
 
 if TYPE_CHECKING:
     from patchcore_assets.checks import CheckedResult
@@ -222,7 +222,7 @@ class Work:
         """Keep the output folder as the artefact's new version and report it.
 
         Its sidecar records the run, with what it was computed (see
-        `patchcore_ops.provenance.provenance_of_step`), and the lineage of every artefact that was
+        `patchcore_ops.stages.provenance.provenance_of_step`), and the lineage of every artefact that was
         read. A version that a blocking check refuses does not become current: it is kept aside, and
         only its checks are reported.
 

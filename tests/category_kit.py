@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from patchcore_ops.errors import DatasetError
-from patchcore_ops.manifest import CategoryScan, scan_category
+from patchcore_ops.dataset.manifest import CategoryScan, scan_category
+from patchcore_ops.runtime.errors import DatasetError
 
 # The images of the sound category, in the order of its manifest.
 IMAGES = ("train/good/a", "train/good/b", "test/cut/d", "test/good/c")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from patchcore_ops.demo.tiny import build_tiny_dataset
+from demo.tiny import build_tiny_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from patchcore_ops.metrics import METRICS, summary_table
+from patchcore_ops.metrics.category import METRICS, summary_table
 from patchcore_ops.report import (
     BenchmarkReport,
     CategoryReport,

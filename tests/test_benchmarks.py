@@ -81,7 +81,7 @@ def test_part_of_a_category_keeps_all_labels_and_their_masks(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
     from benchmarks.workloads import link_category
-    from patchcore_ops.manifest import scan_category
+    from patchcore_ops.dataset import scan_category
 
     whole = scan_category(tiny_dataset, "fabric_a").images
     labels = set(whole.loc[whole["split"] == "test", "label"])

@@ -14,7 +14,7 @@ from patchcore_assets.graph import BY_CATEGORY, OVER_ALL, define
 from patchcore_assets.inputs import INPUTS
 from patchcore_assets.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
-from patchcore_ops.sections import ConfigFile, ScheduleSection
+from patchcore_ops.config.sections import ConfigFile, ScheduleSection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GUIDE = REPOSITORY / "docs" / "operating.md"

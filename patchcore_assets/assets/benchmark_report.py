@@ -27,16 +27,16 @@ def benchmark_report(
     """
     import pandas as pd
 
-    from patchcore_ops.history import previous_wave
-    from patchcore_ops.metrics import MEAN
-    from patchcore_ops.provenance import environment
-    from patchcore_ops.recorded_settings import read_settings_by_category
+    from patchcore_ops.config.recorded_settings import read_settings_by_category
+    from patchcore_ops.config.settings_notes import changed_since, changes_in_words, notes_on_mean
+    from patchcore_ops.metrics.category import MEAN
+    from patchcore_ops.metrics.history import previous_wave
+    from patchcore_ops.metrics.published import published_baseline
     from patchcore_ops.report.contents import BenchmarkReport, CategoryReport, FailedCategory
     from patchcore_ops.report.gallery import gallery_limit
-    from patchcore_ops.report.published import published_baseline
     from patchcore_ops.report.render import render_report
-    from patchcore_ops.settings_notes import changed_since, changes_in_words, notes_on_mean
     from patchcore_ops.stages.layout import HISTORY, METRICS_PARQUET, REPORT
+    from patchcore_ops.stages.provenance import environment
 
     with benchmark.work(context) as work:
         tables = work.read("metrics")
@@ -105,10 +105,10 @@ def _section(
 def _of_category(work: Work, category: str, changes: str, shown_images: int) -> "CategoryReport":
     from dataclasses import replace
 
-    from patchcore_ops.recorded_settings import apply
-    from patchcore_ops.sections import CategoryConfig
-    from patchcore_ops.stages.evaluate import read_metrics
-    from patchcore_ops.stages.summarise import category_report
+    from patchcore_ops.config.recorded_settings import apply
+    from patchcore_ops.config.sections import CategoryConfig
+    from patchcore_ops.stages.benchmark_report import category_report
+    from patchcore_ops.stages.category_metrics import read_metrics
 
     with (
         work.opened("test_predictions", category) as predictions,

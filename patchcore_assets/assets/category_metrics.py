@@ -22,11 +22,11 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
     """AUROC, AUPRO, average precision and best F1 of a category, and each defect type's own."""
     import pandas as pd
 
-    from patchcore_ops.charts.curves import metric_curves
-    from patchcore_ops.charts.glance import glance_curves
     from patchcore_ops.checks import lost_defects, published, regression
-    from patchcore_ops.metrics import METRICS
-    from patchcore_ops.stages.evaluate import evaluate
+    from patchcore_ops.metrics.category import METRICS
+    from patchcore_ops.report.charts.curves import metric_curves
+    from patchcore_ops.report.charts.glance import glance_curves
+    from patchcore_ops.stages.category_metrics import evaluate
     from patchcore_ops.stages.layout import COMPARED_SCORES
 
     with benchmark.work(context) as work:

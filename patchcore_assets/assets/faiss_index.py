@@ -14,7 +14,7 @@ def faiss_index(
     context: dg.AssetExecutionContext, benchmark: Benchmark
 ) -> dg.MaterializeResult[Any]:
     """The FAISS index over the memory bank, built from the configured factory string."""
-    from patchcore_ops.stages.select import index_memory_bank
+    from patchcore_ops.stages.memory_bank import index_memory_bank
 
     with benchmark.work(context) as work:
         sizes = index_memory_bank(work.read("memory_bank"), work.settings, work.output)

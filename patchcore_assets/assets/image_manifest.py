@@ -24,8 +24,8 @@ def image_manifest(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
     Input is validated here; everything downstream reads the manifest instead of the folder.
     """
     from patchcore_ops.checks import dataset, same_images
-    from patchcore_ops.manifest import count_labels, scan_category
-    from patchcore_ops.stages.illustrate import train_contact_sheet
+    from patchcore_ops.dataset.manifest import count_labels, scan_category
+    from patchcore_ops.stages.illustrations import train_contact_sheet
     from patchcore_ops.stages.layout import MANIFEST
 
     with benchmark.work(context) as work:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def memory_bank(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """The embeddings that represent normality: a coreset of the train images' patches."""
     from patchcore_ops.checks import bank
-    from patchcore_ops.stages.select import select_memory_bank
+    from patchcore_ops.stages.memory_bank import select_memory_bank
 
     with benchmark.work(context) as work:
         embeddings = work.read("raw_embeddings")

@@ -11,7 +11,7 @@ from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.presentation import charts, number, table
 from patchcore_assets.wave_history import keep_wave
 from patchcore_assets.waves import wave_of_run
-from patchcore_ops.errors import StaleArtefact, UserError
+from patchcore_ops.runtime.errors import StaleArtefact, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +32,10 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
     `history.parquet` keeps what every wave measured, and does not count in the data version.
     """
     from patchcore_ops.checks.table import every_category_is_there, settings_are_those_of_now
-    from patchcore_ops.metrics import METRICS
-    from patchcore_ops.recorded_settings import write_settings_by_category
-    from patchcore_ops.settings_notes import changed_since, note_on_changes, notes_on_mean
-    from patchcore_ops.stages.evaluate import read_metrics, tabulate
+    from patchcore_ops.config.recorded_settings import write_settings_by_category
+    from patchcore_ops.config.settings_notes import changed_since, note_on_changes, notes_on_mean
+    from patchcore_ops.metrics.category import METRICS
+    from patchcore_ops.stages.category_metrics import read_metrics, tabulate
     from patchcore_ops.stages.layout import HISTORY, NOTES
 
     with benchmark.work(context) as work:
@@ -87,9 +87,9 @@ def metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedR
 
 
 def _against_published(summary: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
+    from patchcore_ops.metrics.published import published_baseline
     from patchcore_ops.report.by_category import beside_published, category_bars
     from patchcore_ops.report.columns import COLUMN_OF
-    from patchcore_ops.report.published import published_baseline
 
     published = published_baseline()
     drawings = category_bars(summary, published).drawings

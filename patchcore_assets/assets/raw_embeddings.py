@@ -10,7 +10,7 @@ from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import EMBEDDING_CONFIG
 
 if TYPE_CHECKING:
-    from patchcore_ops.stages.embed import Embedded
+    from patchcore_ops.stages.raw_embeddings import Embedded
 
 
 @dg.asset(
@@ -27,8 +27,8 @@ def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> C
     settings, is selection and search.
     """
     from patchcore_ops.checks import embeddings, same_images
-    from patchcore_ops.stages.embed import embed_images
     from patchcore_ops.stages.layout import read_manifest
+    from patchcore_ops.stages.raw_embeddings import embed_images
 
     with benchmark.work(context) as work:
         images = read_manifest(work.read("image_manifest"))

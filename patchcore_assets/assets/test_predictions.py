@@ -15,7 +15,7 @@ from patchcore_assets.presentation import charts, glance, number, picture, table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from patchcore_ops.stages.illustrate import PredictionPictures
+    from patchcore_ops.stages.illustrations import PredictionPictures
 
 _PICTURED_IMAGES = 4
 _LISTED_IMAGES = 10
@@ -35,9 +35,9 @@ _PICTURES = {
 def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
     """An anomaly score and an anomaly map of each test image, by nearest-neighbour search."""
     from patchcore_ops.checks import predictions as checks
-    from patchcore_ops.stages.illustrate import PredictionPictures
+    from patchcore_ops.stages.illustrations import PredictionPictures
     from patchcore_ops.stages.layout import PICTURES, SEGMENTATION_IMAGES, read_images, test_rows
-    from patchcore_ops.stages.predict import predict
+    from patchcore_ops.stages.predictions import predict
 
     with benchmark.work(context) as work:
         embeddings = work.read("raw_embeddings")
@@ -86,9 +86,9 @@ def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
 
 
 def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
-    from patchcore_ops.charts.glance import glance_scores
-    from patchcore_ops.charts.histogram import score_histogram
-    from patchcore_ops.stages.illustrate import best_threshold
+    from patchcore_ops.report.charts.glance import glance_scores
+    from patchcore_ops.report.charts.histogram import score_histogram
+    from patchcore_ops.stages.illustrations import best_threshold
 
     threshold = best_threshold(scores)
     score, is_anomaly = scores["score"].to_numpy(), scores["is_anomaly"].to_numpy(dtype=bool)
@@ -102,7 +102,7 @@ def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[An
 def _notable_images(
     scores: "pd.DataFrame", pictures: "PredictionPictures", folder: Path
 ) -> dict[str, dg.MetadataValue[Any]]:
-    from patchcore_ops.stages.illustrate import most_wrong, save_picture
+    from patchcore_ops.stages.illustrations import most_wrong, save_picture
 
     anomalous = scores.sort_values("score", ascending=False).head(_LISTED_IMAGES)
     wrong = most_wrong(scores, _LISTED_IMAGES)
@@ -120,6 +120,6 @@ def _notable_images(
 
 def _listed(scores: "pd.DataFrame", *columns: str) -> "pd.DataFrame":
     """Name the images by folder and file, so that the table fits into the page's column."""
-    from patchcore_ops.stages.illustrate import short_name
+    from patchcore_ops.stages.illustrations import short_name
 
     return scores.assign(image=scores["path"].map(short_name))[["image", *columns]]

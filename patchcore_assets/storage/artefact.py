@@ -17,8 +17,8 @@ from patchcore_assets.storage.sidecar import (
     write_sidecar,
 )
 from patchcore_assets.storage.transient import is_transient
-from patchcore_ops.errors import UserError
-from patchcore_ops.fingerprints import HashOf, file_hash
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 __all__ = ["SIDECAR", "Artefact", "DamagedArtefact", "MissingArtefact", "command", "missing", "of"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from patchcore_ops.fingerprints import HashOf, file_hash
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 # The coarsest clock of a file system that is still in use ticks every two seconds.
 _CLOCK_GRANULARITY_NS = 2_000_000_000

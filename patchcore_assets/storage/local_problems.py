@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from patchcore_assets.storage.artefact import of
-from patchcore_ops.errors import UserError
+from patchcore_ops.runtime.errors import UserError
 
 _NO_ROOM = (
     "{root}: no room left while {artefact} was written ({reason}; {free} free); make room there or "

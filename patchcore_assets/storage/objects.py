@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from patchcore_assets.storage.refusals import StorageRefused, plainly, without_client
 from patchcore_assets.storage.transient import is_transient
-from patchcore_ops.addresses import CREDENTIALS_IN_URL, holds_credentials
+from patchcore_ops.config.addresses import CREDENTIALS_IN_URL, holds_credentials
 
 # With these, at most 64 MiB of files are in memory, in either direction.
 PIECE_BYTES = 8 << 20

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from patchcore_assets.storage.transient import is_transient
-from patchcore_ops.errors import UserError
+from patchcore_ops.runtime.errors import UserError
 
 _CHAIN = "the standard chain (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws, the machine's role)"
 _DENIED = (

@@ -24,7 +24,7 @@ from patchcore_assets.storage.objects import LostFile, Objects
 from patchcore_assets.storage.pointer import DamagedPointer
 from patchcore_assets.storage.refusals import StorageRefused
 from patchcore_assets.storage.remote_versions import RemoteVersions
-from patchcore_ops.fingerprints import file_hash
+from patchcore_ops.runtime.fingerprints import file_hash
 
 # A reader starts over this often because the version that it reads has been superseded.
 _TRIES = 20

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.checks.finding import Finding, counted
-from patchcore_ops.coverage import Coverage, bank_coverage
-from patchcore_ops.samplers import sample_count
-from patchcore_ops.sections import CategoryConfig, CoresetSection
+from patchcore_ops.config.sections import CategoryConfig, CoresetSection
+from patchcore_ops.coreset.coverage import Coverage, bank_coverage
+from patchcore_ops.coreset.samplers import sample_count
+from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.stages.layout import FEATURES, INDICES, TRAIN_EMBEDDINGS, member_folders
 
 

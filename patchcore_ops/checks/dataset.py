@@ -7,8 +7,8 @@ from dataclasses import replace
 import pandas as pd
 
 from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
-from patchcore_ops.manifest import CategoryScan, Remark
-from patchcore_ops.sections import ChecksSection, ImageSize
+from patchcore_ops.config.sections import ChecksSection, ImageSize
+from patchcore_ops.dataset.manifest import CategoryScan, Remark
 
 
 def masks_match_images(scan: CategoryScan) -> Finding:

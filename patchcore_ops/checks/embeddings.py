@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.checks.finding import Finding, counted
-from patchcore_ops.stages.embed import Grid
+from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.stages.layout import TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
+from patchcore_ops.stages.raw_embeddings import Grid
 
 SAMPLED_ROWS = 256
 

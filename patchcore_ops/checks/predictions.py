@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
+from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.stages.layout import ANOMALY_MAPS
 
 _MAPS_PER_BLOCK = 16

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from patchcore_ops.backbone_names import REFERENCE_NAMES
+from patchcore_ops.backbones.names import REFERENCE_NAMES
 from patchcore_ops.checks.finding import Fact, Finding
-from patchcore_ops.metrics import JUDGED_BY_REFERENCE_MASKS
-from patchcore_ops.report.published import published_baseline
-from patchcore_ops.sections import CategoryConfig
+from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.metrics.category import JUDGED_BY_REFERENCE_MASKS
+from patchcore_ops.metrics.published import published_baseline
 
 
 def published_figures_are_reached(

@@ -18,11 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-from patchcore_ops.bootstrap import RESAMPLES, auroc_change, auroc_interval
 from patchcore_ops.checks.finding import Finding, counted
-from patchcore_ops.config import section_hash
-from patchcore_ops.sections import ChecksSection, MetricsSection
-from patchcore_ops.stages.evaluate import read_metrics
+from patchcore_ops.config.load import section_hash
+from patchcore_ops.config.sections import ChecksSection, MetricsSection
+from patchcore_ops.metrics.bootstrap import RESAMPLES, auroc_change, auroc_interval
+from patchcore_ops.stages.category_metrics import read_metrics
 from patchcore_ops.stages.layout import COMPARED_SCORES, read_scores
 
 PIXEL_METRICS = ("full_pixel_auroc", "anomaly_pixel_auroc", "aupro")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from patchcore_ops.checks.finding import NAMED_FILES, Fact, Finding, counted, such_as
-from patchcore_ops.same_images import repeated, same_in
+from patchcore_ops.dataset.same_images import repeated, same_in
 
 _FILE, _PIXELS = "fingerprint", "pixels"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted
-from patchcore_ops.recorded_settings import Difference
-from patchcore_ops.settings_notes import note_on_changes
+from patchcore_ops.config.recorded_settings import Difference
+from patchcore_ops.config.settings_notes import note_on_changes
 
 
 def every_category_is_there(

@@ -4,6 +4,7 @@
 to compare with. Rendering reads no file besides this package's own template, style and script.
 """
 
+from patchcore_ops.metrics.published import published_baseline
 from patchcore_ops.report.contents import (
     BenchmarkReport,
     CategoryReport,
@@ -12,7 +13,6 @@ from patchcore_ops.report.contents import (
     Origin,
 )
 from patchcore_ops.report.gallery import choose_items
-from patchcore_ops.report.published import published_baseline
 from patchcore_ops.report.render import render_report
 
 __all__ = [

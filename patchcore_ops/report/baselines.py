@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from patchcore_ops.metrics import MEAN
+from patchcore_ops.metrics.category import MEAN
 from patchcore_ops.report.columns import COLUMN_OF
 from patchcore_ops.report.contents import BenchmarkReport
 

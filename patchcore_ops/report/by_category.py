@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from patchcore_ops.charts.bars import axis_floor, metric_bars
-from patchcore_ops.metrics import MEAN
+from patchcore_ops.metrics.category import MEAN
 from patchcore_ops.report.baselines import by_category
+from patchcore_ops.report.charts.bars import axis_floor, metric_bars
 from patchcore_ops.report.columns import CHARTED, COLUMN_OF, Column
 
 

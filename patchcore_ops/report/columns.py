@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from patchcore_ops.charts.svg import MINUS, score_text
+from patchcore_ops.report.charts.svg import MINUS, score_text
 
 UNDEFINED = "—"
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from patchcore_ops.pictures import Picture
+from patchcore_ops.report.pictures import Picture
 
 
 @dataclass(frozen=True, eq=False)

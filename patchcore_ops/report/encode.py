@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from patchcore_ops.pictures import Picture
+from patchcore_ops.report.pictures import Picture
 
 MAX_SIDE = 192
 # Photographs of parts take half of it; noise and coarse cloth are compressed harder.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from patchcore_ops.charts.svg import score_text
+from patchcore_ops.report.charts.svg import score_text
 from patchcore_ops.report.contents import GalleryItem
 from patchcore_ops.report.encode import outline_uri, picture_uri
 

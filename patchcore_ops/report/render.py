@@ -11,12 +11,12 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from patchcore_ops.charts.curves import METRIC_CURVES, metric_curves
-from patchcore_ops.charts.histogram import score_histogram
-from patchcore_ops.recorded_settings import flatten
+from patchcore_ops.config.recorded_settings import flatten
 from patchcore_ops.report import tables
 from patchcore_ops.report.baselines import baselines
 from patchcore_ops.report.by_category import category_bars
+from patchcore_ops.report.charts.curves import METRIC_CURVES, metric_curves
+from patchcore_ops.report.charts.histogram import score_histogram
 from patchcore_ops.report.columns import COLUMN_OF, COLUMNS
 from patchcore_ops.report.contents import BenchmarkReport, CategoryReport, Origin
 from patchcore_ops.report.gallery import Card, gallery_cards, gallery_limit, label_counts
@@ -99,7 +99,10 @@ def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
 def _environment() -> Environment:
     return Environment(
         loader=ChoiceLoader(
-            [PackageLoader("patchcore_ops.report", "."), PackageLoader("patchcore_ops.charts", ".")]
+            [
+                PackageLoader("patchcore_ops.report", "."),
+                PackageLoader("patchcore_ops.report.charts", "."),
+            ]
         ),
         autoescape=True,
         undefined=StrictUndefined,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from patchcore_ops.metrics import MEAN
+from patchcore_ops.metrics.category import MEAN
 from patchcore_ops.report.baselines import Baseline, by_category
 from patchcore_ops.report.columns import COLUMN_OF, COLUMNS, HEADLINES, Column
 from patchcore_ops.report.contents import BenchmarkReport, CategoryReport

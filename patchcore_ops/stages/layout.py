@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchcore_ops.errors import StaleArtefact
+from patchcore_ops.runtime.errors import StaleArtefact
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def member_folders(folder: Path, members: int) -> list[Path]:
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """Read the manifest of a category, see `patchcore_ops.manifest`.
+    """Read the manifest of a category, see `patchcore_ops.dataset.manifest`.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from patchcore_ops.manifest import refuse_paths_outside
+    from patchcore_ops.dataset.manifest import refuse_paths_outside
 
     manifest = pd.read_parquet(folder / MANIFEST)
     refuse_paths_outside(manifest)
@@ -85,7 +85,7 @@ def read_images(folder: Path, asset: str = "raw_embeddings") -> pd.DataFrame:
     """
     import pandas as pd
 
-    from patchcore_ops.manifest import refuse_paths_outside
+    from patchcore_ops.dataset.manifest import refuse_paths_outside
 
     if not (folder / IMAGES).is_file():
         raise StaleArtefact(

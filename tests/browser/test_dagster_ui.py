@@ -16,11 +16,11 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, TEST_IMAGES, Site, make_site
 from webserver_process import webserver
 
+from demo.tiny import build_tiny_dataset
 from patchcore_assets.automation import AUTOMATION_SENSOR
 from patchcore_assets.inputs import INPUTS
 from patchcore_assets.watch import WATCH_SENSOR
 from patchcore_assets.waves import REBENCHMARK_SCHEDULE, SUMMARY_SENSOR
-from patchcore_ops.demo.tiny import build_tiny_dataset
 
 pytestmark = pytest.mark.daemon
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from report_samples import figures, make_category, make_gallery, make_metrics, make_report
 
-from patchcore_ops.metrics import METRICS
+from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.report import ImageScores, Origin, published_baseline, render_report
 
 NAMES = ("bottle", "cable", "capsule", "screw")

@@ -15,7 +15,7 @@ import dagster as dg
 from children import run
 from pipeline_kit import BY_CATEGORY, CATEGORY, OVER_ALL, execute, failures, write_config
 
-from patchcore_ops.demo.tiny import build_tiny_dataset
+from demo.tiny import build_tiny_dataset
 
 ASSETS = (*BY_CATEGORY, *OVER_ALL)
 STARTS = ("first", "again")

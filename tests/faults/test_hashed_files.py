@@ -11,7 +11,7 @@ import pytest
 from patchcore_assets.storage import HashedFiles
 from patchcore_assets.storage import hashed as hashed_module
 from patchcore_assets.storage.local import LocalStore
-from patchcore_ops.fingerprints import file_hash
+from patchcore_ops.runtime.fingerprints import file_hash
 
 FILES = ("features.npy", "grid.json", "indices.npy")
 

@@ -18,8 +18,8 @@ import pytest
 from patchcore_assets.storage import DamagedArtefact, MissingArtefact, StorageProblem
 from patchcore_assets.storage import local as local_module
 from patchcore_assets.storage.local import LocalStore
-from patchcore_ops.arrays import ArrayFile, save_array
-from patchcore_ops.neighbours import write_index
+from patchcore_ops.runtime.arrays import ArrayFile, save_array
+from patchcore_ops.scoring.neighbours import write_index
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from patchcore_assets.failures import memory_limits_named
 from patchcore_assets.storage import StorageProblem
 from patchcore_assets.storage.local_problems import storage_problems
-from patchcore_ops.errors import EnvironmentProblem
+from patchcore_ops.runtime.errors import EnvironmentProblem
 
 
 @pytest.mark.parametrize(

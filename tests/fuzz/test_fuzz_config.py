@@ -17,9 +17,9 @@ import yaml
 from fuzz_budget import Budget
 
 from patchcore_ops.config import BenchmarkConfig, load_config
-from patchcore_ops.errors import ConfigError
-from patchcore_ops.sections import ConfigFile
-from patchcore_ops.yaml_document import MOST_BYTES
+from patchcore_ops.config.sections import ConfigFile
+from patchcore_ops.config.yaml_document import MOST_BYTES
+from patchcore_ops.runtime.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOST_SECONDS = 20.0

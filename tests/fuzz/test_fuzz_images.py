@@ -14,11 +14,11 @@ import pytest
 from fuzz_budget import Budget
 from image_mutations import mutate, seeds
 
-from patchcore_ops.errors import DatasetError
-from patchcore_ops.image_inspection import inspect_image, inspect_mask
-from patchcore_ops.images import load_image, load_thumbnail
-from patchcore_ops.masks import load_mask
-from patchcore_ops.sections import ImageSize
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset import load_mask
+from patchcore_ops.dataset.image_inspection import inspect_image, inspect_mask
+from patchcore_ops.dataset.images import load_image, load_thumbnail
+from patchcore_ops.runtime.errors import DatasetError
 
 SIZE = ImageSize(resize=24, imagesize=16, max_pixels=2**20)
 # Some formats promise many pixels in few bytes; 2^20 pixels are a few megabytes in every mode.

@@ -24,7 +24,7 @@ from pipeline_kit import (
     write_config,
 )
 
-from patchcore_ops.demo.tiny import build_tiny_dataset
+from demo.tiny import build_tiny_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)

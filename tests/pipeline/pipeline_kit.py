@@ -18,7 +18,7 @@ import yaml
 from patchcore_assets.graph import define
 from patchcore_assets.work import Work
 from patchcore_ops.config import load_config
-from patchcore_ops.progress import Progress
+from patchcore_ops.runtime.progress import Progress
 
 CATEGORY = "fabric_a"
 OTHER = "fabric_b"

@@ -10,9 +10,9 @@ from dagster._core.definitions.data_version import StaleStatus
 from dagster._utils.test.data_versions import get_stale_status_resolver
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, execute, failures, write_config
 
+from demo.tiny import build_tiny_dataset
 from patchcore_assets.graph import define
 from patchcore_ops.config import load_config
-from patchcore_ops.demo.tiny import build_tiny_dataset
 
 CATEGORIES = (CATEGORY, OTHER)
 INPUTS = (

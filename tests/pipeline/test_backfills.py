@@ -30,7 +30,7 @@ from patchcore_assets.waves import (
     wave_of_run,
 )
 from patchcore_ops.config import load_config
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.runtime.errors import ConfigError
 
 ASKED = datetime(2026, 3, 1, 3, 0, 7, 250_000, tzinfo=UTC)
 FIRST = "2026-03-01T03:00:07+00:00 abcdefgh"

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Configure, versions
 
+from demo.tiny import build_tiny_dataset
 from patchcore_assets.command import main
 from patchcore_assets.waves import WAVE, WAVE_RUNS
-from patchcore_ops.demo.tiny import build_tiny_dataset
 
 
 @pytest.fixture

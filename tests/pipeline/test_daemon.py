@@ -30,11 +30,11 @@ from pipeline_kit import (
     write_config,
 )
 
+from demo.tiny import build_tiny_dataset
 from patchcore_assets.automation import AUTOMATION_SENSOR
 from patchcore_assets.command import main
 from patchcore_assets.watch import WATCH_SENSOR
 from patchcore_assets.waves import SUMMARY_JOB, SUMMARY_SENSOR, WAVE
-from patchcore_ops.demo.tiny import build_tiny_dataset
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("pip_weights")]
 

@@ -20,8 +20,8 @@ from pipeline_kit import (
 )
 
 from patchcore_assets.storage import hashed
-from patchcore_ops.fingerprints import file_hash
-from patchcore_ops.stages import select
+from patchcore_ops.runtime.fingerprints import file_hash
+from patchcore_ops.stages import memory_bank as select
 
 pytestmark = pytest.mark.usefixtures("pip_weights")
 

@@ -24,10 +24,10 @@ from pipeline_kit import (
     versions,
 )
 
+from demo.tiny import build_tiny_dataset
 from patchcore_assets.definitions import defs
 from patchcore_assets.graph import define
 from patchcore_ops.config import load_config
-from patchcore_ops.demo.tiny import build_tiny_dataset
 
 MATERIALIZE = ("asset", "materialize", "-m", "patchcore_assets", "--select")
 

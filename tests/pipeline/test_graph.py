@@ -23,7 +23,7 @@ from pipeline_kit import (
 )
 
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
-from patchcore_ops.config import MVTEC_CATEGORIES, load_config
+from patchcore_ops.config.load import MVTEC_CATEGORIES, load_config
 
 # The architecture's picture, and the manifest for whoever looks up images and masks in it.
 PARENTS = {

@@ -34,7 +34,7 @@ from patchcore_assets.presentation import (
     picture,
     table,
 )
-from patchcore_ops.stages.illustrate import best_threshold, most_wrong
+from patchcore_ops.stages.illustrations import best_threshold, most_wrong
 
 PHOTOGRAPHS = {
     "image_manifest": ["train_contact_sheet"],

@@ -18,7 +18,7 @@ from pipeline_kit import CATEGORY, MEMBER, Configure, Finished, complete, execut
 
 from patchcore_assets.networks import EMBEDDING_NETWORK, KeptNetworks
 from patchcore_assets.storage import ArtefactStore, open_store
-from patchcore_ops.exported_network import NetworkSettings
+from patchcore_ops.embedding.exported_network import NetworkSettings
 
 pytestmark = pytest.mark.usefixtures("pip_weights")
 SETTINGS = NetworkSettings(
@@ -158,7 +158,7 @@ def test_engines_agree_on_a_category(configure: Configure, tmp_path: Path) -> No
 def test_a_fallback_is_said_once_with_its_reason(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("patchcore_ops.engine_choice.find_spec", lambda name: None)
+    monkeypatch.setattr("patchcore_ops.embedding.engine_choice.find_spec", lambda name: None)
     config = configure(runtime={"engine": "auto"}, embedding={"members": [MEMBER, MEMBER]})
     with dg.DagsterInstance.ephemeral() as instance:
         result = execute(config, "image_manifest", "raw_embeddings", instance=instance)

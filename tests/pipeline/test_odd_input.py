@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pipeline_kit import BY_CATEGORY, CATEGORY, OVER_ALL, Configure, complete, execute, failures
 
-from patchcore_ops.demo.tiny import build_tiny_dataset
+from demo.tiny import build_tiny_dataset
 
 ODD = ("two\nlines", "<script>b", "Röhre 图像 \U0001f52c", " a 'b' \"c\" & ")
 

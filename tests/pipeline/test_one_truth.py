@@ -30,11 +30,11 @@ from patchcore_assets.configuration import (
     configuration_of_run,
 )
 from patchcore_ops.config import load_config
-from patchcore_ops.config_snapshot import configuration_hash, restore, snapshot
-from patchcore_ops.errors import ConfigError
-from patchcore_ops.images import load_image
-from patchcore_ops.metrics import METRICS
-from patchcore_ops.sections import ImageSize
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.config.snapshot import configuration_hash, restore, snapshot
+from patchcore_ops.dataset import load_image
+from patchcore_ops.metrics.category import METRICS
+from patchcore_ops.runtime.errors import ConfigError
 
 
 def test_a_moved_image_takes_no_other_image_s_score(bench: Bench) -> None:

@@ -20,9 +20,9 @@ from patchcore_assets.inputs import INPUTS
 from patchcore_assets.lineage import by_asset, lineage_over_categories
 from patchcore_assets.storage import Artefact
 from patchcore_ops.config import load_config
-from patchcore_ops.provenance import PACKAGES, package_versions, provenance_of_step
-from patchcore_ops.sections import RuntimeSection
-from patchcore_ops.stages.summarise import _facts
+from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.stages.benchmark_report import _facts
+from patchcore_ops.stages.provenance import PACKAGES, package_versions, provenance_of_step
 
 OF_ITSELF = (
     "run_id",
@@ -135,8 +135,8 @@ def test_dagster_shows_the_provenance_of_each_materialisation(
 
 def test_reading_versions_imports_no_package() -> None:
     script = (
-        "import sys; from patchcore_ops.provenance import environment, provenance_of_step\n"
-        "from patchcore_ops.sections import RuntimeSection\n"
+        "import sys; from patchcore_ops.stages.provenance import environment, provenance_of_step\n"
+        "from patchcore_ops.config.sections import RuntimeSection\n"
         "environment(); provenance_of_step(RuntimeSection(), 'cpu')\n"
         "print(*sorted({'torch', 'faiss', 'numpy', 'pandas', 'dagster'} & {*sys.modules}))"
     )

@@ -14,8 +14,8 @@ from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, execute
 from staleness_kit import Benched
 
 from patchcore_assets.recording import known_versions
-from patchcore_ops import manifest
-from patchcore_ops.fingerprints import file_hash, folder_version
+from patchcore_ops.dataset import manifest
+from patchcore_ops.runtime.fingerprints import file_hash, folder_version
 
 INPUT_OF = {
     "image_manifest": "images",

@@ -17,9 +17,9 @@ from patchcore_assets import watch
 from patchcore_assets.graph import define
 from patchcore_assets.recording import file_hashes
 from patchcore_assets.watch import WATCH_SENSOR, look_at_inputs
-from patchcore_ops import fingerprints
 from patchcore_ops.config import load_config
-from patchcore_ops.fingerprints import folder_version
+from patchcore_ops.runtime import fingerprints
+from patchcore_ops.runtime.fingerprints import folder_version
 
 
 class Watched(Benched):

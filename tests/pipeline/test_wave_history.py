@@ -13,8 +13,8 @@ from pipeline_kit import BY_CATEGORY, CATEGORY, Configure, Site, complete, make_
 
 from patchcore_assets.storage import ArtefactStore, MissingArtefact, open_store
 from patchcore_assets.wave_history import WAVES, keep_wave
-from patchcore_ops import history as waves
-from patchcore_ops.metrics import METRICS, summary_table
+from patchcore_ops.metrics import history as waves
+from patchcore_ops.metrics.category import METRICS, summary_table
 
 
 @pytest.fixture(params=["folder", "bucket"])

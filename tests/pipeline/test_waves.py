@@ -22,8 +22,8 @@ from patchcore_assets.waves import (
     WAVE_RUNS,
 )
 from patchcore_ops.config import load_config
-from patchcore_ops.errors import ConfigError
-from patchcore_ops.metrics import METRICS
+from patchcore_ops.metrics.category import METRICS
+from patchcore_ops.runtime.errors import ConfigError
 
 SUNDAY = datetime(2026, 3, 1, 3, tzinfo=UTC)
 FIRST, SECOND = "2026-03-01T03:00:00+00:00", "2026-03-08T03:00:00+00:00"

@@ -24,7 +24,7 @@ OF_LIBRARIES = {"compile", "exec", "marshal.load", "marshal.loads", "ctypes.dlop
 # Events of libraries that are known, by the library, with the reason.
 KNOWN = {("subprocess.Popen", "cuda"): "torch's CUDA package asks where CUDA's libraries are"}
 # `ctypes.CDLL(None)` opens no library but this process itself, for the C library's `mallopt`.
-OURS_KNOWN = ["ctypes.dlopen", "patchcore_ops.process", "(None,)"]
+OURS_KNOWN = ["ctypes.dlopen", "patchcore_ops.runtime.process", "(None,)"]
 PROVOKED = """
 import contextlib, os, pickle, socket, subprocess, sys
 import audited_benchmark as audit

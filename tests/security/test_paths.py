@@ -11,8 +11,8 @@ import yaml
 
 from patchcore_assets.storage import Artefact, open_store
 from patchcore_ops.config import load_config
-from patchcore_ops.errors import UserError
-from patchcore_ops.manifest import COLUMNS
+from patchcore_ops.dataset.manifest import COLUMNS
+from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.stages.layout import MANIFEST, read_manifest
 
 OUTSIDE = ("../secret", "/etc/passwd", "a/../../secret", "..", "a/..")

@@ -13,7 +13,7 @@ from s3_kit import Bucket, fresh, read
 from patchcore_assets.storage import open_store
 from patchcore_assets.storage.refusals import StorageRefused
 from patchcore_ops.config import load_config
-from patchcore_ops.errors import ConfigError
+from patchcore_ops.runtime.errors import ConfigError
 
 
 def refusal(root: str, machines: Path) -> str:

@@ -20,8 +20,8 @@ from PIL import Image
 from truth_oracle import Oracle
 from truth_site import CATEGORIES, Site, Version
 
-from patchcore_ops.metrics import METRICS
-from patchcore_ops.recorded_settings import flatten
+from patchcore_ops.config.recorded_settings import flatten
+from patchcore_ops.metrics.category import METRICS
 
 _SECTION = re.compile(r'<section id="category-(.*?)</section>', re.DOTALL)
 _CARD = re.compile(r'<li class="card" data-label="(.*?)" data-name="(.*?)" data-score="(.*?)"')

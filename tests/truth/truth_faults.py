@@ -72,8 +72,8 @@ def _file() -> list[Any]:
     from patchcore_assets.benchmark import Benchmark
     from patchcore_assets.work import Work
     from patchcore_ops.config import load_config
-    from patchcore_ops.fingerprints import file_hash
-    from patchcore_ops.recorded_settings import record
+    from patchcore_ops.config.recorded_settings import record
+    from patchcore_ops.runtime.fingerprints import file_hash
 
     report = importlib.import_module("patchcore_assets.assets.benchmark_report")
     sections = ("dataset", "embedding", "coreset", "index", "scoring", "metrics")

@@ -19,15 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from patchcore_ops.arrays import ArrayFile
 from patchcore_ops.backbones import load_backbone, normalisation_of
+from patchcore_ops.config.sections import CoresetSection, ImageSize, MetricsSection
+from patchcore_ops.coreset.samplers import select_rows
+from patchcore_ops.dataset import load_image, load_mask
 from patchcore_ops.embedding import PatchEmbedder
-from patchcore_ops.images import load_image
-from patchcore_ops.masks import load_mask
 from patchcore_ops.metrics import category_metrics
-from patchcore_ops.samplers import select_rows
+from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.scoring import anomaly_maps
-from patchcore_ops.sections import CoresetSection, ImageSize, MetricsSection
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,0 +1,192 @@
+"""Feature maps of chosen layers, from a backbone that runs no deeper than it must."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from patchcore_ops.backbones.feature_layout import FeatureLayout, tensors_of
+from patchcore_ops.backbones.layout_probe import LayoutSearch, probe_images
+from patchcore_ops.runtime.errors import WeightsError
+
+_LOOKS = 8
+
+
+class _AllLayersSeen(Exception):
+    """Unwinds the backbone's forward pass once every wanted layer has produced its output."""
+
+
+class FeatureExtractor(torch.nn.Module):
+    """Collects the maps of named layers and stops the forward pass after the last of them.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        Any network; it is not copied.
+    layers : sequence of str
+        Module names, dotted where nested (`layer2`, `features.denseblock2`, `blocks.2`).
+    layouts : mapping of str to FeatureLayout, optional
+        How the layers' outputs are laid out, from `find_layouts`. By default each call finds that
+        out, on a few images of its own.
+
+    Raises
+    ------
+    WeightsError
+        If a layer does not exist; the message lists the layers that do.
+    """
+
+    def __init__(
+        self,
+        backbone: torch.nn.Module,
+        layers: Sequence[str],
+        layouts: Mapping[str, FeatureLayout] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = tuple(layers)
+        self._modules_of_layers = _find_layers(backbone, self.layers)
+        self._layouts = layouts
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Run the backbone on normalised images.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape [B, 3, H, W]
+
+        Returns
+        -------
+        list of Tensor, shape [B, C, h, w]
+            One per layer, in the order of `layers`. A cell shows what is at its place in the image.
+
+        Raises
+        ------
+        WeightsError
+            If a layer never runs, or its output is no map of the image.
+        """
+        layouts = self._layouts or self.find_layouts(images)
+        overwritten = {layer for layer, layout in layouts.items() if layout.is_overwritten}
+        outputs, _ = self._outputs(images, copied=overwritten)
+        return [
+            layouts[layer].to_map(layouts[layer].tensor_of(outputs[layer])) for layer in self.layers
+        ]
+
+    @torch.no_grad()
+    def find_layouts(self, images: torch.Tensor) -> dict[str, FeatureLayout]:
+        """Find out how the layers' outputs are laid out, by looking where changes show.
+
+        Parameters
+        ----------
+        images : Tensor of floating point, shape [B, C, H, W]
+            Of which only the shape, the type and the device count.
+
+        Raises
+        ------
+        WeightsError
+            As `forward`.
+        """
+        probe = probe_images(images)
+        copies, originals = self._outputs(probe, copied=self.layers)
+        searches = [
+            LayoutSearch(layer, copies[layer], probe, self.backbone) for layer in self.layers
+        ]
+        # Mostly one look is enough. Where random weights, or attention, spread a change over the
+        # whole image, it shows in the mean of several.
+        for look in range(1, _LOOKS):
+            missing = [search for search in searches if search.found() is None]
+            if not missing:
+                break
+            again, _ = self._outputs(probe_images(images, look), copied=self.layers)
+            for search in missing:
+                search.look_again(again[search.layer])
+        layouts = {}
+        for search in searches:
+            layout = search.found()
+            if layout is None:
+                raise search.refusal()
+            layouts[search.layer] = replace(
+                layout,
+                is_overwritten=not _are_equal(copies[search.layer], originals[search.layer]),
+            )
+        return layouts
+
+    def _outputs(
+        self, images: torch.Tensor, copied: Collection[str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run the backbone: the output of each layer; of one that runs several times, the first.
+
+        Those in `copied` are copied at once, for the network may overwrite them later. With them
+        come the outputs themselves.
+        """
+        outputs: dict[str, Any] = {}
+        originals: dict[str, Any] = {}
+
+        def collect(layer: str, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+            if layer in outputs:
+                return
+            originals[layer] = output
+            outputs[layer] = _copy(output) if layer in copied else output
+            # What traces the network goes to the end, and drops what nobody asks for.
+            if len(outputs) == len(self.layers) and not torch.compiler.is_exporting():
+                raise _AllLayersSeen
+
+        hooks = [
+            module.register_forward_hook(partial(collect, layer))
+            for layer, module in self._modules_of_layers.items()
+        ]
+        try:
+            self.backbone(images)
+        except _AllLayersSeen:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if len(outputs) < len(self.layers):
+            unused = ", ".join(layer for layer in self.layers if layer not in outputs)
+            raise WeightsError(f"the backbone never runs its layer {unused}; choose another")
+        return outputs, originals
+
+
+def _copy(output: Any) -> Any:
+    """Copy the tensors of an output and what holds them."""
+    if isinstance(output, torch.Tensor):
+        return output.clone()
+    if isinstance(output, Mapping):
+        return {key: _copy(value) for key, value in output.items()}
+    if isinstance(output, tuple):
+        return tuple(_copy(value) for value in output)
+    if isinstance(output, list):
+        return [_copy(value) for value in output]
+    return output
+
+
+def _are_equal(output: Any, other: Any) -> bool:
+    pairs = zip(tensors_of(output), tensors_of(other), strict=True)
+    return all(torch.equal(tensor, same) for (_, tensor), (_, same) in pairs)
+
+
+def _find_layers(backbone: torch.nn.Module, layers: Sequence[str]) -> dict[str, torch.nn.Module]:
+    modules = dict(backbone.named_modules())
+    if unknown := [layer for layer in layers if not layer or layer not in modules]:
+        outer = [name for name, _ in backbone.named_children()]
+        nested = [
+            name
+            for name, module in modules.items()
+            if name.count(".") == 1 and any(module.children())
+        ]
+        close = [
+            near
+            for layer in unknown
+            for near in difflib.get_close_matches(layer[:100], [*outer, *nested], n=2)
+        ]
+        names = " and no layer ".join(f"'{layer}'" for layer in unknown)
+        raise WeightsError(
+            f"the backbone has no layer {names}; it has {', '.join(outer + nested)}"
+            + (f"; did you mean {', '.join(dict.fromkeys(close))}?" if close else "")
+        )
+    return {layer: modules[layer] for layer in layers}

@@ -1,0 +1,270 @@
+"""Reads the benchmark's YAML file and resolves what it means for each category.
+
+One file says everything: sections with defaults (see `patchcore_ops.config.sections`) and `overrides` per
+category. Paths are relative to the file; `${VAR}` is expanded; `PATCHCORE_DATASET_ROOT` and
+`PATCHCORE_STORAGE_ROOT` win over the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from patchcore_ops.config.addresses import CREDENTIALS_IN_URL, holds_credentials
+from patchcore_ops.config.categories import MVTEC_CATEGORIES as MVTEC_CATEGORIES  # noqa: PLC0414 - API
+from patchcore_ops.config.categories import category_names
+from patchcore_ops.config.mistakes import Mistakes, describe, listed, shown, unknown_key
+from patchcore_ops.config.overrides import read_overrides, resolve_category
+from patchcore_ops.config.sections import (
+    CategoryConfig,
+    ConfigFile,
+    DatasetSection,
+    RuntimeSection,
+    ScheduleSection,
+    StorageSection,
+)
+from patchcore_ops.config.yaml_document import join_key, read_document, shorten
+from patchcore_ops.runtime.errors import ConfigError
+
+DATASET_ROOT_VARIABLE = "PATCHCORE_DATASET_ROOT"
+STORAGE_ROOT_VARIABLE = "PATCHCORE_STORAGE_ROOT"
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_Model = TypeVar("_Model", bound=BaseModel)
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """A whole configuration, validated and resolved.
+
+    Attributes
+    ----------
+    path : Path
+        The file that it was read from.
+    dataset_root : Path
+        Absolute folder that holds one folder per category.
+    storage_root : str
+        Absolute folder, or URL, that holds the artefacts.
+    storage_cache : Path or None
+        Absolute folder for files of a storage behind a URL; None for the user's cache folder.
+    storage_cache_bytes : int
+        How much may stay there.
+    runtime : RuntimeSection
+        What the machine does; no result depends on it.
+    schedule : ScheduleSection
+        When the benchmark runs by itself.
+    by_category : mapping of str to CategoryConfig
+        The resolved sections of each category, in the file's order (sorted where discovered).
+    """
+
+    path: Path
+    dataset_root: Path
+    storage_root: str
+    storage_cache: Path | None
+    storage_cache_bytes: int
+    runtime: RuntimeSection
+    schedule: ScheduleSection
+    by_category: Mapping[str, CategoryConfig]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The names of the categories: the partitions of every asset."""
+        return tuple(self.by_category)
+
+    def for_category(self, category: str) -> CategoryConfig:
+        """Resolve the sections for one category: the defaults plus its overrides.
+
+        Raises
+        ------
+        ConfigError
+            If the category is not one of `categories`.
+        """
+        if category not in self.by_category:
+            raise ConfigError(
+                f"{self.path}: '{category}' is not one of the configured categories "
+                f"({listed(self.categories)})"
+            )
+        return self.by_category[category]
+
+
+def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
+    """Read and validate a configuration file.
+
+    Parameters
+    ----------
+    path : path-like
+        The YAML file.
+
+    Returns
+    -------
+    BenchmarkConfig
+        Paths absolute, variables expanded, categories and overrides resolved.
+
+    Raises
+    ------
+    ConfigError
+        With one line per mistake; each names the file and the key. Of a file that cannot be read,
+        the one reason.
+    """
+    file = _absolute(path)
+    document = read_document(file)
+    mistakes = Mistakes(file)
+    mistakes.update(document.mistakes)
+    raw = _without_empty(_expand_variables(document.content, mistakes))
+    for key, section in raw.items():
+        if key not in ConfigFile.model_fields:
+            mistakes.add(join_key("", key), unknown_key(key, ConfigFile.model_fields))
+        elif not isinstance(section, dict):
+            mistakes.add(key, f"must be a mapping of keys to values (got {shown(section)})")
+    dataset = _validate(DatasetSection, raw.get("dataset", {}), mistakes, "dataset")
+    runtime = _validate(RuntimeSection, raw.get("runtime", {}), mistakes, "runtime")
+    storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")
+    schedule = _validate(ScheduleSection, raw.get("schedule", {}), mistakes, "schedule")
+    root = _resolve_root("dataset", dataset, DATASET_ROOT_VARIABLE, mistakes)
+    store = _resolve_root("storage", storage, STORAGE_ROOT_VARIABLE, mistakes)
+    cache = _resolve_cache(storage, mistakes)
+    categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
+    default = resolve_category(raw, {}, mistakes, "")
+    resolved = {
+        category: resolve_category(raw, override, mistakes, join_key("overrides", category))
+        for category, override in read_overrides(raw, categories, mistakes).items()
+    }
+    mistakes.raise_if_any()
+    by_category = {name: resolved.get(name, default) for name in categories}
+    return BenchmarkConfig(
+        path=file,
+        dataset_root=Path(_certain(root)),
+        storage_root=_certain(store),
+        storage_cache=cache,
+        storage_cache_bytes=round(_certain(storage).cache_gb * 1e9),
+        runtime=_certain(runtime),
+        schedule=_certain(schedule),
+        by_category={name: _certain(config) for name, config in by_category.items()},
+    )
+
+
+def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -> str:
+    """Hash resolved sections by value: equal settings give equal hashes, in any file.
+
+    Parameters
+    ----------
+    sections : BaseModel
+        Resolved sections, in a fixed order.
+    extra : mapping, optional
+        Further facts that belong to the version, such as the hash of a weights file.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    content = [section.model_dump(mode="json") for section in sections] + [dict(extra or {})]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _certain(value: _Value | None) -> _Value:
+    """Return a value of which no mistake was reported: then it is there."""
+    assert value is not None  # noqa: S101 - what is absent has been reported
+    return value
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(f"{path}: '~' names no home folder; write the whole path") from None
+
+
+def _without_empty(content: dict[str, Any]) -> dict[str, Any]:
+    """Drop sections, and overrides of a category or section, in which nothing is written."""
+    raw = {key: value for key, value in content.items() if value is not None}
+    if isinstance(overrides := raw.get("overrides"), dict):
+        raw["overrides"] = {
+            category: {name: keys for name, keys in sections.items() if keys is not None}
+            if isinstance(sections, dict)
+            else sections
+            for category, sections in overrides.items()
+            if sections is not None
+        }
+    return raw
+
+
+def _expand_variables(content: Any, mistakes: Mistakes, where: str = "") -> Any:
+    """Replace `${VAR}` in every text; an unset variable is a mistake of its key."""
+    if isinstance(content, dict):
+        return {
+            key: _expand_variables(value, mistakes, join_key(where, key))
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return [
+            _expand_variables(value, mistakes, join_key(where, str(position)))
+            for position, value in enumerate(content)
+        ]
+    if not isinstance(content, str):
+        return content
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in os.environ:
+            mistakes.add(
+                where,
+                f"uses ${{{shorten(name)}}}, which is not set; set it, or write the value itself",
+            )
+        return os.environ.get(name, match[0])
+
+    return _VARIABLE.sub(value_of, content)
+
+
+def _validate(model: type[_Model], content: Any, mistakes: Mistakes, where: str) -> _Model | None:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        mistakes.update(describe(error, model, where))
+        return None
+
+
+def _resolve_root(
+    name: str,
+    section: DatasetSection | StorageSection | None,
+    variable: str,
+    mistakes: Mistakes,
+) -> str | None:
+    """Make a root absolute: relative to the file, or to here if the environment gave it."""
+    if section is None:
+        return None
+    from_environment = os.environ.get(variable)
+    root = (from_environment or section.root).removeprefix("file://")
+    if holds_credentials(root):
+        mistakes.add(f"{name}.root", CREDENTIALS_IN_URL)
+        return None
+    if "://" in root:
+        protocol, _, path = root.partition("://")
+        return f"{protocol}://{path.rstrip('/')}"
+    base = Path.cwd() if from_environment else mistakes.file.parent
+    try:
+        return os.path.normpath(base / Path(root).expanduser())
+    except RuntimeError:
+        mistakes.add(f"{name}.root", f"'~' names no home folder in {shown(root)}")
+        return None
+
+
+def _resolve_cache(section: StorageSection | None, mistakes: Mistakes) -> Path | None:
+    if section is None or section.cache is None:
+        return None
+    try:
+        folder = mistakes.file.parent / Path(section.cache).expanduser()
+    except RuntimeError:
+        mistakes.add("storage.cache", f"'~' names no home folder in {shown(section.cache)}")
+        return None
+    return Path(os.path.normpath(folder))

@@ -1,0 +1,161 @@
+"""The settings that an artefact was made with, as it records them and as later steps use them.
+
+An artefact holds the sections that determined it and those of the artefacts that it was made from.
+What reads it takes these from there, whatever the configuration says by then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.runtime.fingerprints import HashOf
+
+SETTINGS = "settings.json"
+SETTINGS_BY_CATEGORY = "settings_by_category.json"
+
+Recorded = Mapping[str, Mapping[str, Any]]
+
+
+class Difference(NamedTuple):
+    """A setting that differs: its dotted key, the value that was used, and the other one."""
+
+    key: str
+    used: str
+    other: str
+
+
+def record(settings: CategoryConfig, sections: Collection[str], hash_of: HashOf) -> Recorded:
+    """Return sections as an artefact records them.
+
+    Parameters
+    ----------
+    settings : CategoryConfig
+        The resolved sections of a category.
+    sections : collection of str
+        Names of those that determine the artefact, such as `embedding`.
+    hash_of : callable
+        Gives a file's SHA-256: local weights are recorded by content, not by place.
+    """
+    recorded = settings.model_dump(mode="json", include=set(sections))
+    if "embedding" in recorded:
+        for member in recorded["embedding"]["members"]:
+            if member["weights"] is not None:
+                member["weights"] = _content(Path(member["weights"]), hash_of)
+    return {name: recorded[name] for name in CategoryConfig.model_fields if name in recorded}
+
+
+def _content(file: Path, hash_of: HashOf) -> str:
+    try:
+        return f"sha256 {hash_of(file)}"
+    except OSError:
+        # Whoever needs the weights says so.
+        return "a file that cannot be read"
+
+
+def apply(settings: CategoryConfig, recorded: Recorded) -> CategoryConfig:
+    """Return settings with recorded sections in the place of their own.
+
+    Parameters
+    ----------
+    settings : CategoryConfig
+    recorded : mapping of str to mapping
+        What `record` gave.
+    """
+    sections = settings.model_dump(mode="json")
+    sections.update(recorded)
+    sections["dataset"] = {**sections["dataset"], "max_pixels": settings.dataset.max_pixels}
+    return CategoryConfig.model_validate(sections)
+
+
+def write_settings_by_category(folder: Path, recorded: Mapping[str, Recorded]) -> None:
+    """Write the settings of all categories of a table, `settings_by_category.json`."""
+    text = json.dumps(recorded, indent=1, ensure_ascii=False) + "\n"
+    (folder / SETTINGS_BY_CATEGORY).write_text(text, encoding="utf-8")
+
+
+def read_settings_by_category(folder: Path) -> dict[str, Recorded]:
+    """Read what `write_settings_by_category` has written; empty where there is none."""
+    file = folder / SETTINGS_BY_CATEGORY
+    if not file.is_file():
+        return {}
+    recorded: dict[str, Recorded] = json.loads(file.read_text(encoding="utf-8"))
+    return recorded
+
+
+def write_settings(folder: Path, recorded: Recorded) -> None:
+    """Write `settings.json` of an artefact."""
+    text = json.dumps(recorded, indent=2, ensure_ascii=False) + "\n"
+    (folder / SETTINGS).write_text(text, encoding="utf-8")
+
+
+def read_settings(folder: Path) -> Recorded | None:
+    """Read `settings.json` of an artefact; None where an earlier release has written none."""
+    file = folder / SETTINGS
+    if not file.is_file():
+        return None
+    recorded: Recorded = json.loads(file.read_text(encoding="utf-8"))
+    return recorded
+
+
+def differences(used: Recorded, other: Recorded) -> list[Difference]:
+    """List the settings of the sections that both have and in which they differ."""
+    found: list[Difference] = []
+    for section in used:
+        if section in other:
+            mine, theirs = (dict(flatten(one[section], f"{section}.")) for one in (used, other))
+            found.extend(
+                Difference(key, mine.get(key, "not set"), theirs.get(key, "not set"))
+                for key in dict.fromkeys([*mine, *theirs])
+                if mine.get(key) != theirs.get(key)
+            )
+    return found
+
+
+def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list[str]]]:
+    """Find the settings that are not the same in all categories.
+
+    Parameters
+    ----------
+    recorded : mapping of str to mapping
+        By category.
+
+    Returns
+    -------
+    dict of str to dict of str to list of str
+        Dotted key to value to the categories that have it; empty if all settings agree.
+    """
+    values: dict[str, dict[str, list[str]]] = {}
+    for category, settings in recorded.items():
+        for key, value in flatten(settings):
+            values.setdefault(key, {}).setdefault(value, []).append(category)
+    everywhere = len(recorded)
+    return {
+        key: by_value
+        for key, by_value in values.items()
+        if len(by_value) > 1 or sum(map(len, by_value.values())) < everywhere
+    }
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name every value of nested settings by its dotted path.
+
+    Yields
+    ------
+    path, value : str
+        Lists of plain values stay on one line; lists of sections are numbered from 0.
+    """
+    for key, value in nested.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{path}.")
+        elif isinstance(value, Sequence) and any(isinstance(one, Mapping) for one in value):
+            numbered = {str(at): one for at, one in enumerate(value)}
+            yield from flatten(numbered, f"{path}.")
+        elif isinstance(value, list | tuple):
+            yield path, ", ".join(map(str, value))
+        else:
+            yield path, str(value)

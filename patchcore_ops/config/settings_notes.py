@@ -1,0 +1,100 @@
+"""What has to be said beside figures that were made with other settings than one would think."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from patchcore_ops.config.recorded_settings import Difference, Recorded, differences, differing_keys
+
+_NAMED_KEYS = 5
+_NAMED_CATEGORIES = 5
+
+
+def changed_since(
+    used: Mapping[str, Recorded], now: Mapping[str, Recorded | None]
+) -> dict[str, list[Difference]]:
+    """Find the categories whose figures were made with other settings than there are now.
+
+    Parameters
+    ----------
+    used : mapping of str to mapping
+        By category, what its figures were made with.
+    now : mapping of str to mapping or None
+        What the configuration says, None where it does not have the category.
+
+    Returns
+    -------
+    dict of str to list of Difference
+        Without the categories in which nothing differs.
+    """
+    found = {}
+    for category, settings in used.items():
+        current = now.get(category)
+        if current is not None and (changes := differences(settings, current)):
+            found[category] = changes
+    return found
+
+
+def changes_in_words(changes: Sequence[Difference]) -> str:
+    """Name settings that have changed, with the value that was used and the one that is set now."""
+    return _listed([f"{one.key} {one.used} (now {one.other})" for one in changes], _NAMED_KEYS)
+
+
+def note_on_changes(changed: Mapping[str, Sequence[Difference]]) -> str | None:
+    """Say which figures were made with other settings than the configuration has now, if any."""
+    if not changed:
+        return None
+    alike: dict[str, list[str]] = {}
+    for category, changes in changed.items():
+        alike.setdefault(changes_in_words(changes), []).append(category)
+    parts = [
+        f"{_listed(categories, _NAMED_CATEGORIES)}: {words}" for words, categories in alike.items()
+    ]
+    return (
+        "Made with other settings than the configuration has now: "
+        f"{_listed(parts, _NAMED_CATEGORIES, '; ')}"
+    )
+
+
+def notes_on_mean(used: Mapping[str, Recorded], applied: Mapping[str, bool]) -> list[str]:
+    """Say in what the categories of a mean differ, one sentence each.
+
+    Parameters
+    ----------
+    used : mapping of str to mapping
+        By category, the settings that its figures were made with.
+    applied : mapping of str to bool
+        By category, whether fully white pixels alone count as defects in the metrics that the
+        reference prints too; see `patchcore_ops.metrics.lost_defects`.
+    """
+    return [note for note in (_settings_of_mean(used), _masks_of_mean(applied)) if note]
+
+
+def _settings_of_mean(used: Mapping[str, Recorded]) -> str | None:
+    if not (differing := differing_keys(used)):
+        return None
+    keys = [
+        f"{key} is "
+        + ", ".join(
+            f"{value} for {_listed(categories, _NAMED_CATEGORIES)}"
+            for value, categories in by_value.items()
+        )
+        for key, by_value in differing.items()
+    ]
+    return f"Mean over categories with different settings: {_listed(keys, _NAMED_KEYS, '; ')}"
+
+
+def _masks_of_mean(applied: Mapping[str, bool]) -> str | None:
+    others = [category for category, is_applied in applied.items() if not is_applied]
+    if not others or len(others) == len(applied):
+        return None
+    return (
+        "Mean over categories whose masks are read by different rules: full_pixel_auroc and "
+        f"anomaly_pixel_auroc of {_listed(others, _NAMED_CATEGORIES)} are judged by "
+        "metrics.mask_threshold, for the rule of fully white pixels would lose a defect there"
+    )
+
+
+def _listed(names: Sequence[str], at_most: int, separator: str = ", ") -> str:
+    more = len(names) - at_most
+    return separator.join(names[:at_most]) + (f"{separator}and {more} more" if more > 0 else "")

@@ -1,0 +1,91 @@
+"""A configuration as it was read: resolved, written as JSON, and read again without its file.
+
+The YAML file may have been edited since, and so may the environment that it names. A snapshot holds
+absolute paths, the categories that were found, and every section of each of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from patchcore_ops.config.load import BenchmarkConfig
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection, ScheduleSection
+
+
+def snapshot(config: BenchmarkConfig) -> str:
+    """Write down a resolved configuration.
+
+    Returns
+    -------
+    str
+        JSON. `categories` gives each category the number of its entry in `settings`.
+
+    Examples
+    --------
+    >>> restore(snapshot(config)) == config  # doctest: +SKIP
+    True
+    """
+    return json.dumps(_document(config), indent=1, ensure_ascii=False) + "\n"
+
+
+def restore(text: str) -> BenchmarkConfig:
+    """Read what `snapshot` has written.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    content = json.loads(text)
+    settings = [CategoryConfig.model_validate(one) for one in content["settings"]]
+    cache = content["storage_cache"]
+    return BenchmarkConfig(
+        path=Path(content["path"]),
+        dataset_root=Path(content["dataset_root"]),
+        storage_root=content["storage_root"],
+        storage_cache=None if cache is None else Path(cache),
+        storage_cache_bytes=content["storage_cache_bytes"],
+        runtime=RuntimeSection.model_validate(content["runtime"]),
+        schedule=ScheduleSection.model_validate(content["schedule"]),
+        by_category={name: settings[at] for name, at in content["categories"].items()},
+    )
+
+
+def configuration_hash(config: BenchmarkConfig) -> str:
+    """Hash everything that a configuration says, wherever its file lies.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    content = {**_document(config), "path": None}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _document(config: BenchmarkConfig) -> dict[str, Any]:
+    # Categories without overrides share one object; a thousand of them are written once.
+    distinct = list({id(one): one for one in config.by_category.values()}.values())
+    at = {id(one): position for position, one in enumerate(distinct)}
+    cache = config.storage_cache
+    return {
+        "path": str(config.path),
+        "dataset_root": str(config.dataset_root),
+        "storage_root": config.storage_root,
+        "storage_cache": None if cache is None else str(cache),
+        "storage_cache_bytes": config.storage_cache_bytes,
+        "runtime": config.runtime.model_dump(mode="json"),
+        "schedule": config.schedule.model_dump(mode="json"),
+        "settings": [_sections(one) for one in distinct],
+        "categories": {name: at[id(one)] for name, one in config.by_category.items()},
+    }
+
+
+def _sections(settings: CategoryConfig) -> dict[str, Any]:
+    """Dump all sections, with the limit of pixels, which no version counts."""
+    dumped = settings.model_dump(mode="json")
+    return {**dumped, "dataset": {**dumped["dataset"], "max_pixels": settings.dataset.max_pixels}}

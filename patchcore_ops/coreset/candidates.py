@@ -1,0 +1,74 @@
+"""The rows with the largest anchors, and the literal greedy loop among a few of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcore_ops.runtime.array_namespace import Array, kth_largest, namespace_of
+
+# The anchor of a picked row, which never returns.
+PICKED = -1.0
+
+
+class Limit(NamedTuple):
+    """The largest squared anchor outside a group of rows, and the lowest row that has it."""
+
+    squared: float
+    row: int
+
+    def permits(self, squared: float, row: int) -> bool:
+        """Tell whether a row of the group comes before every row outside."""
+        return squared > self.squared or (squared == self.squared and row < self.row)
+
+
+def leading(squared: Array, count: int) -> tuple[Array, Limit]:
+    """Find the `count` rows with the largest anchors, lowest rows first among equals.
+
+    Parameters
+    ----------
+    squared : array of float32, shape [N]
+    count : int
+
+    Returns
+    -------
+    leading : array of int64
+        Ascending row numbers.
+    limit : Limit
+        The best of the other rows.
+    """
+    xp = namespace_of(squared)
+    if count >= len(squared):
+        return xp.arange(len(squared), device=squared.device), Limit(-np.inf, 0)
+    threshold = kth_largest(squared, count)
+    is_leading = squared > threshold
+    equal = xp.where(squared == threshold)[0]
+    is_leading[equal[: count - int(is_leading.sum())]] = True
+    others = xp.where(is_leading, -xp.inf, squared)
+    row = int(others.argmax())
+    return xp.where(is_leading)[0], Limit(float(others[row]), row)
+
+
+def pick_among(
+    distances: npt.NDArray[np.float32],
+    squared: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    limit: Limit,
+    wanted: int,
+) -> list[int]:
+    """Run the literal greedy loop on a few rows, given all squared distances between them.
+
+    Returns the picked positions in order.
+    """
+    squared = squared.copy()
+    chosen: list[int] = []
+    while len(chosen) < wanted:
+        best = int(squared.argmax())
+        if not limit.permits(float(squared[best]), int(rows[best])):
+            break
+        chosen.append(best)
+        np.minimum(squared, distances[best], out=squared)
+        squared[best] = PICKED
+    return chosen

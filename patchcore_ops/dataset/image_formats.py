@@ -1,0 +1,161 @@
+"""Opens image files: five formats, recognised by their content, within a limit of pixels.
+
+Pillow would try some forty formats, some of which start other programs, and has a limit of pixels
+that is one for the whole process. Here the format's own reader is called, so that neither the
+name's extension nor Pillow's global settings decide what is read.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeAlias
+
+from PIL import (
+    BmpImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from patchcore_ops.runtime.errors import DatasetError
+
+IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+# Beyond it the resized copy of an image, of which only the centre square is used, could fill the
+# memory: 256 x 25,600 pixels still take 20 MB.
+MAX_ASPECT = 100
+# Whoever reads more lines than this has one cause to find, not as many.
+NAMED_PROBLEMS = 100
+
+DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+READABLE_MODES = DEEP_MODES | {
+    *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA", "RGBX", "RGBa"),
+}
+
+_Reader: TypeAlias = Callable[[IO[bytes]], ImageFile.ImageFile]
+_SIGNATURE_BYTES = 16
+
+
+class UnfitImage(Exception):
+    """An image that is not damaged but cannot be used; the message is a sentence with a remedy."""
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """Open an image whose header shows that it can be used; its pixels are not decoded yet.
+
+    Parameters
+    ----------
+    path : Path
+        A file in one of the five formats; links are followed.
+    max_pixels : int
+        Width times height, at most.
+
+    Yields
+    ------
+    ImageFile
+        At its first picture, where the file holds several.
+
+    Raises
+    ------
+    DatasetError
+        With the file and the remedy. Whatever a decoder raises in the body of the context counts
+        as damage of the file.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnfitImage("is not a regular file; replace it by an image or remove it")
+        if status.st_size == 0:
+            raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
+        with path.open("rb") as stream:
+            image = _reader(stream)(stream)
+            _refuse_unfit(image, max_pixels)
+            yield image
+    except FileNotFoundError:
+        problem = "the file has vanished; materialise image_manifest again"
+    except PermissionError as error:
+        problem = f"cannot be read ({error.strerror}); let the user who runs this read the file"
+    except UnfitImage as unfit:
+        problem = str(unfit)
+    except MemoryError:
+        problem = "needs more memory than there is; reduce the image or lower runtime.num_workers"
+    # Decoders raise whatever damaged bytes make them raise, by no documented list.
+    except Exception as error:
+        what = "read" if isinstance(error, OSError) and error.errno else "decoded as an image"
+        problem = f"cannot be {what} ({_reason(error)}); replace or remove the file"
+    else:
+        return
+    raise DatasetError(f"{printable(path)}: {problem}")
+
+
+def printable(path: Path | str) -> str:
+    """Write a path on one line of valid text: line breaks and stray bytes become escapes."""
+    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def problem_report(problems: Sequence[str]) -> DatasetError:
+    """Make one error of all problems, one a line; very many are counted, not named."""
+    shown = list(problems[:NAMED_PROBLEMS])
+    if len(problems) > len(shown):
+        shown.append(f"... and {len(problems) - len(shown):,} more problems")
+    return DatasetError("\n".join(shown))
+
+
+def _reader(stream: IO[bytes]) -> _Reader:
+    """Recognise a format by the first bytes of the content."""
+    start = stream.read(_SIGNATURE_BYTES)
+    stream.seek(0)
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile
+    if start.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile
+    if start.startswith(b"BM"):
+        return BmpImagePlugin.BmpImageFile
+    if start.startswith(tuple(TiffImagePlugin.PREFIXES)):
+        return TiffImagePlugin.TiffImageFile
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    raise UnfitImage(
+        "is none of PNG, JPEG, BMP, TIFF and WebP by its content; convert it to one of them or "
+        "remove the file"
+    )
+
+
+def _refuse_unfit(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnfitImage(
+            f"has {width} x {height} = {width * height:,} pixels, more than dataset.max_pixels "
+            f"({max_pixels:,}); raise that if the image is what it should be, or reduce the image"
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnfitImage(
+            f"has {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide, and "
+            "only its centre square would be inspected; cut it into pieces or remove the file"
+        )
+    if image.mode in ("I", "F"):
+        raise UnfitImage(
+            f"has pixels of 32 bits (mode {image.mode}), of which nobody knows what is white; "
+            "save it with 8 or 16 bits a channel"
+        )
+    if image.mode not in READABLE_MODES:
+        raise UnfitImage(
+            f"has the colour mode {image.mode}, which cannot be converted to RGB; save it as "
+            "greyscale or RGB"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Say what a decoder or the system said, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(printable(str(error).replace("\n", " ")).split()) or type(error).__name__

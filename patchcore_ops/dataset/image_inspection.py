@@ -1,0 +1,155 @@
+"""What can be said of one image or mask file before anything is computed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.image_formats import DEEP_MODES, opened
+from patchcore_ops.dataset.mask_doubts import doubt, marked_share
+from patchcore_ops.dataset.masks import mask_content
+from patchcore_ops.dataset.png import decoded
+from patchcore_ops.runtime.errors import DatasetError
+
+# What a viewer makes use of and the benchmark, like the reference, does not.
+TURNED = "is turned by an EXIF entry that is not followed"
+SEVERAL = "holds several pictures, of which the first is used"
+TRANSPARENT = "has transparent parts, whose hidden colours are used"
+DARK = "is stored with 16 bits and uses less than an eighth of them, so it is almost black"
+
+# Decoding is what a scan takes its time for, and other steps may be at work beside it.
+_READERS = 2
+_DARK_BELOW = 2**13
+_Traits = TypeVar("_Traits")
+
+
+class ImageTraits(NamedTuple):
+    """A sound image: its size in pixels, and which of the remarks above apply."""
+
+    width: int
+    height: int
+    remarks: tuple[str, ...]
+
+
+class MaskTraits(NamedTuple):
+    """A sound mask: its size in pixels, what may be wrong with it, and the share that it marks."""
+
+    width: int
+    height: int
+    doubt: str | None
+    marked_share: float
+
+
+def inspect_image(path: Path, max_pixels: int) -> ImageTraits:
+    """Read a whole image file and see that it is sound.
+
+    Of most PNG files only the checksums are verified, which takes a fortieth of the time; whoever
+    decodes them sees that no pixel is missing. Other files are decoded.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, decoded or used.
+    """
+    with opened(path, max_pixels) as image:
+        remarks = []
+        if _is_turned(image):
+            remarks.append(TURNED)
+        if getattr(image, "is_animated", False) or "mp" in image.info:
+            remarks.append(SEVERAL)
+        is_plain = not image.has_transparency_data and image.mode not in DEEP_MODES
+        if isinstance(image, PngImageFile) and is_plain:
+            image.verify()
+        else:
+            decoded(image).load()
+        if image.has_transparency_data and _has_holes(image):
+            remarks.append(TRANSPARENT)
+        if image.mode in DEEP_MODES and int(np.asarray(image).max()) < _DARK_BELOW:
+            remarks.append(DARK)
+        # A TIFF that is stored turned has its sides exchanged by decoding.
+        return ImageTraits(*image.size, tuple(remarks))
+
+
+def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTraits:
+    """Read a whole mask file and see what it marks.
+
+    Parameters
+    ----------
+    path : Path
+    size : ImageSize
+        Resize and crop that it will get.
+    mask_threshold : float
+        Share of white from which on a pixel counts as a defect.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, decoded or used.
+    """
+    with opened(path, size.max_pixels) as image:
+        content = mask_content(image)
+        least = mask_threshold * 255
+        return MaskTraits(
+            *content.levels.size, doubt(content, size, least), marked_share(content, least)
+        )
+
+
+def read_all(
+    files: Iterable[Path], read: Callable[[Path], _Traits], problems: list[str]
+) -> dict[Path, _Traits]:
+    """Read files in threads, in order.
+
+    Parameters
+    ----------
+    files : iterable of Path
+    read : callable
+        `inspect_image` or `inspect_mask`, with its settings.
+    problems : list of str
+        Receives what is wrong with the files that cannot be used.
+
+    Returns
+    -------
+    mapping of Path to traits
+        Of all others.
+    """
+
+    def attempt(file: Path) -> _Traits | DatasetError:
+        try:
+            return read(file)
+        except DatasetError as problem:
+            return problem
+
+    files = list(files)
+    traits = {}
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="inspect") as executor:
+        for file, found in zip(files, executor.map(attempt, files), strict=True):
+            if isinstance(found, DatasetError):
+                problems.append(str(found))
+            else:
+                traits[file] = found
+    return traits
+
+
+def _is_turned(image: ImageFile.ImageFile) -> bool:
+    """Tell whether a viewer would turn or mirror the picture; a TIFF is turned by its decoder."""
+    if image.format == "TIFF" or "exif" not in image.info:
+        return False
+    exif = Image.Exif()
+    try:
+        exif.load(image.info["exif"])
+        return exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    # A damaged note about the camera is no reason to refuse the picture.
+    except Exception:
+        return False
+
+
+def _has_holes(image: ImageFile.ImageFile) -> bool:
+    darkest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return int(darkest) < 255  # type: ignore[arg-type]

@@ -1,0 +1,127 @@
+"""Image files as batches, decoded ahead of their use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.image_formats import problem_report
+from patchcore_ops.dataset.images import load_image
+from patchcore_ops.runtime.errors import DatasetError
+
+Pixels = npt.NDArray[np.uint8]
+_BYTES_AHEAD = 32 * 2**20
+
+
+class ImageStream:
+    """Decodes images in threads, in order, from the moment it is entered as a context.
+
+    Threads suffice, for Pillow decodes and resizes outside the interpreter lock; unlike processes
+    they cost neither start-up nor memory. Some 32 MB of decoded images wait at most, which lets
+    the decoders work while the network is still being loaded.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Image files.
+    size : ImageSize
+        Resize and crop, in pixels.
+    num_workers : int
+        Decoding threads; 0 decodes in the caller's thread.
+    on_image : callable, optional
+        Called with each file and its pixels, in the thread that has decoded it.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: ImageSize,
+        num_workers: int,
+        on_image: Callable[[Path, Pixels], None] | None = None,
+    ) -> None:
+        self._paths = iter(paths)
+        self._size = size
+        self._on_image = on_image
+        self._num_workers = num_workers
+        self._pending: deque[Future[Pixels]] = deque()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> ImageStream:
+        if self._num_workers > 0:
+            self._executor = ThreadPoolExecutor(self._num_workers, thread_name_prefix="decode")
+            ahead = _BYTES_AHEAD // (3 * self._size.imagesize**2)
+            self._submit(max(ahead, self._num_workers))
+        return self
+
+    def batches(self, count: int, batch_size: int) -> Iterator[Pixels]:
+        """Hand out the next images.
+
+        Parameters
+        ----------
+        count : int
+            How many images in all.
+        batch_size : int
+            Images per batch; the last batch may be smaller.
+
+        Yields
+        ------
+        ndarray of uint8, shape [B, imagesize, imagesize, 3]
+            RGB.
+
+        Raises
+        ------
+        DatasetError
+            If files cannot be read or decoded: one line for each that is left in the stream.
+        """
+        for start in range(0, count, batch_size):
+            try:
+                images = [self._next() for _ in range(min(batch_size, count - start))]
+            except DatasetError as problem:
+                raise problem_report([str(problem), *self._further_problems()]) from None
+            yield np.stack(images)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+    def _next(self) -> Pixels:
+        if self._executor is None:
+            return self._load(next(self._paths))
+        try:
+            return self._pending.popleft().result()
+        finally:
+            self._submit(1)
+
+    def _further_problems(self) -> Iterator[str]:
+        """Try what is left, so that nobody has to repair one file a run."""
+        while True:
+            try:
+                self._next()
+            except DatasetError as problem:
+                yield str(problem)
+            except (IndexError, StopIteration):
+                return
+
+    def _submit(self, count: int) -> None:
+        if self._executor is not None:
+            for path in islice(self._paths, count):
+                self._pending.append(self._executor.submit(self._load, path))
+
+    def _load(self, path: Path) -> Pixels:
+        image = load_image(path, self._size)
+        if self._on_image is not None:
+            self._on_image(path, image)
+        return image

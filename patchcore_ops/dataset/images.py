@@ -1,0 +1,109 @@
+"""Image files as arrays, prepared as the reference prepares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.image_formats import DEEP_MODES, opened
+from patchcore_ops.dataset.png import decoded
+
+__all__ = ["load_image", "load_thumbnail", "resize_and_crop", "to_mode"]
+
+
+def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
+    """Load an image as the network's crop, before normalisation.
+
+    The shorter side is resized to `size.resize` (bilinear with antialiasing, on 8-bit values, as
+    torchvision does with PIL images), then the central square is cropped.
+
+    Parameters
+    ----------
+    path : Path
+        PNG, JPEG, BMP, TIFF or WebP, by content; docs/input.md says what becomes of each kind.
+    size : ImageSize
+        Resize and crop, in pixels, and the limit of the file's own pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape [imagesize, imagesize, 3]
+        RGB.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, decoded or used.
+    """
+    with opened(path, size.max_pixels) as image:
+        return np.asarray(resize_and_crop(to_mode(decoded(image), "RGB"), size))
+
+
+def load_thumbnail(
+    path: Path, side: int, max_pixels: int = ImageSize().max_pixels
+) -> npt.NDArray[np.uint8]:
+    """Load a small version of the whole image, uncropped, as quickly as its format allows.
+
+    Parameters
+    ----------
+    path : Path
+    side : int
+        Longer side of the result in pixels; smaller images keep their size.
+    max_pixels : int
+        Limit of the file's own pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape [H, W, 3]
+        RGB.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, decoded or used.
+    """
+    with opened(path, max_pixels) as image:
+        image.draft("RGB", (side, side))
+        small = _eight_bit(image) if image.mode in DEEP_MODES else image
+        small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=1.0)
+        return np.asarray(small.convert("RGB"))
+
+
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Decode an image and convert it, as PIL does but for 16-bit greyscale, which is scaled.
+
+    Parameters
+    ----------
+    image : Image
+        Of one of `image_formats.READABLE_MODES`.
+    mode : str
+        "RGB" or "L".
+    """
+    image = _eight_bit(image) if image.mode in DEEP_MODES else image
+    if image.mode != mode:
+        return image.convert(mode)
+    # Converting would copy it.
+    image.load()
+    return image
+
+
+def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
+    """Resize the shorter side and crop the centre, with torchvision's rounding of both."""
+    width, height = image.size
+    if width <= height:
+        resized = (size.resize, int(size.resize * height / width))
+    else:
+        resized = (int(size.resize * width / height), size.resize)
+    left = round((resized[0] - size.imagesize) / 2)
+    top = round((resized[1] - size.imagesize) / 2)
+    return image.resize(resized, Image.Resampling.BILINEAR).crop(
+        (left, top, left + size.imagesize, top + size.imagesize)
+    )
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit greyscale to 8 bits; PIL's own conversion would clip it to white."""
+    return Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().astype(np.uint8))

@@ -1,0 +1,177 @@
+"""Ground-truth masks: what the pixels of a mask file mean, and masks as arrays.
+
+What a file means is decided by its own content alone. Grey levels are grey levels, but for two
+kinds of files that have one meaning only: paint on a transparent ground is marked where the paint
+is, and a single level beside black marks, whichever it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile
+
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.image_formats import DEEP_MODES, opened, problem_report
+from patchcore_ops.dataset.images import resize_and_crop, to_mode
+from patchcore_ops.dataset.png import decoded
+from patchcore_ops.runtime.errors import DatasetError
+
+_WHITE = 255
+# A format that loses detail makes levels of its own, so that a single one proves nothing.
+_EXACT_FORMATS = frozenset({"PNG", "BMP", "TIFF"})
+_LOSSY_COMPRESSIONS = frozenset({"jpeg", "tiff_jpeg", "webp"})
+
+
+class MaskContent(NamedTuple):
+    """What a mask file says.
+
+    Attributes
+    ----------
+    levels : Image
+        Grey levels; white is marked.
+    histogram : list of int
+        Pixels of each of the 256 levels.
+    is_exact : bool
+        Whether the levels are those that were saved, and not made by a lossy format.
+    uses_hidden_colours : bool
+        Whether levels are of colours that no viewer shows, since the opacity had no clear meaning.
+    """
+
+    levels: Image.Image
+    histogram: list[int]
+    is_exact: bool
+    uses_hidden_colours: bool
+
+
+def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
+    """Load a ground-truth mask with the same resize and crop as its image.
+
+    Parameters
+    ----------
+    path : Path
+        A mask; white marks the defect, or what `mask_content` reads as white.
+    size : ImageSize
+        Resize and crop, in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape [imagesize, imagesize]
+        Grey levels: resizing mixes black and white along the defect's edge.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, decoded or used.
+    """
+    with opened(path, size.max_pixels) as image:
+        return np.asarray(resize_and_crop(mask_content(image).levels, size))
+
+
+def load_masks(
+    paths: Sequence[Path | None], size: ImageSize, num_workers: int
+) -> npt.NDArray[np.uint8]:
+    """Load the masks of many images; an image without a mask file has an empty mask.
+
+    Returns
+    -------
+    ndarray of uint8, shape [len(paths), imagesize, imagesize]
+        Grey levels, see `load_mask`.
+
+    Raises
+    ------
+    DatasetError
+        If files cannot be read, decoded or used: one line for each.
+    """
+    masks = np.zeros((len(paths), size.imagesize, size.imagesize), dtype=np.uint8)
+    present = [position for position, path in enumerate(paths) if path is not None]
+    files = [path for path in paths if path is not None]
+    problems = []
+
+    def attempt(path: Path) -> npt.NDArray[np.uint8] | DatasetError:
+        try:
+            return load_mask(path, size)
+        except DatasetError as problem:
+            return problem
+
+    with ThreadPoolExecutor(max(num_workers, 1), thread_name_prefix="decode") as executor:
+        for position, mask in zip(present, executor.map(attempt, files), strict=True):
+            if isinstance(mask, DatasetError):
+                problems.append(str(mask))
+            else:
+                masks[position] = mask
+    if problems:
+        raise problem_report(problems)
+    return masks
+
+
+def mask_content(image: ImageFile.ImageFile) -> MaskContent:
+    """Read the pixels of a mask as they are meant.
+
+    Parameters
+    ----------
+    image : ImageFile
+        An opened mask file.
+
+    Returns
+    -------
+    MaskContent
+        Its levels are those of the file, with these exceptions. Where the opacity varies and all
+        visible pixels have one colour, they are the opacity (unless that colour is black and the
+        hidden ones are not, which could mean either). Where a file of an exact format then holds
+        black and a single other level, that level is white.
+    """
+    is_exact = image.format in _EXACT_FORMATS and not (
+        image.format == "TIFF" and image.info.get("compression") in _LOSSY_COMPRESSIONS
+    )
+    uses_hidden_colours = False
+    picture = decoded(image)
+    if image.mode in DEEP_MODES:
+        levels = _of_sixteen_bits(image)
+    elif image.has_transparency_data:
+        levels, uses_hidden_colours = _of_transparent(image)
+    else:
+        levels = to_mode(picture, "L")
+    histogram = levels.histogram()
+    if is_exact and _is_one_level_on_black(histogram):
+        levels = levels.point([0] + [_WHITE] * 255)
+        histogram = levels.histogram()
+    return MaskContent(levels, histogram, is_exact, uses_hidden_colours)
+
+
+def _is_one_level_on_black(histogram: list[int]) -> bool:
+    """Tell whether there is black and one other level that is not white, which needs no change."""
+    pixels = sum(histogram)
+    marked = pixels - histogram[0]
+    return 0 < marked < pixels and marked in histogram[1:_WHITE]
+
+
+def _of_sixteen_bits(image: Image.Image) -> Image.Image:
+    """Scale to 8 bits, but for a single level on black: scaled, a small one would be black."""
+    values = np.asarray(image)
+    highest = values.max()
+    if values.min() == 0 and ((values == 0) | (values == highest)).all():
+        return Image.fromarray(np.where(values, _WHITE, 0).astype(np.uint8))
+    return to_mode(image, "L")
+
+
+def _of_transparent(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Read what the opacity marks; otherwise the colours, and whether hidden ones are among them.
+
+    Hidden black marks nothing either way, so that it is no reason to doubt.
+    """
+    whole = to_mode(image, "RGBA")
+    opacity = whole.getchannel("A")
+    if np.count_nonzero(opacity.histogram()) > 1:
+        visible = np.reshape(whole.histogram(opacity), (4, 256))[:3] > 0
+        is_one_colour, is_black = (visible.sum(axis=1) == 1).all(), visible[:, 0].all()
+        if is_one_colour and (not is_black or not any(whole.convert("L").histogram()[1:])):
+            return opacity, False
+    levels = whole.convert("L")
+    hidden = levels.histogram(opacity.point([_WHITE] + [0] * 255))
+    return levels, any(hidden[1:])

@@ -1,0 +1,97 @@
+"""Which engine computes the embeddings of an ensemble member, and why."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.embedding.engine import Engine
+from patchcore_ops.embedding.exported_network import ExportedNetwork, NetworkStore, network_settings
+from patchcore_ops.runtime.devices import device_name
+from patchcore_ops.runtime.errors import EnvironmentProblem
+from patchcore_ops.runtime.fingerprints import HashOf
+from patchcore_ops.runtime.processors import available_processors
+
+
+def open_engine(
+    config: CategoryConfig,
+    member: int,
+    runtime: RuntimeSection,
+    networks: NetworkStore,
+    hash_of: HashOf,
+) -> tuple[Engine, str]:
+    """Open the engine of an ensemble member; its network is exported first where it has to be.
+
+    Parameters
+    ----------
+    config : CategoryConfig
+    member : int
+    runtime : RuntimeSection
+        Engine, device and batch size.
+    networks : NetworkStore
+    hash_of : callable
+        Gives a file's SHA-256.
+
+    Returns
+    -------
+    engine : Engine
+    fallback : str
+        Why it is torch although OpenVINO was wanted; empty otherwise.
+
+    Raises
+    ------
+    WeightsError, EnvironmentProblem
+        If the backbone, the device or the engine cannot be used.
+    """
+    if not computes_by_openvino(runtime):
+        return _torch_engine(config, member, runtime, device_name(runtime.device)), ""
+    if find_spec("openvino") is None:
+        if runtime.engine == "openvino":
+            raise EnvironmentProblem(
+                'runtime.engine: openvino is not installed; run: pip install "openvino>=2026.4", '
+                "or set engine: torch"
+            )
+        return _torch_engine(config, member, runtime, "cpu"), "openvino is not installed"
+    from patchcore_ops.embedding.openvino_engine import OpenVinoEngine
+
+    try:
+        settings = network_settings(config, member, hash_of)
+    except OSError:
+        # Who loads the weights says what is wrong with their file.
+        return _torch_engine(config, member, runtime, "cpu"), ""
+
+    def export(folder: Path) -> None:
+        from patchcore_ops.embedding.network_export import export_network
+
+        export_network(config, member, settings, folder)
+
+    with networks.opened(settings, export) as folder:
+        if refusal := ExportedNetwork.read(folder).refusal:
+            reason = f"{settings.backbone} cannot be exported to OpenVINO ({refusal})"
+        else:
+            try:
+                return OpenVinoEngine(folder, available_processors()), ""
+            # It may have been exported on another processor.
+            except RuntimeError as error:
+                said = " ".join(str(error).split())[:200]
+                reason = f"OpenVINO cannot run {settings.backbone} on this processor ({said})"
+    return _torch_engine(config, member, runtime, "cpu"), reason
+
+
+def computes_by_openvino(runtime: RuntimeSection) -> bool:
+    """Tell whether the embeddings are to be computed by OpenVINO: on a CPU, unless by torch."""
+    if runtime.engine == "auto":
+        return device_name(runtime.device) == "cpu"
+    return runtime.engine == "openvino"
+
+
+def _torch_engine(
+    config: CategoryConfig, member: int, runtime: RuntimeSection, device: str
+) -> Engine:
+    import torch
+
+    from patchcore_ops.embedding.torch_engine import TorchEngine, load_embedder
+
+    embedder = load_embedder(config, member, torch.device(device))
+    return TorchEngine(embedder, config.embedding.precision, runtime.batch_size)

@@ -1,0 +1,112 @@
+"""How image scores are distributed, good images against defective ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from patchcore_ops.report.charts import svg
+from patchcore_ops.report.charts.svg import Numbers, Scale, score_text
+
+_BINS = 28
+
+
+def score_histogram(
+    score: npt.NDArray[np.floating], is_anomaly: npt.NDArray[np.bool_], threshold: float
+) -> Markup | None:
+    """Draw how image scores are distributed: good images upwards, defective ones downwards.
+
+    Parameters
+    ----------
+    score : ndarray of float, shape [n]
+    is_anomaly : ndarray of bool, shape [n]
+    threshold : float
+        Marked by a line; NaN for none.
+
+    Returns
+    -------
+    Markup or None
+        An SVG element; None where no score is finite.
+    """
+    finite = np.isfinite(score)
+    if not finite.any():
+        return None
+    values, is_anomaly = score[finite].astype(float), is_anomaly[finite]
+    edges, good, defective = count_scores(values, is_anomaly, _BINS)
+    low, high = float(edges[0]), float(edges[-1])
+    tallest = int(max(good.max(), defective.max()))
+    across, upward = Scale(low, high, 96, 376), Scale(-tallest, tallest, 236, 26)
+    parts = [*_count_grid(across, upward, tallest)]
+    for at, (above, below) in enumerate(zip(good, defective, strict=True)):
+        left, width = across.at(edges[at]) + 0.75, across.at(edges[1]) - across.at(edges[0]) - 1.5
+        for count, css, top in ((above, "good", upward.at(above)), (below, "bad", upward.at(0))):
+            if count:
+                height = abs(upward.at(count) - upward.at(0))
+                parts.append(svg.rectangle(left, top, width, height, css))
+    parts += [
+        svg.line(across.at(low), upward.at(0), across.at(high), upward.at(0), "axis"),
+        svg.text(0, upward.at(tallest / 2), "Good", "series good"),
+        svg.text(0, upward.at(-tallest / 2), "Defective", "series bad"),
+        *_score_axis(across),
+        *_threshold_line(across, threshold),
+    ]
+    description = (
+        f"{int((~is_anomaly).sum())} good images above the line, {int(is_anomaly.sum())} defective "
+        f"images below it, from {score_text(values.min())} to {score_text(values.max())}."
+    )
+    return svg.drawing(380, 286, "Image scores", description, parts)
+
+
+def count_scores(
+    score: npt.NDArray[np.floating], is_anomaly: npt.NDArray[np.bool_], bins: int
+) -> tuple[Numbers, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Count finite scores in bins of equal width.
+
+    Returns
+    -------
+    edges : ndarray of float64, shape [bins + 1]
+    good, defective : ndarray of int64, shape [bins]
+    """
+    edges = np.linspace(*_padded(float(score.min()), float(score.max())), bins + 1)
+    good, _ = np.histogram(score[~is_anomaly], edges)
+    defective, _ = np.histogram(score[is_anomaly], edges)
+    return edges, good, defective
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    margin = 0.02 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _count_grid(across: Scale, upward: Scale, tallest: int) -> list[Markup]:
+    counts = [int(tick) for tick in svg.round_ticks(0, tallest, 4) if tick == int(tick) and tick]
+    return [
+        part
+        for count in counts
+        for level in (count, -count)
+        for part in (
+            svg.line(across.start, upward.at(level), across.end, upward.at(level), "grid"),
+            svg.text(across.start - 6, upward.at(level) + 4, str(count), "tick", "end"),
+        )
+    ]
+
+
+def _score_axis(across: Scale) -> list[Markup]:
+    ticks = [
+        svg.text(across.at(tick), 257, f"{tick:g}", "tick", "middle")
+        for tick in svg.round_ticks(across.low, across.high)
+    ]
+    middle = (across.start + across.end) / 2
+    return [*ticks, svg.text(middle, 279, "Image score", "label", "middle")]
+
+
+def _threshold_line(across: Scale, threshold: float) -> list[Markup]:
+    if not across.low <= threshold <= across.high:
+        return []
+    at = across.at(threshold)
+    anchor = "end" if at > (across.start + across.end) / 2 else "start"
+    return [
+        svg.line(at, 18, at, 240, "threshold"),
+        svg.text(at, 12, f"threshold at best F1: {score_text(threshold)}", "label", anchor),
+    ]

@@ -1,0 +1,146 @@
+"""From neighbour distances to scores and anomaly maps, for one member or an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter1d
+
+from patchcore_ops.runtime.block_threads import block_threads, blocks
+
+Floats = npt.NDArray[np.float32]
+_IMAGES_PER_BLOCK = 32
+_IMAGES_PER_THREAD = 4
+
+
+def patch_scores(distances: Floats, images: int, grid: tuple[int, int]) -> Floats:
+    """Score patches by the mean distance to their nearest neighbours.
+
+    Parameters
+    ----------
+    distances : ndarray of float32, shape [images * h * w, neighbours]
+        Squared distances.
+    images : int
+    grid : tuple of int
+        (h, w).
+
+    Returns
+    -------
+    ndarray of float32, shape [images, h, w]
+    """
+    return np.asarray(distances.mean(axis=1)).reshape(images, *grid)
+
+
+def image_scores(scores: Floats) -> Floats:
+    """Score images by their most anomalous patch: [n, h, w] -> [n]."""
+    return np.asarray(scores.max(axis=(1, 2)))
+
+
+def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 4.0) -> Floats:
+    """Resize patch scores to the image, bilinearly, and smooth them by a Gaussian.
+
+    Both are linear along either axis, so that a map is one matrix times the scores times another.
+
+    Parameters
+    ----------
+    patch_scores : ndarray of float32, shape [n, h, w]
+    imagesize : int
+        Side of a map, in pixels.
+    smoothing_sigma : float
+        Standard deviation of the Gaussian, in pixels; 0 for none.
+
+    Returns
+    -------
+    ndarray of float32, shape [n, imagesize, imagesize]
+    """
+    images, height, width = patch_scores.shape
+    rows, columns = (_enlarging(side, imagesize, smoothing_sigma) for side in (height, width))
+    maps = np.empty((images, imagesize, imagesize), dtype=np.float32)
+
+    def compute(block: slice) -> None:
+        maps[block] = rows @ patch_scores[block].astype(np.float64) @ columns.T
+
+    with block_threads(maps) as for_each:
+        for_each(compute, blocks(images, _IMAGES_PER_THREAD))
+    return maps
+
+
+@lru_cache(maxsize=8)
+def _enlarging(patches: int, pixels: int, sigma: float) -> npt.NDArray[np.float64]:
+    """Make the matrix that enlarges an axis and smooths along it, shape [pixels, patches]."""
+    # Where the pixels' centres lie among the patches'; beyond the outermost these go on.
+    centres = (np.arange(pixels) + 0.5) * patches / pixels - 0.5
+    enlarging = np.stack(
+        [np.interp(centres, np.arange(patches), unit) for unit in np.eye(patches)], axis=1
+    )
+    if sigma > 0:
+        enlarging = gaussian_filter1d(enlarging, sigma, axis=0)
+    return enlarging
+
+
+def ensemble_scores(members: Sequence[Floats]) -> Floats:
+    """Combine the members' image scores.
+
+    One member's scores stay as they are. Several are each scaled to [0, 1] over the test set and
+    averaged; a member whose scores are all equal contributes 0.
+
+    Parameters
+    ----------
+    members : sequence of ndarray, shape [n]
+
+    Returns
+    -------
+    ndarray of float32, shape [n]
+    """
+    if len(members) == 1:
+        return members[0]
+    scaled = [_scale(scores, float(scores.min()), float(scores.max())) for scores in members]
+    return np.asarray(np.mean(scaled, axis=0, dtype=np.float32))
+
+
+def ensemble_maps(
+    members: Sequence[Floats], imagesize: int, smoothing_sigma: float
+) -> Iterator[Floats]:
+    """Make the anomaly maps of an ensemble, a block of images at a time.
+
+    One member's maps stay as they are. Several are each scaled to [0, 1] by their minimum and
+    maximum over the whole test set and averaged.
+
+    Parameters
+    ----------
+    members : sequence of ndarray, shape [n, h, w]
+        Patch scores; the grids may differ between members.
+    imagesize : int
+        Side of a map, in pixels.
+    smoothing_sigma : float
+        Standard deviation of the Gaussian, in pixels.
+
+    Yields
+    ------
+    ndarray of float32, shape [block, imagesize, imagesize]
+    """
+
+    def blocks(scores: Floats) -> Iterator[Floats]:
+        for start in range(0, len(scores), _IMAGES_PER_BLOCK):
+            block = scores[start : start + _IMAGES_PER_BLOCK]
+            yield anomaly_maps(block, imagesize, smoothing_sigma)
+
+    if len(members) == 1:
+        yield from blocks(members[0])
+        return
+    ranges = []
+    for scores in members:
+        extremes = [(float(maps.min()), float(maps.max())) for maps in blocks(scores)]
+        ranges.append((min(low for low, _ in extremes), max(high for _, high in extremes)))
+    for of_members in zip(*(blocks(scores) for scores in members), strict=True):
+        scaled = [_scale(maps, *limits) for maps, limits in zip(of_members, ranges, strict=True)]
+        yield np.mean(scaled, axis=0, dtype=np.float32)
+
+
+def _scale(values: Floats, low: float, high: float) -> Floats:
+    if high == low:
+        return np.zeros_like(values)
+    return ((values - low) / (high - low)).astype(np.float32)

