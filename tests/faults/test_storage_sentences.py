@@ -11,7 +11,7 @@ import pytest
 
 from patchcore_assets.failures import memory_limits_named
 from patchcore_assets.storage import StorageProblem
-from patchcore_assets.storage.local_problems import storage_problems
+from patchcore_assets.storage.local.problems import storage_problems
 from patchcore_ops.runtime.errors import EnvironmentProblem
 
 

@@ -25,7 +25,7 @@ from patchcore_assets.storage import (
     MissingArtefact,
     open_store,
 )
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.store import RemoteStore
 
 FILES = {"x.bin": b"one", "0/y.bin": b"two" * 1000, "0/deep/z.bin": b"", "1/y.bin": b"three"}
 

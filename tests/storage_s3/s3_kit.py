@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 
 from patchcore_assets.storage import Artefact, ArtefactStore
-from patchcore_assets.storage.cache import FileCache
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.store import RemoteStore
 
 OLD = {"a.bin": b"old" * 10, "0/b.bin": b"old" * 20, "0/c.bin": b"", "only_old.bin": b"old"}
 NEW = {"a.bin": b"newer" * 10, "0/b.bin": b"newer" * 20, "1/d.bin": b"newer"}

@@ -14,7 +14,7 @@ from faulty_proxy import SLOW_SECONDS, Fault, Proxy
 from s3_kit import NEW, OLD, Bucket, fresh, put, read
 
 from patchcore_assets.storage import is_transient
-from patchcore_assets.storage.refusals import StorageBusy, StorageRefused
+from patchcore_assets.storage.remote.refusals import StorageBusy, StorageRefused
 
 ONE = {"a.bin": b"old" * 10}
 OTHER = {"a.bin": b"newer" * 10}
@@ -25,7 +25,7 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every single fault through, that would otherwise only cost time."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-    monkeypatch.setattr("patchcore_assets.storage.objects._TRIES", 1)
+    monkeypatch.setattr("patchcore_assets.storage.remote.objects._TRIES", 1)
     s3fs.S3FileSystem.clear_instance_cache()
 
 

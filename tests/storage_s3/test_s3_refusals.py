@@ -11,7 +11,7 @@ import s3fs
 from s3_kit import Bucket, fresh, read
 
 from patchcore_assets.storage import open_store
-from patchcore_assets.storage.refusals import StorageRefused
+from patchcore_assets.storage.remote.refusals import StorageRefused
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.errors import ConfigError
 

@@ -16,16 +16,16 @@ from s3_kit import NEW, OLD, Bucket, fresh, put, read
 from writer_process import commit_often, die_at_change
 
 from patchcore_assets.storage import DamagedArtefact, MissingArtefact
-from patchcore_assets.storage.objects import Objects, Stored
-from patchcore_assets.storage.refusals import StorageRefused
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.objects import Objects, Stored
+from patchcore_assets.storage.remote.refusals import StorageRefused
+from patchcore_assets.storage.remote.store import RemoteStore
 
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
     """Fork from a process that has imported everything: quick, and without this one's threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["patchcore_assets.storage.remote", "s3fs", "boto3"])
+    context.set_forkserver_preload(["patchcore_assets.storage.remote.store", "s3fs", "boto3"])
     return context
 
 

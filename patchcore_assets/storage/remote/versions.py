@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from patchcore_assets.storage.artefact import SIDECAR
-from patchcore_assets.storage.objects import LostFile, Objects, Stored
-from patchcore_assets.storage.pointer import DamagedPointer, Pointer
-from patchcore_assets.storage.refusals import StorageBusy, StorageRefused
+from patchcore_assets.storage.remote.objects import LostFile, Objects, Stored
+from patchcore_assets.storage.remote.pointer import DamagedPointer, Pointer
+from patchcore_assets.storage.remote.refusals import StorageBusy, StorageRefused
 
 _VERSIONS = ".versions"
 _REFUSED = ".refused"

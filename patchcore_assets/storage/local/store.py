@@ -21,8 +21,8 @@ from pathlib import Path
 
 from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing
 from patchcore_assets.storage.hashed import HashedFiles
-from patchcore_assets.storage.local_problems import storage_problems
-from patchcore_assets.storage.local_staging import LocalStaging, link_to, set_aside_in
+from patchcore_assets.storage.local.problems import storage_problems
+from patchcore_assets.storage.local.staging import LocalStaging, link_to, set_aside_in
 from patchcore_assets.storage.locks import lock_of, locked
 
 _VERSIONS = ".versions"

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from patchcore_assets.storage.refusals import StorageRefused, plainly, without_client
+from patchcore_assets.storage.remote.refusals import StorageRefused, plainly, without_client
 from patchcore_assets.storage.transient import is_transient
 from patchcore_ops.config.addresses import CREDENTIALS_IN_URL, holds_credentials
 

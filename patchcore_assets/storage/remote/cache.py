@@ -25,7 +25,7 @@ from pathlib import Path
 
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.locks import lock_of, locked
-from patchcore_assets.storage.refusals import StorageRefused
+from patchcore_assets.storage.remote.refusals import StorageRefused
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 DEFAULT_BYTES = 10 * 10**9

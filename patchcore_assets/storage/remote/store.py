@@ -19,11 +19,11 @@ from patchcore_assets.storage.artefact import (
     missing,
     of,
 )
-from patchcore_assets.storage.cache import FileCache
-from patchcore_assets.storage.objects import LostFile, Objects
-from patchcore_assets.storage.pointer import DamagedPointer
-from patchcore_assets.storage.refusals import StorageRefused
-from patchcore_assets.storage.remote_versions import RemoteVersions
+from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.objects import LostFile, Objects
+from patchcore_assets.storage.remote.pointer import DamagedPointer
+from patchcore_assets.storage.remote.refusals import StorageRefused
+from patchcore_assets.storage.remote.versions import RemoteVersions
 from patchcore_ops.runtime.fingerprints import file_hash
 
 # A reader starts over this often because the version that it reads has been superseded.
