@@ -9,7 +9,7 @@ from patchcore_assets.storage.artefact import (
 )
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.problems import StorageProblem
-from patchcore_assets.storage.remote.refusals import StorageBusy
+from patchcore_assets.storage.remote.errors import StorageBusy
 from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
 from patchcore_assets.storage.transient import is_transient
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from patchcore_assets.storage.local.durable import flush, flush_entries
 
-_LARGEST = 64 << 20
 _ASIDE = ".document"
 
 
@@ -62,7 +61,7 @@ def read_document(location: str) -> str | None:
         from patchcore_assets.storage.remote.objects import Objects
 
         root, _, name = location.rpartition("/")
-        content = Objects(root).read(name, _LARGEST)
+        content = Objects(root).read(name)
         return None if content is None else content.decode()
     try:
         return Path(location).read_text(encoding="utf-8")

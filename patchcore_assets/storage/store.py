@@ -18,6 +18,10 @@ class Staging(Protocol):
     def folder(self) -> Path:
         """Local folder that receives the files."""
 
+    @property
+    def location(self) -> str:
+        """The path or URL at which users will find the files after `commit`."""
+
     def commit(
         self,
         provenance: Mapping[str, str],

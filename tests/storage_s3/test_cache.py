@@ -10,7 +10,7 @@ from faulty_proxy import Proxy
 from s3_kit import OLD, Bucket, put, read
 
 from patchcore_assets.storage.remote.cache import FileCache
-from patchcore_assets.storage.remote.refusals import StorageRefused
+from patchcore_assets.storage.remote.errors import StorageRefused
 from patchcore_assets.storage.remote.store import RemoteStore
 
 

@@ -56,6 +56,11 @@ class LocalStaging:
         self._lock = lock
         self._hashes = hashes
 
+    @property
+    def location(self) -> str:
+        """The path at which users will find the files."""
+        return str(self._link)
+
     def commit(
         self,
         provenance: Mapping[str, str],

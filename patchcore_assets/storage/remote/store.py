@@ -1,30 +1,25 @@
 """Artefacts in a remote store (S3 and whatever else fsspec reaches).
 
 Files are made in a local folder and uploaded as a version of their own, which one small object, the
-pointer, then makes the current one; see `remote_versions`. What is read comes from a local cache of
+pointer, then makes the current one; see `versions`. What is read comes from a local cache of
 bounded size, or is downloaded into it; see `cache`. Every file is compared with its checksum.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from patchcore_assets.storage.artefact import (
-    SIDECAR,
-    Artefact,
-    DamagedArtefact,
-    command,
-    missing,
-    of,
-)
+from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, missing
 from patchcore_assets.storage.remote.cache import FileCache
-from patchcore_assets.storage.remote.objects import LostFile, Objects
-from patchcore_assets.storage.remote.pointer import DamagedPointer
-from patchcore_assets.storage.remote.refusals import StorageRefused
-from patchcore_assets.storage.remote.versions import RemoteVersions
-from patchcore_ops.runtime.fingerprints import file_hash
+from patchcore_assets.storage.remote.errors import StorageBusy
+from patchcore_assets.storage.remote.objects import Objects
+from patchcore_assets.storage.remote.versions import Versions
+from patchcore_assets.storage.sidecar import SIDECAR
 
 # A reader starts over this often because the version that it reads has been superseded.
 _TRIES = 20
@@ -42,7 +37,7 @@ class RemoteStore:
     Raises
     ------
     StorageRefused
-        If the URL holds credentials, nothing speaks its protocol, or there is no room for a cache.
+        If the URL holds credentials, nothing speaks its protocol, or no cache can be made.
     """
 
     def __init__(self, root: str, cache: FileCache | None = None) -> None:
@@ -61,106 +56,63 @@ class RemoteStore:
         Something is read and something is written first, so that whoever may not use the storage
         learns so before any work is done.
         """
-        versions = RemoteVersions(self._objects, asset, category)
-        with suppress(DamagedPointer):  # It is about to be replaced.
-            versions.current()
-        versions.try_writing()
+        versions = Versions(self._objects, asset, category)
+        versions.try_all()
         with self._cache.work_folder() as folder:
             yield RemoteStaging(asset, category, folder, versions, self._cache)
 
     @contextmanager
     def open(self, asset: str, category: str | None) -> Iterator[Artefact]:
-        """Bring the current version here for reading, verified; see `ArtefactStore.open`.
-
-        Where what uses it fails, the files are verified again: they may be the reason.
-        """
-        versions = RemoteVersions(self._objects, asset, category)
+        """Bring the current version here for reading, verified; see `ArtefactStore.open`."""
         with self._cache.work_folder() as folder:
-            artefact = self._bring(versions, asset, category, folder)
+            artefact = self._bring(asset, category, folder)
             try:
                 yield artefact
             except Exception:
-                self._look_again(artefact)
+                artefact.verify()
                 raise
 
-    def _bring(
-        self, versions: RemoteVersions, asset: str, category: str | None, work: Path
-    ) -> Artefact:
+    def _bring(self, asset: str, category: str | None, work: Path) -> Artefact:
         """Follow the pointer, and follow it again where its version was superseded meanwhile."""
-        try:
-            pointer = versions.current()
-            for attempt in range(_TRIES):
-                if pointer is None:
-                    raise missing(asset, category, self.root)
-                folder = work / str(attempt)
-                folder.mkdir()
-                (folder / SIDECAR).write_bytes(pointer.content)
-                artefact = self._described(folder, asset, category)
-                fault = self._fill(artefact, versions.folder_of(pointer))
-                if fault is None:
-                    return artefact
-                before, pointer = pointer, versions.current()
-                if pointer == before:
-                    raise self._damaged(asset, category, fault)
-        except DamagedPointer as reason:
-            raise self._damaged(asset, category, f"{SIDECAR} ({reason})") from None
-        raise StorageRefused(
-            f"{self.location(asset, category)} was replaced {_TRIES} times while it was being "
-            "read; see which runs write it over and over"
-        )
-
-    def _described(self, folder: Path, asset: str, category: str | None) -> Artefact:
-        try:
-            return Artefact.read(folder, asset, category, self._cache.hash_of)
-        except DamagedArtefact:
-            fault = f"{SIDECAR} (of another artefact, or with a data_version of other files)"
-            raise self._damaged(asset, category, fault) from None
-
-    def _fill(self, artefact: Artefact, place: str) -> str | None:
-        """Bring the files of a version; returns what is not as it was written, if anything."""
-        absent = {
-            name: (artefact.folder / name, size)
-            for name, (size, digest) in artefact.files.items()
-            if not self._cache.take(digest, size, artefact.folder / name)
-        }
-        try:
-            self._objects.download({f"{place}/{name}": file for name, file in absent.items()})
-        except LostFile as lost:
-            return f"{lost.name.removeprefix(f'{place}/')} (missing, or not whole)"
-        for name, (file, _) in absent.items():
-            digest = artefact.files[name][1]
-            if file_hash(file) != digest:
-                return f"{name} (another content)"
-            self._cache.add(file, digest)
-        return None
-
-    def _look_again(self, artefact: Artefact) -> None:
-        """Refuse files that have been damaged on this machine since, and forget them."""
-        damaged = []
-        for name, (_, digest) in artefact.files.items():
-            file = artefact.folder / name
-            if not file.is_file() or file_hash(file) != digest:
-                self._cache.forget(digest)
-                damaged.append(name)
-        if damaged:
-            raise DamagedArtefact(
-                f"{', '.join(damaged)} of {artefact.asset}{of(artefact.category)} was damaged in "
-                f"{self._cache.folder} while it was in use; run again, and it is fetched anew"
+        versions = Versions(self._objects, asset, category)
+        for attempt in range(_TRIES):
+            pointer = versions.pointer()
+            if pointer is None:
+                raise missing(asset, category, self.root)
+            folder = work / str(attempt)
+            folder.mkdir()
+            (folder / SIDECAR).write_bytes(pointer)
+            artefact = Artefact.read(
+                folder, asset, category, self._cache.hash_of, versions.url(None)
             )
-
-    def _damaged(self, asset: str, category: str | None, what: str) -> DamagedArtefact:
-        return DamagedArtefact(
-            f"{what} of {asset}{of(category)} in {self.location(asset, category)} is not what was "
-            f"written; make the artefact again: {command(asset, category)}"
+            absent = {
+                name: digest
+                for name, (size, digest) in artefact.files.items()
+                if not self._cache.take(digest, size, folder / name)
+            }
+            versions.download(artefact.version, absent, folder)
+            try:
+                artefact.verify()
+            except DamagedArtefact:
+                if versions.pointer() == pointer:
+                    raise
+                continue
+            for name, digest in absent.items():
+                self._cache.add(folder / name, digest)
+            return artefact
+        raise StorageBusy(
+            f"{versions.url(None)} was replaced {_TRIES} times while it was being read; see which "
+            "runs write it over and over"
         )
 
     def remove(self, asset: str, category: str | None) -> None:
         """Remove an artefact, if it is there; see `ArtefactStore.remove`."""
-        RemoteVersions(self._objects, asset, category).remove()
+        Versions(self._objects, asset, category).remove()
 
     def location(self, asset: str, category: str | None) -> str:
-        """Return the URL at which users find the artefact."""
-        return f"{self.root}/{RemoteVersions(self._objects, asset, category).place}"
+        """Return the URL at which users find the files of the current version."""
+        versions = Versions(self._objects, asset, category)
+        return versions.url(versions.current())
 
     def categories(self, asset: str) -> list[str]:
         """Return the categories for which the asset has an artefact, sorted; by one listing."""
@@ -176,14 +128,20 @@ class RemoteStaging:
         asset: str,
         category: str | None,
         folder: Path,
-        versions: RemoteVersions,
+        versions: Versions,
         cache: FileCache,
     ) -> None:
         self.folder = folder
         self._asset = asset
         self._category = category
+        self._version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
         self._versions = versions
         self._cache = cache
+
+    @property
+    def location(self) -> str:
+        """The URL at which users will find the files."""
+        return self._versions.url(self._version)
 
     def commit(
         self,
@@ -192,25 +150,35 @@ class RemoteStaging:
         made_from: Mapping[str, str] | None = None,
     ) -> Artefact:
         """Upload the files, and make them the current version when all of them are there."""
-        artefact = Artefact.describe(
-            self._asset,
-            self._category,
-            self.folder,
-            provenance,
-            unversioned,
-            self._cache.hash_of,
-            made_from,
-        )
-        artefact.write_sidecar()
-        pointer = self._versions.upload(self.folder)
+        artefact = self._described(provenance, unversioned, made_from)
+        self._versions.upload(self._version, self.folder)
         for name, (_, digest) in artefact.files.items():
             self._cache.add(self.folder / name, digest)
-        self._versions.switch(pointer, self.folder)
+        self._versions.switch(self._version, self.folder)
         return artefact
 
     def refuse(self, provenance: Mapping[str, str]) -> str:
         """Upload the files to where nothing reads them; see `Staging.refuse`."""
-        Artefact.describe(
-            self._asset, self._category, self.folder, provenance, (), self._cache.hash_of
-        ).write_sidecar()
+        self._described(provenance, (), None)
         return self._versions.keep_refused(self.folder)
+
+    def _described(
+        self,
+        provenance: Mapping[str, str],
+        unversioned: Collection[str],
+        made_from: Mapping[str, str] | None,
+    ) -> Artefact:
+        artefact = replace(
+            Artefact.describe(
+                self._asset,
+                self._category,
+                self.folder,
+                provenance,
+                unversioned,
+                self._cache.hash_of,
+                made_from,
+            ),
+            version=self._version,
+        )
+        artefact.write_sidecar()
+        return artefact
