@@ -1,8 +1,7 @@
 """Numbers, tables and pictures as Dagster metadata.
 
-Dagster's pages show markdown shorter than `SHOWN_IN_PLACE` characters in place; a longer entry is
-behind a link that opens it. So charts come twice: as a glance of less than a kilobyte, and with
-axes behind the link. Tables are always in place, with room for about four columns.
+Dagster's pages show numbers and tables in place, the latter with room for about four columns.
+Pictures and charts are markdown that a link opens.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 # as it is stored, and all pictures of one materialisation.
 MAX_PICTURE_BYTES = 100_000
 MAX_MATERIALISATION_BYTES = 300_000
-SHOWN_IN_PLACE = 1_000
 _PICTURE_WIDTH = 520
 
 
@@ -102,24 +100,8 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(entry)
 
 
-def glance(title: str, drawing: str | None) -> dg.MetadataValue[Any]:
-    """Embed a drawing of `report.charts.glance`, which the page shows without a click.
-
-    Parameters
-    ----------
-    title : str
-        Alternative text.
-    drawing : str or None
-        None, where there is nothing to draw, is shown as null.
-    """
-    if drawing is None:
-        return dg.MetadataValue.null()
-    escaped = drawing.replace("<", "%3C").replace(">", "%3E").replace("#", "%23")
-    return dg.MetadataValue.md(f"![{title}](<data:image/svg+xml,{escaped}>)")
-
-
-def coverage(picks: Sequence[int], radius: Sequence[float]) -> dict[str, dg.MetadataValue[Any]]:
-    """Show how a memory bank covers the normal patches, as a glance and with axes.
+def coverage(picks: Sequence[int], radius: Sequence[float]) -> dg.MarkdownMetadataValue:
+    """Show how a memory bank covers the normal patches.
 
     Parameters
     ----------
@@ -129,13 +111,9 @@ def coverage(picks: Sequence[int], radius: Sequence[float]) -> dict[str, dg.Meta
         The coverage radius after as many picks; same length.
     """
     from patchcore_ops.report.charts.coverage import coverage_chart
-    from patchcore_ops.report.charts.glance import glance_coverage
 
     title = "Coverage radius by number of picks"
-    return {
-        "coverage_curve": glance(title, glance_coverage(picks, radius)),
-        "coverage_curve_with_axes": charts({title: coverage_chart(title, picks, radius)}),
-    }
+    return charts({title: coverage_chart(title, picks, radius)})
 
 
 def _base64_uri(kind: str, content: bytes) -> str:

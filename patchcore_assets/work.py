@@ -210,7 +210,7 @@ class Work:
     @property
     def location(self) -> str:
         """The path or URL at which users will find this step's files."""
-        return self._store.location(self._asset, self._category)
+        return self._staging.location
 
     def finish(
         self,

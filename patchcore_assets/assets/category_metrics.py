@@ -6,7 +6,7 @@ from patchcore_assets.assets.test_predictions import test_predictions
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import METRICS_CONFIG
-from patchcore_assets.presentation import charts, glance, number, table
+from patchcore_assets.presentation import charts, number, table
 
 _SEEN_WHOLE = ["defect_type", "images", "instance_auroc", "aupro"]
 
@@ -25,7 +25,6 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
     from patchcore_ops.checks import lost_defects, published, regression
     from patchcore_ops.metrics.category import METRICS
     from patchcore_ops.report.charts.curves import metric_curves
-    from patchcore_ops.report.charts.glance import glance_curves
     from patchcore_ops.stages.category_metrics import evaluate
     from patchcore_ops.stages.layout import COMPARED_SCORES
 
@@ -49,8 +48,7 @@ def category_metrics(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
             {
                 **{name: number(result[name]) for name in METRICS},
                 "undefined": dg.MetadataValue.json(result["notes"]),
-                "roc_and_pro": glance("ROC and PRO curves", glance_curves(result)),
-                "roc_and_pro_with_axes": charts(
+                "roc_and_pro": charts(
                     metric_curves(result["curves"], work.settings.metrics.aupro_fpr_limit)
                 ),
                 "defect_types": table(per_defect[_SEEN_WHOLE]),

@@ -67,5 +67,5 @@ def _coverage(banks: "Sequence[MemberBank]") -> dict[str, dg.MetadataValue[Any]]
     worst = max(measured, key=lambda one: one.final)
     return {
         "coverage_radius": dg.MetadataValue.float(worst.final),
-        **coverage(worst.picks, worst.radius),
+        "coverage_curve": coverage(worst.picks, worst.radius),
     }

@@ -10,7 +10,7 @@ from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.benchmark import Benchmark
 from patchcore_assets.checks import CheckedResult, specs
 from patchcore_assets.inputs import SCORING_CONFIG
-from patchcore_assets.presentation import charts, glance, number, picture, table
+from patchcore_assets.presentation import charts, number, picture, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,17 +86,13 @@ def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) ->
 
 
 def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
-    from patchcore_ops.report.charts.glance import glance_scores
     from patchcore_ops.report.charts.histogram import score_histogram
     from patchcore_ops.stages.illustrations import best_threshold
 
     threshold = best_threshold(scores)
     score, is_anomaly = scores["score"].to_numpy(), scores["is_anomaly"].to_numpy(dtype=bool)
     title = "Scores of good images (upwards) and of defective ones (downwards)"
-    return {
-        "score_histogram": glance(title, glance_scores(score, is_anomaly, threshold)),
-        "score_histogram_with_axes": charts({title: score_histogram(score, is_anomaly, threshold)}),
-    }
+    return {"score_histogram": charts({title: score_histogram(score, is_anomaly, threshold)})}
 
 
 def _notable_images(

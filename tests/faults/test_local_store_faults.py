@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from patchcore_assets.storage import DamagedArtefact, MissingArtefact, StorageProblem
-from patchcore_assets.storage import local as local_module
-from patchcore_assets.storage.local import LocalStore
+from patchcore_assets.storage.local import store as local_module
+from patchcore_assets.storage.local.store import LocalStore
 from patchcore_ops.runtime.arrays import ArrayFile, save_array
 from patchcore_ops.scoring.neighbours import write_index
 

@@ -11,7 +11,7 @@ import pytest
 
 from patchcore_assets.failures import memory_limits_named
 from patchcore_assets.storage import StorageProblem
-from patchcore_assets.storage.local_problems import storage_problems
+from patchcore_assets.storage.local.problems import storage_problems
 from patchcore_ops.runtime.errors import EnvironmentProblem
 
 
@@ -33,7 +33,10 @@ def test_what_a_storage_cannot_do_is_one_sentence(
 ) -> None:
     if isinstance(error, OSError) and error.filename:
         error.filename = error.filename.replace("ROOT", str(tmp_path))
-    with pytest.raises(StorageProblem) as problem, storage_problems(tmp_path, "bank", "c"):
+    with (
+        pytest.raises(StorageProblem) as problem,
+        storage_problems(tmp_path, "bank of 'c'", "storage.root"),
+    ):
         raise error
     assert str(problem.value).startswith(beginning.replace("ROOT", str(tmp_path)))
     assert "\n" not in str(problem.value)
@@ -51,7 +54,10 @@ def test_what_a_storage_cannot_do_is_one_sentence(
     ],
 )
 def test_what_is_not_the_storages_fault_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, storage_problems(tmp_path, "bank", "c"):
+    with (
+        pytest.raises(type(error)) as raised,
+        storage_problems(tmp_path, "bank of 'c'", "storage.root"),
+    ):
         raise error
     assert raised.value is error
 

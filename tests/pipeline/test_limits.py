@@ -17,7 +17,7 @@ from staleness_kit import CATEGORIES
 from patchcore_assets.failures import RETRIES
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_assets.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
-from patchcore_assets.storage.local import LocalStaging
+from patchcore_assets.storage.local.staging import LocalStaging
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime import devices
 

@@ -13,7 +13,7 @@ from pipeline_kit import contents
 from store_processes import FILES, commit_often, die_while_writing
 
 from patchcore_assets.storage import Artefact, MissingArtefact, open_store
-from patchcore_assets.storage.local import LocalStore
+from patchcore_assets.storage.local.store import LocalStore
 
 
 def put(

@@ -12,27 +12,23 @@ then forgotten. Any number of processes may share the folder.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from patchcore_assets.storage.hashed import HashedFiles
+from patchcore_assets.storage.local.problems import storage_problems
 from patchcore_assets.storage.locks import lock_of, locked
-from patchcore_assets.storage.refusals import StorageRefused
+from patchcore_assets.storage.remote.errors import StorageRefused
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 DEFAULT_BYTES = 10 * 10**9
 _NAME = "patchcore-assets"
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP})
-_LITTLE_ROOM = 100 * 10**6
 
 
 class FileCache:
@@ -41,8 +37,7 @@ class FileCache:
     Parameters
     ----------
     folder : Path, optional
-        Default: `patchcore-assets` in XDG_CACHE_HOME or ~/.cache, or, where that cannot be written,
-        a folder of this user's in the system's folder for temporary files.
+        Default: `patchcore-assets` in XDG_CACHE_HOME or ~/.cache.
     limit : int, optional
         Bytes that may stay between steps.
     hashes : HashedFiles, optional
@@ -51,7 +46,7 @@ class FileCache:
     Raises
     ------
     StorageRefused
-        If the folder cannot be made, or somebody else's stands in its place.
+        If the folder cannot be made, or is not this user's to write.
     """
 
     def __init__(
@@ -60,13 +55,13 @@ class FileCache:
         limit: int | None = None,
         hashes: HashedFiles | None = None,
     ) -> None:
-        self.folder = _made(folder) if folder else _default_folder()
+        self.folder = _made(folder or _default_folder())
         self.limit = DEFAULT_BYTES if limit is None else limit
         self._files = self.folder / "files"
         self._work = self.folder / "steps"
         self._hashes = HashedFiles() if hashes is None else hashes
-        for place in (self._files, self._work):
-            with _room_needed(self.folder):
+        with self._problems():
+            for place in (self._files, self._work):
                 place.mkdir(mode=0o700, exist_ok=True)
 
     @property
@@ -80,14 +75,14 @@ class FileCache:
 
         Raises
         ------
-        StorageRefused
+        StorageProblem
             If there is no room left in it.
         """
         self._remove_abandoned()
         folder = self._work / uuid.uuid4().hex[:12]
         lock = lock_of(folder)
         try:
-            with _room_needed(self.folder), locked(lock, fcntl.LOCK_EX, create=True):
+            with self._problems(), locked(lock, fcntl.LOCK_EX, create=True):
                 folder.mkdir()
                 try:
                     yield folder
@@ -110,8 +105,8 @@ class FileCache:
         if self._is_intact(target, size, digest):
             self._mark_used(entry)
             return True
-        target.unlink()
-        self.forget(digest)
+        for damaged in (target, entry):
+            damaged.unlink(missing_ok=True)
         return False
 
     def add(self, file: Path, digest: str) -> None:
@@ -123,10 +118,6 @@ class FileCache:
         with suppress(FileExistsError):
             _link(file, entry)
         self._mark_used(entry)
-
-    def forget(self, digest: str) -> None:
-        """Remove the file of this content, if it is here."""
-        self._entry(digest).unlink(missing_ok=True)
 
     def trim(self) -> None:
         """Remove files larger than the limit, then the least recently used, until it is kept."""
@@ -171,6 +162,9 @@ class FileCache:
             self._hashes.keep(file, digest)
         return is_intact
 
+    def _problems(self) -> AbstractContextManager[None]:
+        return storage_problems(self.folder, "what a step works with", "storage.cache")
+
 
 def _remove(folder: Path) -> None:
     """Remove a work folder, and then its lock: while it has one, it will be tried again."""
@@ -187,61 +181,24 @@ def _link(source: Path, target: Path) -> None:
         raise
     except OSError:
         whole = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            shutil.copyfile(source, whole)
-            whole.replace(target)
-        finally:
-            whole.unlink(missing_ok=True)
-
-
-@contextmanager
-def _room_needed(folder: Path) -> Iterator[None]:
-    """Say in one sentence that there is no room left in a folder."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        # Libraries in C++ have the reason in their message only.
-        is_full = getattr(error, "errno", None) in _NO_ROOM or any(
-            os.strerror(number) in str(error) for number in _NO_ROOM
-        )
-        place = getattr(error, "filename", None)
-        if getattr(error, "errno", None) in _NO_LOCKS:
-            raise StorageRefused(
-                f"{folder}: the file system has no locks; set storage.cache to a folder on a disk "
-                "of this machine"
-            ) from error
-        is_here = (
-            Path(place).is_relative_to(folder)
-            if isinstance(place, str)
-            else shutil.disk_usage(folder).free < _LITTLE_ROOM
-        )
-        if not is_full or not is_here:
-            raise
-        raise StorageRefused(
-            f"{folder}: no room left ({shutil.disk_usage(folder).free / 1e6:,.0f} MB free); make "
-            "room there or set storage.cache to a folder on a larger disk, then run again"
-        ) from error
+        shutil.copyfile(source, whole)
+        whole.replace(target)
 
 
 def _default_folder() -> Path:
     own = os.environ.get("XDG_CACHE_HOME")
-    with suppress(StorageRefused, RuntimeError):
-        return _made((Path(own) if own else Path.home() / ".cache") / _NAME)
-    return _made(Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}", own=True)
+    return Path(own or os.path.expanduser("~/.cache"), _NAME)  # noqa: PTH111 - without a home, "~"
 
 
-def _made(folder: Path, *, own: bool = False) -> Path:
-    """Make a folder that nobody else can read; `own` refuses one that somebody else has made."""
+def _made(folder: Path) -> Path:
+    """Make a folder that nobody else can read; one that is there keeps its rights."""
+    reason = "it belongs to somebody else, or is on a read-only disk"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.lstat()
     except OSError as error:
-        raise StorageRefused(
-            f"{folder} cannot be made ({error.strerror}); name another folder in storage.cache"
-        ) from None
-    if not os.access(folder, os.W_OK | os.X_OK) or (own and status.st_uid != os.getuid()):
-        raise StorageRefused(
-            f"{folder} belongs to somebody else, or cannot be written; name another folder in "
-            "storage.cache"
-        )
-    return folder
+        reason = error.strerror or str(error)
+    if os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    raise StorageRefused(
+        f"{folder}: cannot be written ({reason}); name another folder in storage.cache"
+    )

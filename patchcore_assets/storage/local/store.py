@@ -15,14 +15,14 @@ import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing
+from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing, of
 from patchcore_assets.storage.hashed import HashedFiles
-from patchcore_assets.storage.local_problems import storage_problems
-from patchcore_assets.storage.local_staging import LocalStaging, link_to, set_aside_in
+from patchcore_assets.storage.local.problems import storage_problems
+from patchcore_assets.storage.local.staging import LocalStaging, link_to, set_aside_in
 from patchcore_assets.storage.locks import lock_of, locked
 
 _VERSIONS = ".versions"
@@ -60,7 +60,7 @@ class LocalStore:
         StorageProblem
             If the folder cannot take the files, also where that shows while they are written.
         """
-        with storage_problems(self._root, asset, category):
+        with self._problems(asset, category):
             versions = self._versions(asset, category)
             versions.mkdir(parents=True, exist_ok=True)
             self._remove_all_litter()
@@ -127,7 +127,7 @@ class LocalStore:
             If the folder may not be changed.
         """
         link, versions = self._link(asset, category), self._versions(asset, category)
-        with storage_problems(self._root, asset, category):
+        with self._problems(asset, category):
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)  # A copy that followed links.
             link.unlink(missing_ok=True)
@@ -149,6 +149,9 @@ class LocalStore:
             for link in folder.iterdir()
             if (link / SIDECAR).is_file() and not link.name.startswith(".")
         )
+
+    def _problems(self, asset: str, category: str | None) -> AbstractContextManager[None]:
+        return storage_problems(self._root, f"{asset}{of(category)}", "storage.root")
 
     def _link(self, asset: str, category: str | None) -> Path:
         return self._root / asset if category is None else self._root / asset / category

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from patchcore_assets.storage.artefact import SIDECAR, Artefact, files_of
-from patchcore_assets.storage.durable import clock_past, flush, flush_entries
 from patchcore_assets.storage.hashed import HashedFiles
+from patchcore_assets.storage.local.durable import clock_past, flush, flush_entries
 from patchcore_assets.storage.locks import lock_of
 
 _COPIED = "copied-"
@@ -55,6 +55,11 @@ class LocalStaging:
         self._refused = refused
         self._lock = lock
         self._hashes = hashes
+
+    @property
+    def location(self) -> str:
+        """The path at which users will find the files."""
+        return str(self._link)
 
     def commit(
         self,
