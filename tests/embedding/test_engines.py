@@ -121,6 +121,8 @@ def literal(network: torch.nn.Module, layers: list[str], images: Pixels) -> Embe
     [
         ("resnet18", ["layer2", "layer3"], 64),
         ("resnet18", ["layer1", "layer3"], 97),
+        ("resnet18", ["conv1", "layer2"], 64),
+        ("resnet18", ["bn1", "layer1.0.act1", "layer2.0.downsample.0"], 64),
         ("densenet121", ["features.denseblock1", "features.denseblock2"], 64),
         ("tf_efficientnet_lite0", ["blocks.2", "blocks.4"], 75),
         ("convnext_atto", ["stages.1", "stages.2"], 64),
