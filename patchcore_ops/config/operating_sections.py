@@ -18,7 +18,8 @@ class RuntimeSection(Section):
     Attributes
     ----------
     device : str
-        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`.
+        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`, on which the
+        coreset is computed on the CPU.
     engine : "auto", "openvino" or "torch"
         What computes embeddings: `auto` is OpenVINO on a CPU and torch on a GPU.
     batch_size : int
