@@ -11,7 +11,7 @@ from __future__ import annotations
 import dagster as dg
 
 from patchcore_ops.config.sections import RuntimeSection
-from patchcore_ops.runtime.devices import device_name, has_gpu_driver
+from patchcore_ops.runtime.devices import coreset_device, device_name, has_gpu_driver
 
 GPU = "gpu"
 CPU_HEAVY = "cpu_heavy"
@@ -62,6 +62,8 @@ def device_of(asset: str, runtime: RuntimeSection) -> str:
 
 def _device_setting(asset: str, runtime: RuntimeSection) -> str:
     """Return `runtime.device` as it holds for a step: OpenVINO computes on the CPU."""
+    if asset == "memory_bank":
+        return coreset_device(runtime.device)
     is_openvino = asset == "raw_embeddings" and runtime.engine == "openvino"
     return "cpu" if is_openvino else runtime.device
 

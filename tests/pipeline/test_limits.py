@@ -56,6 +56,8 @@ def test_heavy_steps_are_in_the_pool_of_what_they_use(configure: Configure) -> N
     }
     on_gpu = pools_of(configure(runtime={"device": "cuda:1"}), BENCHMARK_JOB)
     assert on_gpu == {**on_cpu, "raw_embeddings": GPU, "memory_bank": GPU}
+    on_mac = pools_of(configure(runtime={"device": "mps"}), BENCHMARK_JOB)
+    assert on_mac == {**on_cpu, "raw_embeddings": GPU}
     search = pools_of(configure(runtime={"device": "cpu", "faiss_on_gpu": True}), BENCHMARK_JOB)
     assert search == {**on_cpu, "test_predictions": GPU}
     assert set(pools_of(configure(), SUMMARY_JOB).values()) == {None}
