@@ -93,9 +93,9 @@ def test_a_fault_at_any_request_of_a_reader_leaves_no_half_file(
     assert not list(machines.glob("*/steps/*"))
 
 
-@pytest.mark.parametrize("fault", [500, "drop", "lose", "cut", "slow"])
+@pytest.mark.parametrize("fault", [500, "drop", "lose", "cut"])
 def test_a_fault_of_a_moment_is_got_over(
-    bucket: Bucket, machines: Path, proxy: Proxy, impatient: None, fault: Fault
+    bucket: Bucket, machines: Path, proxy: Proxy, fault: Fault
 ) -> None:
     """Every third request fails the first time that it is made."""
     put(fresh(bucket.root, machines), OLD)
@@ -123,13 +123,6 @@ def test_a_body_cut_in_the_middle_of_a_large_file_is_read_on(
     proxy.fault_at(2, "cut")
     assert read(fresh(bucket.root, machines)) == {"large.bin": content}
     assert len(proxy.requests) == 4, "the pointer, a listing, half of the file, and the rest"
-
-
-def test_a_slow_storage_only_takes_longer(bucket: Bucket, machines: Path, proxy: Proxy) -> None:
-    proxy.slow_seconds = 2.0
-    proxy.fault_of = lambda number, _: "slow" if number % 5 == 0 else None
-    put(fresh(bucket.root, machines), NEW)
-    assert read(fresh(bucket.root, machines)) == NEW
 
 
 def test_a_storage_that_stays_away_is_said_plainly(

@@ -16,8 +16,6 @@ from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.durable import clock_past, flush, flush_entries
 from patchcore_assets.storage.locks import lock_of
 
-_COPIED = "copied-"
-
 
 class LocalStaging:
     """A version folder that is being filled; see `Staging`.
@@ -124,7 +122,7 @@ class LocalStaging:
     def _set_plain_folder_aside(self) -> None:
         """Make room where a copy that followed links has left a folder instead of a link."""
         if self._link.is_dir() and not self._link.is_symlink():
-            aside = self.folder.with_name(f"{_COPIED}{uuid.uuid4().hex[:8]}")
+            aside = self.folder.with_name(uuid.uuid4().hex[:8])
             lock_of(aside).touch()
             # Another writer may have been quicker.
             with suppress(FileNotFoundError):
@@ -134,8 +132,3 @@ class LocalStaging:
 def link_to(link: Path, folder: Path) -> Path:
     """Return the name under which the link to a version is made, before it is switched."""
     return link.with_name(f".{link.name}.{folder.name}")
-
-
-def set_aside_in(versions: Path) -> Path | None:
-    """Return the copied folder whose writer has died before it put a link in its place, if any."""
-    return min((entry for entry in versions.glob(f"{_COPIED}*") if entry.is_dir()), default=None)

@@ -22,7 +22,7 @@ from pathlib import Path
 from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing, of
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.problems import storage_problems
-from patchcore_assets.storage.local.staging import LocalStaging, link_to, set_aside_in
+from patchcore_assets.storage.local.staging import LocalStaging, link_to
 from patchcore_assets.storage.locks import lock_of, locked
 
 _VERSIONS = ".versions"
@@ -163,8 +163,6 @@ class LocalStore:
         versions, link = self._versions(asset, category), self._link(asset, category)
         try:
             name = link.readlink().name
-        except FileNotFoundError:
-            return set_aside_in(versions)
         except OSError:
             return None
         return versions / name if name not in ("", "..") else None
