@@ -259,6 +259,13 @@ def _resolve_root(
         mistakes.add(f"{name}.root", CREDENTIALS_IN_URL)
         return None
     if "://" in root:
+        if name == "dataset":
+            mistakes.add(
+                "dataset.root",
+                f"must be a folder on this machine (got {shown(root)}); copy or mount the images, "
+                "for only storage.root may be a URL",
+            )
+            return None
         protocol, _, path = root.partition("://")
         return f"{protocol}://{path.rstrip('/')}"
     base = Path.cwd() if from_environment else mistakes.file.parent

@@ -213,6 +213,10 @@ MISTAKES = [
     ("dataset: {categories: [..]}", "dataset.categories: '..' cannot be a category"),
     ("dataset: {categories: [a, a]}", "dataset.categories: names one category twice"),
     ("dataset: {root: nowhere, categories: discover}", "dataset.categories: discover found no"),
+    *(
+        (f"dataset: {{root: '{url}'}}", "dataset.root: must be a folder on this machine (got")
+        for url in ("s3://bucket/mvtec", "gs://bucket", "https://example.org/mvtec")
+    ),
     ("index: {factory: ''}", "index.factory: "),
     ("scoring: {anomaly_scorer_num_nn: 0}", "scoring.anomaly_scorer_num_nn: "),
     ("scoring: {smoothing_sigma: -1.0}", "scoring.smoothing_sigma: "),
