@@ -19,12 +19,12 @@ from typing import Any
 
 import dagster as dg
 
-from patchcore_assets.configuration import tags_of_configuration
+from patchcore_assets.automation.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
-from patchcore_assets.reasons import reason_of, succeeded
+from patchcore_assets.step.configuration import tags_of_configuration
+from patchcore_assets.step.reasons import reason_of, succeeded
 from patchcore_assets.storage import StorageBusy, open_store
-from patchcore_assets.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 from patchcore_ops.runtime.process import tune_process

@@ -10,25 +10,25 @@ from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.memory_bank import memory_bank
 from patchcore_assets.assets.metrics import metrics
+from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
-from patchcore_assets.automation import (
+from patchcore_assets.automation.conditions import (
     automation_sensor,
     condition_of_category,
     condition_of_summary,
 )
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import by_category as checks_by_category
-from patchcore_assets.observables import observed_inputs
-from patchcore_assets.one_category import ONE_CATEGORY_A_RUN
-from patchcore_assets.pools import with_pool
-from patchcore_assets.watch import watch_sensor
-from patchcore_assets.waves import (
+from patchcore_assets.automation.waves import (
     BENCHMARK_JOB,
     SUMMARY_JOB,
     rebenchmark_schedule,
     summary_sensor,
 )
+from patchcore_assets.inputs.watch import watch_sensor
+from patchcore_assets.step.checks import by_category as checks_by_category
+from patchcore_assets.step.one_category import ONE_CATEGORY_A_RUN
+from patchcore_assets.step.pools import with_pool
+from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 
 BY_CATEGORY = (
@@ -40,7 +40,7 @@ BY_CATEGORY = (
     category_metrics,
 )
 OVER_ALL = (metrics, benchmark_report)
-# What automation may rebuild in one run; see `patchcore_assets.automation`.
+# What automation may rebuild in one run; see `patchcore_assets.automation.conditions`.
 _AFTER_THE_MANIFEST = frozenset(asset.key for asset in BY_CATEGORY[1:])
 
 

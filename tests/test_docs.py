@@ -9,10 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from patchcore_assets.checks import CHECKS, Check
 from patchcore_assets.graph import BY_CATEGORY, OVER_ALL, define
-from patchcore_assets.inputs import INPUTS
-from patchcore_assets.pools import CPU_HEAVY, GPU
+from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.step.checks import CHECKS, Check
+from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.artefact_settings import settings_of
 from patchcore_assets.assets.metrics import metrics
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.presentation import number
-from patchcore_assets.reasons import plain_reason
+from patchcore_assets.step.artefact_settings import settings_of
+from patchcore_assets.step.presentation import number
+from patchcore_assets.step.reasons import plain_reason
+from patchcore_assets.step.resource import Benchmark
+from patchcore_assets.step.work import Work
 from patchcore_assets.storage import is_transient
-from patchcore_assets.work import Work
 
 if TYPE_CHECKING:
     from patchcore_ops.report.contents import CategoryReport, FailedCategory

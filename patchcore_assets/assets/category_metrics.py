@@ -3,10 +3,10 @@
 import dagster as dg
 
 from patchcore_assets.assets.test_predictions import test_predictions
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import METRICS_CONFIG
-from patchcore_assets.presentation import charts, glance, number, table
+from patchcore_assets.inputs.versions import METRICS_CONFIG
+from patchcore_assets.step.checks import CheckedResult, specs
+from patchcore_assets.step.presentation import charts, glance, number, table
+from patchcore_assets.step.resource import Benchmark
 
 _SEEN_WHOLE = ["defect_type", "images", "instance_auroc", "aupro"]
 

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from patchcore_assets.assets.memory_bank import memory_bank
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.inputs import INDEX_CONFIG
+from patchcore_assets.inputs.versions import INDEX_CONFIG
+from patchcore_assets.step.resource import Benchmark
 
 
 @dg.asset(deps=[memory_bank, INDEX_CONFIG], group_name="memory", kinds={"faiss"}, code_version="1")

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import IMAGES
-from patchcore_assets.presentation import picture, table
+from patchcore_assets.inputs.versions import IMAGES
+from patchcore_assets.step.checks import CheckedResult, specs
+from patchcore_assets.step.presentation import picture, table
+from patchcore_assets.step.resource import Benchmark
 
 # Of files that are not used, as many are named in the metadata; all are counted.
 NAMED = 100

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import CORESET_CONFIG
-from patchcore_assets.presentation import coverage
+from patchcore_assets.inputs.versions import CORESET_CONFIG
+from patchcore_assets.step.checks import CheckedResult, specs
+from patchcore_assets.step.presentation import coverage
+from patchcore_assets.step.resource import Benchmark
 
 if TYPE_CHECKING:
     from patchcore_ops.checks.bank import MemberBank

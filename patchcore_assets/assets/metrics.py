@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.artefact_settings import settings_of
 from patchcore_assets.assets.category_metrics import category_metrics
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.presentation import charts, number, table
-from patchcore_assets.wave_history import keep_wave
-from patchcore_assets.waves import wave_of_run
+from patchcore_assets.automation.wave_history import keep_wave
+from patchcore_assets.automation.waves import wave_of_run
+from patchcore_assets.step.artefact_settings import settings_of
+from patchcore_assets.step.checks import CheckedResult, specs
+from patchcore_assets.step.presentation import charts, number, table
+from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.runtime.errors import StaleArtefact, UserError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from patchcore_assets.assets.image_manifest import image_manifest
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import EMBEDDING_CONFIG
+from patchcore_assets.inputs.versions import EMBEDDING_CONFIG
+from patchcore_assets.step.checks import CheckedResult, specs
+from patchcore_assets.step.resource import Benchmark
 
 if TYPE_CHECKING:
     from patchcore_ops.stages.raw_embeddings import Embedded

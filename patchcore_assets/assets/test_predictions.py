@@ -7,10 +7,10 @@ import dagster as dg
 
 from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import SCORING_CONFIG
-from patchcore_assets.presentation import charts, glance, number, picture, table
+from patchcore_assets.inputs.versions import SCORING_CONFIG
+from patchcore_assets.step.checks import CheckedResult, specs
+from patchcore_assets.step.presentation import charts, glance, number, picture, table
+from patchcore_assets.step.resource import Benchmark
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchcore_assets.failures import memory_limits_named
+from patchcore_assets.step.failures import memory_limits_named
 from patchcore_assets.storage import StorageProblem
 from patchcore_assets.storage.local_problems import storage_problems
 from patchcore_ops.runtime.errors import EnvironmentProblem

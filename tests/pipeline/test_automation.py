@@ -13,10 +13,10 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, execute, failures, write_config
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.automation import AUTOMATION_SENSOR
+from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
+from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
-from patchcore_assets.watch import look_at_inputs
-from patchcore_assets.waves import SUMMARY_JOB, WAVE
+from patchcore_assets.inputs.watch import look_at_inputs
 from patchcore_ops.config import load_config
 
 FROM_EMBEDDINGS = BY_CATEGORY[1:]

@@ -22,13 +22,13 @@ from pipeline_kit import (
 )
 from test_waves import Watched
 
-from patchcore_assets.graph import define
-from patchcore_assets.one_category import refuse_partition_range
-from patchcore_assets.waves import (
+from patchcore_assets.automation.waves import (
     BENCHMARK_JOB,
     wait_for_their_summary,
     wave_of_run,
 )
+from patchcore_assets.graph import define
+from patchcore_assets.step.one_category import refuse_partition_range
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.errors import ConfigError
 

@@ -23,10 +23,10 @@ from pipeline_kit import (
 from staleness_kit import INPUTS
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.checks import CHECKS
 from patchcore_assets.command import main
 from patchcore_assets.graph import define
-from patchcore_assets.inputs import INPUTS as OBSERVED
+from patchcore_assets.inputs.versions import INPUTS as OBSERVED
+from patchcore_assets.step.checks import CHECKS
 from patchcore_assets.storage import Artefact
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.fingerprints import file_hash

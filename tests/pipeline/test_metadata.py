@@ -27,7 +27,7 @@ from pipeline_kit import (
     complete,
 )
 
-from patchcore_assets.presentation import (
+from patchcore_assets.step.presentation import (
     MAX_MATERIALISATION_BYTES,
     MAX_PICTURE_BYTES,
     SHOWN_IN_PLACE,

@@ -15,13 +15,13 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 
-from patchcore_assets.recording import (
+from patchcore_assets.automation.staleness import Present
+from patchcore_assets.inputs.recording import (
     DATA_VERSION,
     INPUT_DATA_VERSION,
     INPUT_EVENT_POINTER,
     observation,
 )
-from patchcore_assets.staleness import Present
 
 CATEGORIES = ("a", "b", "c")
 PARTITIONS = dg.StaticPartitionsDefinition(list(CATEGORIES))

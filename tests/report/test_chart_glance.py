@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchcore_assets.presentation import SHOWN_IN_PLACE, glance
+from patchcore_assets.step.presentation import SHOWN_IN_PLACE, glance
 from patchcore_ops.report.charts.glance import glance_coverage, glance_curves, glance_scores
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-from patchcore_assets.backfills import (
+from patchcore_assets.automation.backfills import (
     BACKFILL,
     Backfill,
     backfill_of,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from patchcore_assets.inputs import INPUTS
+from patchcore_assets.inputs.versions import INPUTS
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.snapshot import configuration_hash
 from patchcore_ops.runtime.errors import UserError

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.failures import plain_failures
-from patchcore_assets.inputs import INPUTS, ObservedInput
-from patchcore_assets.recording import file_hashes
+from patchcore_assets.inputs.recording import file_hashes
+from patchcore_assets.inputs.versions import INPUTS, ObservedInput
+from patchcore_assets.step.failures import plain_failures
+from patchcore_assets.step.resource import Benchmark
 
 GROUP = "inputs"
 

@@ -22,14 +22,14 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from patchcore_assets import event_log
-from patchcore_assets.waves import PARTITION, wait_for_their_summary
+from patchcore_assets.automation import event_log
+from patchcore_assets.automation.waves import PARTITION, wait_for_their_summary
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
     from dagster._core.definitions.data_version import DataProvenance
 
-    from patchcore_assets.event_log import Attempt, Category, Latest
+    from patchcore_assets.automation.event_log import Attempt, Category, Latest
 
 # Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
 _RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)

@@ -14,8 +14,13 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from patchcore_assets.inputs import IMAGES, INPUTS, ObservedInput
-from patchcore_assets.recording import file_hashes, known_versions, observation, weights_hashes
+from patchcore_assets.inputs.recording import (
+    file_hashes,
+    known_versions,
+    observation,
+    weights_hashes,
+)
+from patchcore_assets.inputs.versions import IMAGES, INPUTS, ObservedInput
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.mistakes import MOST_LISTED, listed
 from patchcore_ops.runtime.errors import ConfigError, UserError

@@ -16,7 +16,7 @@ from dagster._core.definitions.data_version import (
     extract_data_version_from_entry,
 )
 
-from patchcore_assets.recording import DATA_VERSION
+from patchcore_assets.inputs.recording import DATA_VERSION
 
 if TYPE_CHECKING:
     from dagster._core.event_api import EventLogRecord

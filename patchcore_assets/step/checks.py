@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from patchcore_assets.presentation import table
+from patchcore_assets.step.presentation import table
 
 if TYPE_CHECKING:
     from patchcore_ops.checks.finding import Fact, Finding

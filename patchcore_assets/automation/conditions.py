@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 
-from patchcore_assets.staleness import Present
+from patchcore_assets.automation.staleness import Present
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView

@@ -8,17 +8,17 @@ from contextlib import ExitStack, contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
-from patchcore_assets.configuration import configuration_of_run, keep_configuration
-from patchcore_assets.failures import (
+from patchcore_assets.inputs.recording import file_hashes, record_inputs, record_newer_settings
+from patchcore_assets.step.configuration import configuration_of_run, keep_configuration
+from patchcore_assets.step.failures import (
     memory_limits_named,
     plain_failures,
     transient_errors_retried,
 )
-from patchcore_assets.one_category import category_of_step
-from patchcore_assets.pools import device_tag
-from patchcore_assets.recording import file_hashes, record_inputs, record_newer_settings
+from patchcore_assets.step.one_category import category_of_step
+from patchcore_assets.step.pools import device_tag
+from patchcore_assets.step.work import Work
 from patchcore_assets.storage import HashedFiles, open_store
-from patchcore_assets.work import Work
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.snapshot import configuration_hash
 from patchcore_ops.runtime.errors import UserError

@@ -2,7 +2,7 @@
 
 Dagster starts one run for each category, all with the tag of the backfill. Where one of them fails
 it leaves out whatever depends on all categories, so that the table and the report have to be made
-by somebody else; see `patchcore_assets.waves`.
+by somebody else; see `patchcore_assets.automation.waves`.
 """
 
 from __future__ import annotations

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.artefact_settings import SECTIONS, sections_of, settings_of
-from patchcore_assets.checks import refusals, results
-from patchcore_assets.lineage import (
+from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
+from patchcore_assets.step.checks import refusals, results
+from patchcore_assets.step.lineage import (
     Ancestry,
     by_asset,
     lineage_of_category,
     lineage_over_categories,
     made_anew_since,
 )
-from patchcore_assets.networks import KeptNetworks
-from patchcore_assets.pools import device_of
-from patchcore_assets.progress import log_progress
+from patchcore_assets.step.networks import KeptNetworks
+from patchcore_assets.step.pools import device_of
+from patchcore_assets.step.progress import log_progress
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
@@ -45,7 +45,7 @@ from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.stages.provenance import provenance_of_step
 
 if TYPE_CHECKING:
-    from patchcore_assets.checks import CheckedResult
+    from patchcore_assets.step.checks import CheckedResult
     from patchcore_ops.checks.finding import Finding
 
 
