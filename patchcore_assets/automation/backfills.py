@@ -18,11 +18,8 @@ from dagster._core.execution.backfill import (
     BulkActionsFilter,
     PartitionBackfill,
 )
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 BACKFILL = "dagster/backfill"
-METRICS_OF_CATEGORY = dg.AssetKey("category_metrics")
-REPORT = dg.AssetKey("benchmark_report")
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,8 @@ class Backfill:
     Attributes
     ----------
     id : str
+    measured : AssetKey
+        What it makes for each category, at least.
     created : datetime
         When somebody asked for it; UTC.
     is_submitted : bool
@@ -40,6 +39,7 @@ class Backfill:
 
     instance: dg.DagsterInstance
     id: str
+    measured: dg.AssetKey
     created: datetime
     is_submitted: bool
 
@@ -51,21 +51,18 @@ class Backfill:
     @property
     def is_over(self) -> bool:
         """Whether all its runs have been started and have finished."""
-        return self.is_submitted and all(
-            record.dagster_run.status in FINISHED_STATUSES for record in self.runs
-        )
+        return self.is_submitted and all(record.dagster_run.is_finished for record in self.runs)
 
     @property
     def has_metrics(self) -> bool:
         """Whether it has made the metrics of any category."""
         return bool(self._measured)
 
-    @property
-    def is_reported(self) -> bool:
-        """Whether a report has been made since, be it by itself: it holds what this has made."""
-        report = self.instance.get_latest_materialization_event(REPORT)
+    def is_reported(self, report: dg.AssetKey) -> bool:
+        """Tell whether a report has been made since, by whomever: it holds what this has made."""
+        made = self.instance.get_latest_materialization_event(report)
         ends = [record.end_time or 0.0 for record in self._measured]
-        return report is not None and bool(ends) and report.timestamp > max(ends)
+        return made is not None and bool(ends) and made.timestamp > max(ends)
 
     @property
     def _measured(self) -> list[dg.RunRecord]:
@@ -73,11 +70,13 @@ class Backfill:
             record
             for record in self.runs
             if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS
-            and METRICS_OF_CATEGORY in (record.dagster_run.asset_selection or {METRICS_OF_CATEGORY})
+            and self.measured in (record.dagster_run.asset_selection or {self.measured})
         ]
 
 
-def backfill_of(instance: dg.DagsterInstance, backfill_id: str, job: str) -> Backfill | None:
+def backfill_of(
+    instance: dg.DagsterInstance, backfill_id: str, job: str, measured: dg.AssetKey
+) -> Backfill | None:
     """Return the backfill with an identifier, if it makes the metrics of categories.
 
     Parameters
@@ -86,31 +85,36 @@ def backfill_of(instance: dg.DagsterInstance, backfill_id: str, job: str) -> Bac
     backfill_id : str
     job : str
         The name of the job that makes everything for a category.
+    measured : AssetKey
+        The metrics of a category.
     """
     backfill = instance.get_backfill(backfill_id)
-    return None if backfill is None else _described(instance, backfill, job)
+    return None if backfill is None else _described(instance, backfill, job, measured)
 
 
-def recent_backfills(instance: dg.DagsterInstance, since: str | None, job: str) -> list[Backfill]:
+def recent_backfills(
+    instance: dg.DagsterInstance, since: str | None, job: str, measured: dg.AssetKey
+) -> list[Backfill]:
     """Return the backfills that make metrics of categories, created after a time, oldest first."""
     after = None
     if since is not None:
         after = datetime.fromisoformat(since).astimezone(UTC).replace(tzinfo=None)
     found = [
-        _described(instance, backfill, job)
+        _described(instance, backfill, job, measured)
         for backfill in instance.get_backfills(BulkActionsFilter(created_after=after))
     ]
     return sorted((one for one in found if one is not None), key=lambda one: one.created)
 
 
 def _described(
-    instance: dg.DagsterInstance, backfill: PartitionBackfill, job: str
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, job: str, measured: dg.AssetKey
 ) -> Backfill | None:
-    if backfill.job_name != job and METRICS_OF_CATEGORY not in (backfill.asset_selection or ()):
+    if backfill.job_name != job and measured not in (backfill.asset_selection or ()):
         return None
     return Backfill(
         instance,
         backfill.backfill_id,
+        measured,
         datetime.fromtimestamp(backfill.backfill_timestamp, UTC),
         backfill.status in BULK_ACTION_TERMINAL_STATUSES,
     )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from patchcore_assets.automation.backfills import (
     BACKFILL,
@@ -41,11 +40,19 @@ def wave_name(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Return the wave that a run belongs to; a run of no wave is one by itself."""
+def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey) -> str:
+    """Return the wave that a run belongs to; a run of no wave is one by itself.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+    run : DagsterRun
+    measured : AssetKey
+        What a wave makes for each category.
+    """
     if WAVE in run.tags:
         return run.tags[WAVE]
-    if (backfill := _backfill_of_run(instance, run)) is not None:
+    if (backfill := _backfill(instance, run.tags.get(BACKFILL), measured)) is not None:
         return _name_of(backfill)
     record = instance.get_run_record_by_id(run.run_id)
     started = record.start_time if record is not None else None
@@ -54,24 +61,40 @@ def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return f"{wave_name(moment)} {run.run_id[:8]}"
 
 
-def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str]) -> bool:
-    """Tell whether all runs belong to waves for which the summary has not been started."""
+def wait_for_their_summary(
+    instance: dg.DagsterInstance,
+    run_ids: Collection[str],
+    measured: dg.AssetKey,
+    report: dg.AssetKey,
+) -> bool:
+    """Tell whether all runs belong to waves for which the summary has not been started.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+    run_ids : collection of str
+    measured : AssetKey
+        What a wave makes for each category.
+    report : AssetKey
+        What its summary makes last.
+    """
     runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
     names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
     backfills = {run.tags.get(BACKFILL) for run in runs if WAVE not in run.tags}
     return (
         len(runs) == len(run_ids)
         and not any(_has_summary(instance, name) for name in names)
-        and all(_waits(instance, backfill_id) for backfill_id in backfills)
+        and all(
+            _waits(_backfill(instance, backfill_id, measured), report) for backfill_id in backfills
+        )
     )
 
 
-def _waits(instance: dg.DagsterInstance, backfill_id: str | None) -> bool:
+def _waits(backfill: Backfill | None, report: dg.AssetKey) -> bool:
     """Tell whether there is a backfill that is a wave and will have its table and report."""
-    backfill = None if backfill_id is None else backfill_of(instance, backfill_id, BENCHMARK_JOB)
     if backfill is None or (backfill.is_over and not backfill.has_metrics):
         return False
-    return not _is_settled(instance, _wave_of_backfill(backfill))
+    return not _is_settled(backfill.instance, _wave_of_backfill(backfill, report))
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
@@ -115,12 +138,22 @@ def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunReques
     ]
 
 
-def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
+def summary_sensor(
+    seconds_between_ticks: int, measured: dg.AssetKey, report: dg.AssetKey
+) -> dg.SensorDefinition:
     """Define the sensor that makes the table and the report after the last run of a wave.
 
     It is on by default: without waves there is nothing for it to do. Its cursor is the time up to
     which all waves are settled, so a tick reads few runs; a wave gets one summary even if the
     cursor is lost.
+
+    Parameters
+    ----------
+    seconds_between_ticks : int
+    measured : AssetKey
+        What a wave makes for each category.
+    report : AssetKey
+        What its summary makes last.
     """
 
     @dg.sensor(
@@ -133,11 +166,11 @@ def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         recent = _benchmark_runs(context.instance, since=context.cursor)
         # After the runs: what is not settled when it is read here is newer than all of them.
-        backfills = recent_backfills(context.instance, context.cursor, BENCHMARK_JOB)
+        backfills = recent_backfills(context.instance, context.cursor, BENCHMARK_JOB, measured)
         requests, notes, still_open = [], [], []
         for wave in [
             *_scheduled_waves(context.instance, recent),
-            *map(_wave_of_backfill, backfills),
+            *(_wave_of_backfill(backfill, report) for backfill in backfills),
         ]:
             if _is_settled(context.instance, wave):
                 continue
@@ -187,13 +220,13 @@ def _scheduled_waves(
         yield _Wave(name, _created(first), _is_over(runs), succeeded)
 
 
-def _wave_of_backfill(backfill: Backfill) -> _Wave:
+def _wave_of_backfill(backfill: Backfill, report: dg.AssetKey) -> _Wave:
     return _Wave(
         _name_of(backfill),
         backfill.created,
         backfill.is_over,
         backfill.has_metrics,
-        backfill.is_reported,
+        backfill.is_reported(report),
     )
 
 
@@ -201,9 +234,12 @@ def _name_of(backfill: Backfill) -> str:
     return f"{wave_name(backfill.created)} {backfill.id}"
 
 
-def _backfill_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Backfill | None:
-    identifier = run.tags.get(BACKFILL)
-    return None if identifier is None else backfill_of(instance, identifier, BENCHMARK_JOB)
+def _backfill(
+    instance: dg.DagsterInstance, identifier: str | None, measured: dg.AssetKey
+) -> Backfill | None:
+    if identifier is None:
+        return None
+    return backfill_of(instance, identifier, BENCHMARK_JOB, measured)
 
 
 def _is_settled(instance: dg.DagsterInstance, wave: _Wave) -> bool:
@@ -227,7 +263,7 @@ def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
     """Tell whether all runs of a wave have been started and have finished."""
     categories = {record.dagster_run.tags.get(PARTITION) for record in runs}
     expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
-    finished = all(record.dagster_run.status in FINISHED_STATUSES for record in runs)
+    finished = all(record.dagster_run.is_finished for record in runs)
     return finished and len(categories) >= expected
 
 
