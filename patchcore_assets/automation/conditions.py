@@ -20,8 +20,8 @@ is not repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
@@ -68,10 +68,15 @@ class Fact(dg.AutomationCondition[dg.AssetKey]):
         return dg.AutomationResult(context, subset)
 
 
-@lru_cache(maxsize=1)
+# An evaluation has a view of its own, which all its conditions share; with it goes what was found.
+_found_in: WeakKeyDictionary[AssetGraphView, Present] = WeakKeyDictionary()
+
+
 def present_of(view: AssetGraphView) -> Present:
     """Share what is found among all conditions of one evaluation."""
-    return Present(view)
+    if view not in _found_in:
+        _found_in[view] = Present(view)
+    return _found_in[view]
 
 
 def rebuild_when_stale() -> dg.AutomationCondition[Any]:
