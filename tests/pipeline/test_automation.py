@@ -51,6 +51,10 @@ class Automated:
         for event in look_at_inputs(self.instance, load_config(self._file)).changed:
             self.instance.report_runless_asset_event(event)
 
+    def forget(self) -> None:
+        """Let the next tick be the first, as when somebody turns the sensor on."""
+        self._cursor = None
+
     def tick(self) -> Requested:
         """Evaluate the conditions once and return what they request."""
         with warnings.catch_warnings():
@@ -257,6 +261,21 @@ def test_a_new_category_is_built_when_its_folder_is_there(automated: Automated) 
         of(FROM_EMBEDDINGS, "fabric_c"),
         SUMMARY,
     ]
+
+
+def test_what_was_stale_before_the_first_tick_is_rebuilt(automated: Automated) -> None:
+    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
+    automated.look()
+    automated.forget()
+    assert automated.settle() == [of(FROM_BANK, OTHER), SUMMARY]
+
+
+def test_a_setting_that_changes_while_its_asset_is_made_is_not_lost(automated: Automated) -> None:
+    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
+    automated.look()
+    automated.run(automated.tick())
+    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.6}}})
+    assert automated.settle() == [of(FROM_BANK, OTHER), SUMMARY]
 
 
 def test_the_sensor_is_off_and_asks_for_runs_not_backfills(automated: Automated) -> None:
