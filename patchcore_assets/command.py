@@ -21,7 +21,8 @@ import dagster as dg
 
 from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
 from patchcore_assets.assets.metrics import METRICS
-from patchcore_assets.automation.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
+from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
+from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_assets.step.configuration import tags_of_configuration

@@ -16,9 +16,9 @@ from patchcore_assets.assets.metrics import metrics
 from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
+from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import (
-    BENCHMARK_JOB,
     SUMMARY_JOB,
     rebenchmark_schedule,
     summary_sensor,

@@ -19,7 +19,13 @@ from dagster._core.execution.backfill import (
     PartitionBackfill,
 )
 
+BENCHMARK_JOB = "benchmark_job"
 BACKFILL = "dagster/backfill"
+
+
+def wave_name(moment: datetime) -> str:
+    """Name a wave by when it was due or started: UTC, to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class Backfill:
     measured: dg.AssetKey
     created: datetime
     is_submitted: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the wave."""
+        return f"{wave_name(self.created)} {self.id}"
 
     @cached_property
     def runs(self) -> Sequence[dg.RunRecord]:
@@ -74,42 +85,32 @@ class Backfill:
         ]
 
 
-def backfill_of(
-    instance: dg.DagsterInstance, backfill_id: str, job: str, measured: dg.AssetKey
+def backfill_of_run(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey
 ) -> Backfill | None:
-    """Return the backfill with an identifier, if it makes the metrics of categories.
-
-    Parameters
-    ----------
-    instance : DagsterInstance
-    backfill_id : str
-    job : str
-        The name of the job that makes everything for a category.
-    measured : AssetKey
-        The metrics of a category.
-    """
-    backfill = instance.get_backfill(backfill_id)
-    return None if backfill is None else _described(instance, backfill, job, measured)
+    """Return the backfill that a run belongs to, if it makes the metrics of categories."""
+    backfill = instance.get_backfill(run.tags[BACKFILL]) if BACKFILL in run.tags else None
+    return None if backfill is None else _described(instance, backfill, measured)
 
 
 def recent_backfills(
-    instance: dg.DagsterInstance, since: str | None, job: str, measured: dg.AssetKey
+    instance: dg.DagsterInstance, since: str | None, measured: dg.AssetKey
 ) -> list[Backfill]:
     """Return the backfills that make metrics of categories, created after a time, oldest first."""
     after = None
     if since is not None:
         after = datetime.fromisoformat(since).astimezone(UTC).replace(tzinfo=None)
     found = [
-        _described(instance, backfill, job, measured)
+        _described(instance, backfill, measured)
         for backfill in instance.get_backfills(BulkActionsFilter(created_after=after))
     ]
     return sorted((one for one in found if one is not None), key=lambda one: one.created)
 
 
 def _described(
-    instance: dg.DagsterInstance, backfill: PartitionBackfill, job: str, measured: dg.AssetKey
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, measured: dg.AssetKey
 ) -> Backfill | None:
-    if backfill.job_name != job and measured not in (backfill.asset_selection or ()):
+    if backfill.job_name != BENCHMARK_JOB and measured not in (backfill.asset_selection or ()):
         return None
     return Backfill(
         instance,

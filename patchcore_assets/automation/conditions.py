@@ -39,15 +39,7 @@ Judge = Callable[[Present, Context], Holds]
 
 
 class Fact(dg.AutomationCondition[dg.AssetKey]):
-    """A condition that is judged target by target, over what the event log says.
-
-    Parameters
-    ----------
-    name : str
-        How the UI names it where it explains what was requested and what was not.
-    judge : callable
-        Called once an evaluation of an asset; gives what tells whether it is true of a target.
-    """
+    """A condition that is judged target by target, over what the event log says."""
 
     def __init__(self, name: str, judge: Judge) -> None:
         self._name = name
@@ -132,14 +124,7 @@ def rebuild_after_the_last_category() -> dg.AutomationCondition[Any]:
 def automation_sensor(
     assets: dg.AssetSelection, seconds_between_ticks: int
 ) -> dg.AutomationConditionSensorDefinition:
-    """Define the sensor that requests what is due; it is off until somebody turns it on.
-
-    Parameters
-    ----------
-    assets : AssetSelection
-        All computed assets.
-    seconds_between_ticks : int
-    """
+    """Define the sensor that requests what is due; it is off until somebody turns it on."""
     return dg.AutomationConditionSensorDefinition(
         AUTOMATION_SENSOR,
         target=assets,

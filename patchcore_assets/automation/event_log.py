@@ -110,15 +110,6 @@ def versions_until(
 ) -> dict[Category, str | None]:
     """Return the version that each category had at a storage id of its own.
 
-    Parameters
-    ----------
-    instance : DagsterInstance
-    asset : AssetKey
-    is_input : bool
-        Whether its versions are observed.
-    until : mapping of Category to int
-        The storage id by category, or by None of an asset without. Events up to and with it count.
-
     Returns
     -------
     dict of Category to str or None

@@ -79,11 +79,6 @@ def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataVal
 def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
     """Embed drawings of `patchcore_ops.report.charts` with their axes, below the titles given.
 
-    Parameters
-    ----------
-    drawings : mapping of str to Markup or None
-        By title; None where there is nothing to draw.
-
     Raises
     ------
     ValueError
@@ -103,15 +98,7 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
 
 
 def glance(title: str, drawing: str | None) -> dg.MetadataValue[Any]:
-    """Embed a drawing of `patchcore_ops.report.charts.glance`, which the page shows without a click.
-
-    Parameters
-    ----------
-    title : str
-        Alternative text.
-    drawing : str or None
-        None, where there is nothing to draw, is shown as null.
-    """
+    """Embed a drawing of `patchcore_ops.report.charts.glance`, which the page shows without a click."""
     if drawing is None:
         return dg.MetadataValue.null()
     escaped = drawing.replace("<", "%3C").replace(">", "%3E").replace("#", "%23")
