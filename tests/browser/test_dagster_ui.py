@@ -17,10 +17,10 @@ from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, TEST_IMAGES, Si
 from webserver_process import webserver
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.automation import AUTOMATION_SENSOR
-from patchcore_assets.inputs import INPUTS
-from patchcore_assets.watch import WATCH_SENSOR
-from patchcore_assets.waves import REBENCHMARK_SCHEDULE, SUMMARY_SENSOR
+from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
+from patchcore_assets.automation.waves import REBENCHMARK_SCHEDULE, SUMMARY_SENSOR
+from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.inputs.watch import WATCH_SENSOR
 
 pytestmark = pytest.mark.daemon
 

@@ -14,9 +14,9 @@ from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimit
 from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
-from patchcore_assets.failures import RETRIES
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
-from patchcore_assets.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
+from patchcore_assets.step.failures import RETRIES
+from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
 from patchcore_assets.storage.local.staging import LocalStaging
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime import devices
@@ -56,8 +56,6 @@ def test_heavy_steps_are_in_the_pool_of_what_they_use(configure: Configure) -> N
     }
     on_gpu = pools_of(configure(runtime={"device": "cuda:1"}), BENCHMARK_JOB)
     assert on_gpu == {**on_cpu, "raw_embeddings": GPU, "memory_bank": GPU}
-    on_mac = pools_of(configure(runtime={"device": "mps"}), BENCHMARK_JOB)
-    assert on_mac == {**on_cpu, "raw_embeddings": GPU}
     search = pools_of(configure(runtime={"device": "cpu", "faiss_on_gpu": True}), BENCHMARK_JOB)
     assert search == {**on_cpu, "test_predictions": GPU}
     assert set(pools_of(configure(), SUMMARY_JOB).values()) == {None}
@@ -156,7 +154,7 @@ class FailingStorage:
             return commit(staging, *what)
 
         monkeypatch.setattr(LocalStaging, "commit", failing)
-        monkeypatch.setattr("patchcore_assets.failures.FIRST_WAIT_SECONDS", 0.01)
+        monkeypatch.setattr("patchcore_assets.step.failures.FIRST_WAIT_SECONDS", 0.01)
 
 
 def retries(result: dg.ExecuteInProcessResult) -> int:

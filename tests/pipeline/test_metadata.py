@@ -26,7 +26,7 @@ from pipeline_kit import (
     complete,
 )
 
-from patchcore_assets.presentation import (
+from patchcore_assets.step.presentation import (
     MAX_MATERIALISATION_BYTES,
     MAX_PICTURE_BYTES,
     picture,

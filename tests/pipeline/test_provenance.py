@@ -16,8 +16,8 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OVER_ALL, Finished, Metadata
 
 from patchcore_assets.graph import define
-from patchcore_assets.inputs import INPUTS
-from patchcore_assets.lineage import by_asset, lineage_over_categories
+from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.step.lineage import by_asset, lineage_over_categories
 from patchcore_assets.storage import Artefact
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import RuntimeSection

@@ -32,26 +32,8 @@ def keep_wave(
 ) -> int:
     """Keep what a wave has measured, and write `history.parquet`: what all waves add up to.
 
-    Parameters
-    ----------
-    store : ArtefactStore
-        Receives the block of the wave, and has those of others.
-    earlier : Path or None
-        Folder of the version of the table before this one. Its history holds the waves of before
-        there were blocks, and spares reading the others.
-    summary : DataFrame
-        What `patchcore_ops.stages.metrics.tabulate` gave.
-    wave, run_id : str
-        See `patchcore_ops.metrics.history.block_of_wave`.
-    folder : Path
-        Receives the file.
-    warn : callable
-        Called with a sentence for each block that cannot be read.
-
-    Returns
-    -------
-    int
-        How many waves the history holds.
+    The history of the table before this one holds the waves of before there were blocks, and spares
+    reading the others. Returns how many waves the history holds.
     """
     import pandas as pd
 

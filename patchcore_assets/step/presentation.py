@@ -1,7 +1,8 @@
 """Numbers, tables and pictures as Dagster metadata.
 
-Dagster's pages show numbers and tables in place, the latter with room for about four columns.
-Pictures and charts are markdown that a link opens.
+Dagster's pages show markdown shorter than `SHOWN_IN_PLACE` characters in place; a longer entry is
+behind a link that opens it. So charts come twice: as a glance of less than a kilobyte, and with
+axes behind the link. Tables are always in place, with room for about four columns.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # as it is stored, and all pictures of one materialisation.
 MAX_PICTURE_BYTES = 100_000
 MAX_MATERIALISATION_BYTES = 300_000
+SHOWN_IN_PLACE = 1_000
 _PICTURE_WIDTH = 520
 
 
@@ -77,11 +79,6 @@ def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataVal
 def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
     """Embed drawings of `patchcore_ops.report.charts` with their axes, below the titles given.
 
-    Parameters
-    ----------
-    drawings : mapping of str to Markup or None
-        By title; None where there is nothing to draw.
-
     Raises
     ------
     ValueError
@@ -101,15 +98,7 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
 
 
 def coverage(picks: Sequence[int], radius: Sequence[float]) -> dg.MarkdownMetadataValue:
-    """Show how a memory bank covers the normal patches.
-
-    Parameters
-    ----------
-    picks : sequence of int
-        Ascending, from 1 on.
-    radius : sequence of float
-        The coverage radius after as many picks; same length.
-    """
+    """Show how a memory bank covers the normal patches: the radius after so many picks."""
     from patchcore_ops.report.charts.coverage import coverage_chart
 
     title = "Coverage radius by number of picks"

@@ -23,12 +23,6 @@ class KeptNetworks:
 
     Two runs that export the same network at once each write a folder of their own, of which the
     last one stays; whoever reads the other goes on reading it.
-
-    Parameters
-    ----------
-    store : ArtefactStore
-    log : logging.Logger
-        Is told when a network is exported.
     """
 
     def __init__(self, store: ArtefactStore, log: logging.Logger) -> None:

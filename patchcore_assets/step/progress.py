@@ -11,15 +11,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 def log_progress(log: logging.Logger, what: str) -> Progress:
-    """Return a callback that logs how far some work is and how long it will still take.
-
-    Parameters
-    ----------
-    log : logging.Logger
-        A Dagster context's log.
-    what : str
-        The thing that is counted, in the plural: `images embedded`.
-    """
+    """Return a callback that logs how far some work is and how long it will still take."""
     start = last = time.monotonic()
 
     def report(done: int, total: int) -> None:

@@ -2,7 +2,7 @@
 
 Dagster starts one run for each category, all with the tag of the backfill. Where one of them fails
 it leaves out whatever depends on all categories, so that the table and the report have to be made
-by somebody else; see `patchcore_assets.waves`.
+by somebody else; see `patchcore_assets.automation.waves`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from dagster._core.execution.backfill import (
     BulkActionsFilter,
     PartitionBackfill,
 )
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
+BENCHMARK_JOB = "benchmark_job"
 BACKFILL = "dagster/backfill"
-METRICS_OF_CATEGORY = dg.AssetKey("category_metrics")
-REPORT = dg.AssetKey("benchmark_report")
+
+
+def wave_name(moment: datetime) -> str:
+    """Name a wave by when it was due or started: UTC, to the second."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Backfill:
     Attributes
     ----------
     id : str
+    measured : AssetKey
+        What it makes for each category, at least.
     created : datetime
         When somebody asked for it; UTC.
     is_submitted : bool
@@ -40,8 +45,14 @@ class Backfill:
 
     instance: dg.DagsterInstance
     id: str
+    measured: dg.AssetKey
     created: datetime
     is_submitted: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the wave."""
+        return f"{wave_name(self.created)} {self.id}"
 
     @cached_property
     def runs(self) -> Sequence[dg.RunRecord]:
@@ -51,21 +62,18 @@ class Backfill:
     @property
     def is_over(self) -> bool:
         """Whether all its runs have been started and have finished."""
-        return self.is_submitted and all(
-            record.dagster_run.status in FINISHED_STATUSES for record in self.runs
-        )
+        return self.is_submitted and all(record.dagster_run.is_finished for record in self.runs)
 
     @property
     def has_metrics(self) -> bool:
         """Whether it has made the metrics of any category."""
         return bool(self._measured)
 
-    @property
-    def is_reported(self) -> bool:
-        """Whether a report has been made since, be it by itself: it holds what this has made."""
-        report = self.instance.get_latest_materialization_event(REPORT)
+    def is_reported(self, report: dg.AssetKey) -> bool:
+        """Tell whether a report has been made since, by whomever: it holds what this has made."""
+        made = self.instance.get_latest_materialization_event(report)
         ends = [record.end_time or 0.0 for record in self._measured]
-        return report is not None and bool(ends) and report.timestamp > max(ends)
+        return made is not None and bool(ends) and made.timestamp > max(ends)
 
     @property
     def _measured(self) -> list[dg.RunRecord]:
@@ -73,44 +81,41 @@ class Backfill:
             record
             for record in self.runs
             if record.dagster_run.status is dg.DagsterRunStatus.SUCCESS
-            and METRICS_OF_CATEGORY in (record.dagster_run.asset_selection or {METRICS_OF_CATEGORY})
+            and self.measured in (record.dagster_run.asset_selection or {self.measured})
         ]
 
 
-def backfill_of(instance: dg.DagsterInstance, backfill_id: str, job: str) -> Backfill | None:
-    """Return the backfill with an identifier, if it makes the metrics of categories.
-
-    Parameters
-    ----------
-    instance : DagsterInstance
-    backfill_id : str
-    job : str
-        The name of the job that makes everything for a category.
-    """
-    backfill = instance.get_backfill(backfill_id)
-    return None if backfill is None else _described(instance, backfill, job)
+def backfill_of_run(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey
+) -> Backfill | None:
+    """Return the backfill that a run belongs to, if it makes the metrics of categories."""
+    backfill = instance.get_backfill(run.tags[BACKFILL]) if BACKFILL in run.tags else None
+    return None if backfill is None else _described(instance, backfill, measured)
 
 
-def recent_backfills(instance: dg.DagsterInstance, since: str | None, job: str) -> list[Backfill]:
+def recent_backfills(
+    instance: dg.DagsterInstance, since: str | None, measured: dg.AssetKey
+) -> list[Backfill]:
     """Return the backfills that make metrics of categories, created after a time, oldest first."""
     after = None
     if since is not None:
         after = datetime.fromisoformat(since).astimezone(UTC).replace(tzinfo=None)
     found = [
-        _described(instance, backfill, job)
+        _described(instance, backfill, measured)
         for backfill in instance.get_backfills(BulkActionsFilter(created_after=after))
     ]
     return sorted((one for one in found if one is not None), key=lambda one: one.created)
 
 
 def _described(
-    instance: dg.DagsterInstance, backfill: PartitionBackfill, job: str
+    instance: dg.DagsterInstance, backfill: PartitionBackfill, measured: dg.AssetKey
 ) -> Backfill | None:
-    if backfill.job_name != job and METRICS_OF_CATEGORY not in (backfill.asset_selection or ()):
+    if backfill.job_name != BENCHMARK_JOB and measured not in (backfill.asset_selection or ()):
         return None
     return Backfill(
         instance,
         backfill.backfill_id,
+        measured,
         datetime.fromtimestamp(backfill.backfill_timestamp, UTC),
         backfill.status in BULK_ACTION_TERMINAL_STATUSES,
     )

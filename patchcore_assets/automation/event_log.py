@@ -7,19 +7,11 @@ fetched a thousand at a time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
-    DataProvenance,
-    extract_data_provenance_from_entry,
-    extract_data_version_from_entry,
-)
 
-from patchcore_assets.recording import DATA_VERSION
-
-if TYPE_CHECKING:
-    from dagster._core.event_api import EventLogRecord
+from patchcore_assets.inputs.recording import DATA_VERSION
 
 # None where an asset has no partitions.
 Category: TypeAlias = str | None
@@ -39,7 +31,7 @@ class Latest(NamedTuple):
     version: str | None
     run_id: str = ""
     timestamp: float = 0.0
-    provenance: DataProvenance | None = None
+    provenance: dg.DataProvenance | None = None
 
 
 class Attempt(NamedTuple):
@@ -118,15 +110,6 @@ def versions_until(
 ) -> dict[Category, str | None]:
     """Return the version that each category had at a storage id of its own.
 
-    Parameters
-    ----------
-    instance : DagsterInstance
-    asset : AssetKey
-    is_input : bool
-        Whether its versions are observed.
-    until : mapping of Category to int
-        The storage id by category, or by None of an asset without. Events up to and with it count.
-
     Returns
     -------
     dict of Category to str or None
@@ -177,7 +160,7 @@ def _latest_versions(
 
 def _fetch(
     instance: dg.DagsterInstance, asset: dg.AssetKey, kind: dg.DagsterEventType, ids: Sequence[int]
-) -> Iterator[EventLogRecord]:
+) -> Iterator[dg.EventLogRecord]:
     """Yield the events with these storage ids."""
     fetch = instance.fetch_observations if kind is _SEEN else instance.fetch_materializations
     for start in range(0, len(ids), _EVENTS_AT_A_TIME):
@@ -192,7 +175,7 @@ def _between(
     categories: Collection[Category],
     after: int,
     last: int,
-) -> Iterator[EventLogRecord]:
+) -> Iterator[dg.EventLogRecord]:
     """Yield the events of categories after a storage id and up to another, in their order."""
     fetch = instance.fetch_observations if kind is _SEEN else instance.fetch_materializations
     # A database takes only so many names in one query; of more, all events are gone through.
@@ -208,17 +191,20 @@ def _between(
         after = page.records[-1].storage_id
 
 
-def _read(record: EventLogRecord) -> Latest:
-    entry = record.event_log_entry
+def _read(record: dg.EventLogRecord) -> Latest:
     return Latest(
         record.storage_id,
         _version(record),
         record.run_id,
         record.timestamp,
-        extract_data_provenance_from_entry(entry),
+        dg.DataProvenance.from_tags(_tags(record)),
     )
 
 
-def _version(record: EventLogRecord) -> str | None:
-    version = extract_data_version_from_entry(record.event_log_entry)
-    return None if version is None else version.value
+def _version(record: dg.EventLogRecord) -> str | None:
+    return _tags(record).get(DATA_VERSION)
+
+
+def _tags(record: dg.EventLogRecord) -> Mapping[str, str]:
+    event = record.asset_materialization or record.asset_observation
+    return (event and event.tags) or {}

@@ -14,8 +14,13 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from patchcore_assets.inputs import IMAGES, INPUTS, ObservedInput
-from patchcore_assets.recording import file_hashes, known_versions, observation, weights_hashes
+from patchcore_assets.inputs.recording import (
+    file_hashes,
+    known_versions,
+    observation,
+    weights_hashes,
+)
+from patchcore_assets.inputs.versions import IMAGES, INPUTS, ObservedInput
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.mistakes import MOST_LISTED, listed
 from patchcore_ops.runtime.errors import ConfigError, UserError
@@ -62,14 +67,7 @@ class Sighting:
 
 
 def watch_sensor(loaded: BenchmarkConfig) -> dg.SensorDefinition:
-    """Define the sensor that watches the inputs of a benchmark.
-
-    Parameters
-    ----------
-    loaded : BenchmarkConfig
-        The configuration from which this code location was loaded: its categories are the
-        partitions that can be reported. The file is read anew at every tick.
-    """
+    """Define the sensor that watches the inputs of a benchmark."""
 
     @dg.sensor(
         name=WATCH_SENSOR,
@@ -104,18 +102,10 @@ def look_at_inputs(
     until: float | None = None,
     first: str | None = None,
 ) -> Sighting:
-    """Compare the inputs as they are with what the instance knows.
+    """Compare the inputs as they are with what the instance knows, and report nothing to it.
 
-    Parameters
-    ----------
-    instance : DagsterInstance
-        Asked for the last known versions; nothing is reported to it here.
-    loaded : BenchmarkConfig
-        Says which file to read, and which categories are partitions.
-    until : float, optional
-        `time.monotonic()` after which no further folder is looked at.
-    first : str, optional
-        The category whose folder comes first; by default the first of all.
+    The settings come first, then the folders, beginning with a category, until `time.monotonic()`
+    has come to a moment.
     """
     found = Sighting()
     try:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import dagster as dg
 from pydantic import PrivateAttr
 
-from patchcore_assets.configuration import configuration_of_run, keep_configuration
-from patchcore_assets.failures import (
+from patchcore_assets.inputs.recording import file_hashes, record_inputs, record_newer_settings
+from patchcore_assets.step.configuration import configuration_of_run, keep_configuration
+from patchcore_assets.step.failures import (
     memory_limits_named,
     plain_failures,
     transient_errors_retried,
 )
-from patchcore_assets.one_category import category_of_step
-from patchcore_assets.pools import device_tag
-from patchcore_assets.recording import file_hashes, record_inputs, record_newer_settings
+from patchcore_assets.step.one_category import category_of_step
+from patchcore_assets.step.pools import DEVICE_TAG
+from patchcore_assets.step.work import Work
 from patchcore_assets.storage import HashedFiles, open_store
-from patchcore_assets.work import Work
 from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.config.snapshot import configuration_hash
+from patchcore_ops.runtime.devices import device_name
 from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
@@ -50,12 +52,26 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         return load_config(self.config_path)
 
     @contextmanager
-    def work(self, context: dg.AssetExecutionContext) -> Iterator[Work]:
+    def work(
+        self,
+        context: dg.AssetExecutionContext,
+        device_of: Callable[[RuntimeSection], str] | None = None,
+        less_memory: str = "let fewer runs go at once",
+    ) -> Iterator[Work]:
         """Open the work of one step; a user's mistake becomes a failure without a traceback.
 
         The inputs on which the step depends become known with the versions that it uses, whether
         or not anything has observed them. The run is tagged with its configuration, and with the
-        device that it computes on. A transient error of the storage starts the step again.
+        device of a step that asks for one. A transient error of the storage starts the step again.
+
+        Parameters
+        ----------
+        context : AssetExecutionContext
+        device_of : callable, optional
+            Gives `runtime.device` as it holds for the step; without it, the step computes on the
+            CPU.
+        less_memory : str
+            What to do where memory runs out.
 
         Yields
         ------
@@ -73,14 +89,15 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             asset = context.asset_key.to_user_string()
             category = category_of_step(context, config)
             deps = {dep.asset_key for dep in context.assets_def.get_asset_spec().deps}
-            tags = dict(device_tag(asset, config.runtime))
+            device = "cpu" if device_of is None else device_name(device_of(config.runtime))
+            tags = {} if device_of is None else {DEVICE_TAG: device}
             hash_of: HashOf = file_hash
             used: Mapping[str, str] = {}
             if category is not None:
                 hash_of = stack.enter_context(file_hashes(instance, config, category))
                 seen_by = f"run {run_id}"
                 used = record_inputs(instance, config, category, deps, hash_of, seen_by)
-            stack.enter_context(memory_limits_named(asset))
+            stack.enter_context(memory_limits_named(asset, less_memory))
             store = open_store(
                 config.storage_root, self._hashes, config.storage_cache, config.storage_cache_bytes
             )
@@ -90,7 +107,9 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             if tags:
                 instance.add_run_tags(run_id, tags)
             self._of_run[run_id] = config
-            yield Work(context, config, store, staging, stack, asset, category, hash_of, used)
+            yield Work(
+                context, config, store, staging, stack, asset, category, hash_of, used, device
+            )
             if category is not None:
                 record_newer_settings(instance, config, category, deps, hash_of)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from patchcore_assets.inputs import INPUTS
+from patchcore_assets.inputs.versions import INPUTS
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.snapshot import configuration_hash
 from patchcore_ops.runtime.errors import UserError
@@ -87,19 +87,6 @@ def record_inputs(
 ) -> Mapping[str, str]:
     """Make sure that inputs are known with the versions that they have now.
 
-    Parameters
-    ----------
-    instance : DagsterInstance
-    config : BenchmarkConfig
-        The configuration as the work that follows uses it.
-    category : str
-    assets : collection of AssetKey
-        Those that the work depends on; what is not an input is passed over.
-    hash_of : callable
-        Hashes files, also for the work that follows.
-    seen_by : str
-        Who has seen the versions, for people.
-
     Returns
     -------
     mapping of str to str
@@ -125,19 +112,7 @@ def record_newer_settings(
     assets: Collection[dg.AssetKey],
     hash_of: HashOf,
 ) -> None:
-    """Make settings known that have changed while a run used the ones before.
-
-    Parameters
-    ----------
-    instance : DagsterInstance
-    used : BenchmarkConfig
-        The configuration of the run.
-    category : str
-    assets : collection of AssetKey
-        Those that the work depended on.
-    hash_of : callable
-        Hashes files.
-    """
+    """Make settings known that have changed while a run used the ones before."""
     try:
         now = load_config(used.path)
         if category not in now.categories or configuration_hash(now) == configuration_hash(used):

@@ -1,38 +1,30 @@
 """The inputs as observable source assets: the UI's button `Observe` reports all versions anew."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dagster as dg
 
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.failures import plain_failures
-from patchcore_assets.inputs import INPUTS, ObservedInput
-from patchcore_assets.recording import file_hashes
+from patchcore_assets.assets.by_category import categories
+from patchcore_assets.inputs.recording import file_hashes
+from patchcore_assets.inputs.versions import INPUTS, ObservedInput
+from patchcore_assets.step.failures import plain_failures
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
 
 GROUP = "inputs"
 
 
-def observed_inputs(partitions: dg.PartitionsDefinition[str]) -> list[dg.SourceAsset]:
+def observed_inputs(config: BenchmarkConfig) -> list[dg.SourceAsset]:
     """Declare every input as an observable source asset, partitioned by category."""
-    with _beta_is_known():
-        return [_observable(observed, partitions) for observed in INPUTS]
-
-
-@contextmanager
-def _beta_is_known() -> Iterator[None]:
-    """Silence the one warning that observable source assets are in beta."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
+    return [_observable(observed, categories(config)) for observed in INPUTS]
 
 
 def _observable(
     observed: ObservedInput, partitions: dg.PartitionsDefinition[str]
 ) -> dg.SourceAsset:
     def observe(context: dg.OpExecutionContext, benchmark: Benchmark) -> dg.DataVersionsByPartition:
-        with plain_failures(), _beta_is_known():
+        with plain_failures(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)
             config = benchmark.config()
             versions = {}
             for category in config.categories:

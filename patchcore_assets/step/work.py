@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.artefact_settings import SECTIONS, sections_of, settings_of
-from patchcore_assets.checks import refusals, results
-from patchcore_assets.lineage import (
+from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
+from patchcore_assets.step.checks import refusals, results
+from patchcore_assets.step.lineage import (
     Ancestry,
     by_asset,
     lineage_of_category,
     lineage_over_categories,
     made_anew_since,
 )
-from patchcore_assets.networks import KeptNetworks
-from patchcore_assets.pools import device_of
-from patchcore_assets.progress import log_progress
+from patchcore_assets.step.networks import KeptNetworks
+from patchcore_assets.step.progress import log_progress
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
@@ -45,7 +44,7 @@ from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.stages.provenance import provenance_of_step
 
 if TYPE_CHECKING:
-    from patchcore_assets.checks import CheckedResult
+    from patchcore_assets.step.checks import CheckedResult
     from patchcore_ops.checks.finding import Finding
 
 
@@ -71,6 +70,7 @@ class Work:
         category: str | None,
         hash_of: HashOf,
         used: Mapping[str, str],
+        device: str,
     ) -> None:
         self.config = config
         self.hash_of = hash_of
@@ -81,6 +81,7 @@ class Work:
         self._asset = asset
         self._category = category
         self._used = used
+        self._device = device
         self._read: list[Artefact] = []
         self._still_open: list[Artefact] = []
         self._ancestry = Ancestry()
@@ -218,6 +219,7 @@ class Work:
         provenance: Mapping[str, str] | None = None,
         unversioned: Collection[str] = (),
         findings: Mapping[str, Finding] | None = None,
+        device: str | None = None,
     ) -> CheckedResult:
         """Keep the output folder as the artefact's new version and report it.
 
@@ -234,17 +236,23 @@ class Work:
         unversioned : collection of str
             Files that do not count in the data version, because they tell of earlier versions.
         findings : mapping of str to Finding, optional
-            What the asset's checks have found, by name.
+            What the asset's checks have found, by name, in the order of the checks.
+        device : str, optional
+            The device that computed, if it is not the one that the step has asked for.
         """
         seconds = time.monotonic() - self._started
-        recorded = {**self._provenance(), **(provenance or {}), **self._lineage()}
+        recorded = {
+            **self._provenance(device or self._device),
+            **(provenance or {}),
+            **self._lineage(),
+        }
         if settings := self._recorded():
             write_settings(self.output, settings)
         for artefact in self._still_open:
             # What changed while it was read must not live on in what was made of it.
             artefact.verify()
         findings = findings or {}
-        if sentences := refusals(self._asset, findings):
+        if sentences := refusals(self._context.assets_def, findings):
             return self._refused(sentences, findings, recorded)  # type: ignore[return-value]
         made_from = {artefact.place: artefact.data_version for artefact in self._read}
         artefact = self._staging.commit(recorded, unversioned, made_from)
@@ -259,7 +267,7 @@ class Work:
             },
             data_version=dg.DataVersion(artefact.data_version),
             tags=self._used,
-            check_results=results(self._asset, findings),
+            check_results=results(findings),
         )
 
     def _refused(
@@ -274,7 +282,7 @@ class Work:
         )
 
         def report() -> Iterator[dg.AssetCheckResult]:
-            yield from results(self._asset, findings)
+            yield from results(findings)
             raise dg.Failure(description=said, allow_retries=False)
 
         return report()
@@ -312,14 +320,14 @@ class Work:
         """Return what this step's artefact records: the settings of what it read, and its own."""
         return {**self._inherited, **self._own}
 
-    def _provenance(self) -> dict[str, str]:
+    def _provenance(self, device: str) -> dict[str, str]:
         """Say which run of which code has made the artefact, when, and with what."""
         code_version = self._context.assets_def.get_asset_spec().code_version
         return {
             "run_id": self._context.run.run_id,
             "made": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "code_version": code_version or "",
-            **provenance_of_step(self.runtime, device_of(self._asset, self.runtime)),
+            **provenance_of_step(self.runtime, device),
         }
 
     def _lineage(self) -> dict[str, str]:

@@ -6,11 +6,11 @@ work, a version that changes and changes back costs nothing, and a parent that w
 an equal data version asks for nothing. Dagster's own conditions on changes (`data_version_changed`
 with `since_last_handled`) lose an input that changes in the same tick in which its asset is done.
 
-A category is rebuilt in two runs at most. `image_manifest` has a run of its own, because a changed
-folder often gives an equal manifest, and then nothing else must run, least of all the network. From
-`raw_embeddings` on, what follows rides along in the same run: other embeddings give other picks,
-another index, other scores. One run that loads torch once is worth more there than the seconds of
-search that would be spared where a new setting happens to pick the same rows.
+A category is rebuilt in two runs at most. What is made from inputs alone, the manifest, has a run
+of its own, because a changed folder often gives an equal manifest, and then nothing else must run,
+least of all the network. All that follows rides along in one more run: other embeddings give other
+picks, another index, other scores. One run that loads torch once is worth more there than the
+seconds of search that would be spared where a new setting happens to pick the same rows.
 
 What has failed, or was cancelled, is tried again when one of its inputs has another version, or
 when somebody runs it by hand: every attempt is in the event log, and an attempt with these inputs
@@ -19,15 +19,14 @@ is not repeated.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 
-from patchcore_assets.staleness import Present
+from patchcore_assets.automation.staleness import Present
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
@@ -40,15 +39,7 @@ Judge = Callable[[Present, Context], Holds]
 
 
 class Fact(dg.AutomationCondition[dg.AssetKey]):
-    """A condition that is judged target by target, over what the event log says.
-
-    Parameters
-    ----------
-    name : str
-        How the UI names it where it explains what was requested and what was not.
-    judge : callable
-        Called once an evaluation of an asset; gives what tells whether it is true of a target.
-    """
+    """A condition that is judged target by target, over what the event log says."""
 
     def __init__(self, name: str, judge: Judge) -> None:
         self._name = name
@@ -61,7 +52,7 @@ class Fact(dg.AutomationCondition[dg.AssetKey]):
 
     def evaluate(self, context: Context) -> dg.AutomationResult[dg.AssetKey]:
         """Keep the candidates of which it is true."""
-        holds = self._judge(_present(context.asset_graph_view), context)
+        holds = self._judge(present_of(context.asset_graph_view), context)
         candidates = context.candidate_subset.expensively_compute_asset_partitions()
         subset = context.asset_graph_view.get_asset_subset_from_asset_partitions(
             context.key, {target for target in candidates if holds(target)}
@@ -69,23 +60,22 @@ class Fact(dg.AutomationCondition[dg.AssetKey]):
         return dg.AutomationResult(context, subset)
 
 
-@lru_cache(maxsize=1)
-def _present(view: AssetGraphView) -> Present:
+# An evaluation has a view of its own, which all its conditions share; with it goes what was found.
+_found_in: WeakKeyDictionary[AssetGraphView, Present] = WeakKeyDictionary()
+
+
+def present_of(view: AssetGraphView) -> Present:
     """Share what is found among all conditions of one evaluation."""
-    return Present(view)
+    if view not in _found_in:
+        _found_in[view] = Present(view)
+    return _found_in[view]
 
 
-def condition_of_category(companions: Collection[dg.AssetKey]) -> dg.AutomationCondition[Any]:
-    """Say when an asset that is partitioned by category is rebuilt.
-
-    Parameters
-    ----------
-    companions : collection of AssetKey
-        Assets that may be made in the same run.
-    """
+def rebuild_when_stale() -> dg.AutomationCondition[Any]:
+    """Say when an asset that is partitioned by category is rebuilt."""
 
     def inputs_ready(present: Present, context: Context) -> Holds:
-        in_this_run = _requested(companions, context)
+        in_this_run = _in_this_run(context)
         return lambda target: all(
             parent in in_this_run or present.is_fresh(parent) for parent in present.parents(target)
         )
@@ -94,28 +84,23 @@ def condition_of_category(companions: Collection[dg.AssetKey]) -> dg.AutomationC
         return lambda target: target.partition_key in present.busy_categories
 
     return (
-        (_due() | _parent_requested(companions))
+        (_due() | _parent_requested())
         & Fact("inputs_ready", inputs_ready)
         & ~Fact("category_at_work", category_at_work)
         & ~dg.AutomationCondition.in_progress()
-        & ~_earlier_run_first(companions)
+        & ~_earlier_run_first()
     ).with_label("rebuild_when_stale")
 
 
-def condition_of_summary(companions: Collection[dg.AssetKey]) -> dg.AutomationCondition[Any]:
+def rebuild_after_the_last_category() -> dg.AutomationCondition[Any]:
     """Say when an asset over all categories is rebuilt: once, after the last of them.
 
     Categories that have failed do not hold it up. What a scheduled wave has made is left to the
     summary of that wave.
-
-    Parameters
-    ----------
-    companions : collection of AssetKey
-        Assets that are made in the same run.
     """
 
     def any_input(present: Present, context: Context) -> Holds:
-        in_this_run = _requested(companions, context)
+        in_this_run = _in_this_run(context)
         return lambda target: any(
             parent in in_this_run or present.exists(parent) for parent in present.parents(target)
         )
@@ -127,41 +112,32 @@ def condition_of_summary(companions: Collection[dg.AssetKey]) -> dg.AutomationCo
         return lambda _: bool(present.busy_categories)
 
     return (
-        ((_due() & ~Fact("left_to_its_wave", left_to_its_wave)) | _parent_requested(companions))
+        ((_due() & ~Fact("left_to_its_wave", left_to_its_wave)) | _parent_requested())
         & Fact("any_input", any_input)
         & ~Fact("any_category_at_work", any_category_at_work)
         & ~dg.AutomationCondition.in_progress()
         & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~_earlier_run_first(companions)
+        & ~_earlier_run_first()
     ).with_label("rebuild_after_the_last_category")
 
 
 def automation_sensor(
-    assets: Sequence[dg.AssetsDefinition], seconds_between_ticks: int
+    assets: dg.AssetSelection, seconds_between_ticks: int
 ) -> dg.AutomationConditionSensorDefinition:
-    """Define the sensor that requests what is due; it is off until somebody turns it on.
-
-    Parameters
-    ----------
-    assets : sequence of AssetsDefinition
-        All computed assets.
-    seconds_between_ticks : int
-    """
-    with warnings.catch_warnings():
-        # Conditions of one's own are judged in the code location, which Dagster calls beta.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.AutomationConditionSensorDefinition(
-            AUTOMATION_SENSOR,
-            target=dg.AssetSelection.assets(*assets),
-            minimum_interval_seconds=seconds_between_ticks,
-            default_status=dg.DefaultSensorStatus.STOPPED,
-            description=(
-                "Rebuilds what is stale or missing, in each category in order, and then the table "
-                "and the report once. Turn on watch_inputs too, which sees what has changed."
-            ),
-            emit_backfills=False,
-            use_user_code_server=True,
-        )
+    """Define the sensor that requests what is due; it is off until somebody turns it on."""
+    return dg.AutomationConditionSensorDefinition(
+        AUTOMATION_SENSOR,
+        target=assets,
+        minimum_interval_seconds=seconds_between_ticks,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=(
+            "Rebuilds what is stale or missing, in each category in order, and then the table "
+            "and the report once. Turn on watch_inputs too, which sees what has changed."
+        ),
+        emit_backfills=False,
+        # Conditions of one's own are judged in the code location.
+        use_user_code_server=True,
+    )
 
 
 def _due() -> Fact:
@@ -171,25 +147,43 @@ def _due() -> Fact:
     return Fact("out_of_date_and_not_tried", due)
 
 
-def _parent_requested(companions: Collection[dg.AssetKey]) -> Fact:
+def _parent_requested() -> Fact:
     def parent_requested(present: Present, context: Context) -> Holds:
-        in_this_run = _requested(companions, context)
+        in_this_run = _in_this_run(context)
         return lambda target: any(parent in in_this_run for parent in present.parents(target))
 
     return Fact("parent_requested", parent_requested)
 
 
-def _earlier_run_first(companions: Collection[dg.AssetKey]) -> Fact:
+def _earlier_run_first() -> Fact:
     """Something further up has a run of its own first; whether it matters is not known before."""
 
     def earlier_run_first(_: Present, context: Context) -> Holds:
-        earlier = context.asset_graph.get_ancestor_asset_keys(context.key) - set(companions)
+        earlier = context.asset_graph.get_ancestor_asset_keys(context.key) - _companions(context)
         categories = {target.partition_key for target in _requested(earlier, context)}
         return lambda target: (
             bool(categories) if target.partition_key is None else target.partition_key in categories
         )
 
     return Fact("earlier_run_first", earlier_run_first)
+
+
+def _in_this_run(context: Context) -> set[Target]:
+    return _requested(_companions(context), context)
+
+
+def _companions(context: Context) -> set[dg.AssetKey]:
+    """Return what may be made in the same run as an asset, ahead of it.
+
+    That is what has the same partitions, but nothing that is made from inputs alone.
+    """
+    graph, partitions = context.asset_graph, context.partitions_def
+    return {
+        key
+        for key in graph.get_ancestor_asset_keys(context.key) & graph.materializable_asset_keys
+        if graph.get(key).partitions_def == partitions
+        and graph.get(key).parent_keys & graph.materializable_asset_keys
+    }
 
 
 def _requested(assets: Collection[dg.AssetKey], context: Context) -> set[Target]:

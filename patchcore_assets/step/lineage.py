@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from patchcore_assets.recording import DATA_VERSION, INPUT_DATA_VERSION
+from patchcore_assets.inputs.recording import DATA_VERSION, INPUT_DATA_VERSION
 from patchcore_assets.storage import Artefact, command
 from patchcore_assets.storage.artefact import of
 from patchcore_ops.runtime.errors import StaleArtefact

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from patchcore_assets.inputs import INPUTS
+from patchcore_assets.inputs.versions import INPUTS
 from patchcore_assets.storage import Artefact, command
 from patchcore_ops.config.recorded_settings import Recorded, read_settings
 from patchcore_ops.runtime.errors import StaleArtefact

@@ -38,13 +38,6 @@ def configuration_of_run(
 ) -> tuple[BenchmarkConfig, bool]:
     """Return the configuration of a run, and whether it is kept already.
 
-    Parameters
-    ----------
-    instance : DagsterInstance
-    run_id : str
-    file : path-like
-        What the first step of the run reads.
-
     Raises
     ------
     ConfigError
@@ -65,14 +58,6 @@ def configuration_of_run(
 
 def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> Mapping[str, str]:
     """Keep the configuration of a run beside the artefacts.
-
-    Parameters
-    ----------
-    config : BenchmarkConfig
-    run_id : str
-        The run that has read it.
-    scratch : Path
-        See `write_document`.
 
     Returns
     -------

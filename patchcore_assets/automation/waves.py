@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-from patchcore_assets.backfills import (
+from patchcore_assets.automation.backfills import (
     BACKFILL,
+    BENCHMARK_JOB,
     Backfill,
-    backfill_of,
+    backfill_of_run,
     recent_backfills,
+    wave_name,
 )
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
 
-BENCHMARK_JOB = "benchmark_job"
 SUMMARY_JOB = "summary_job"
 REBENCHMARK_SCHEDULE = "rebenchmark_schedule"
 SUMMARY_SENSOR = "summarise_waves"
@@ -36,17 +36,12 @@ WAVE_RUNS = "patchcore/wave_runs"
 PARTITION = "dagster/partition"
 
 
-def wave_name(moment: datetime) -> str:
-    """Name a wave by when it was due or started: UTC, to the second."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey) -> str:
     """Return the wave that a run belongs to; a run of no wave is one by itself."""
     if WAVE in run.tags:
         return run.tags[WAVE]
-    if (backfill := _backfill_of_run(instance, run)) is not None:
-        return _name_of(backfill)
+    if (backfill := backfill_of_run(instance, run, measured)) is not None:
+        return backfill.name
     record = instance.get_run_record_by_id(run.run_id)
     started = record.start_time if record is not None else None
     moment = datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC)
@@ -54,24 +49,34 @@ def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return f"{wave_name(moment)} {run.run_id[:8]}"
 
 
-def wait_for_their_summary(instance: dg.DagsterInstance, run_ids: Collection[str]) -> bool:
-    """Tell whether all runs belong to waves for which the summary has not been started."""
+def wait_for_their_summary(
+    instance: dg.DagsterInstance,
+    run_ids: Collection[str],
+    measured: dg.AssetKey,
+    report: dg.AssetKey,
+) -> bool:
+    """Tell whether all runs belong to waves for which the summary has not been started.
+
+    A wave makes what is `measured` for each category, and its summary ends in a `report`.
+    """
     runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
     names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
-    backfills = {run.tags.get(BACKFILL) for run in runs if WAVE not in run.tags}
+    others = {run.tags.get(BACKFILL): run for run in runs if WAVE not in run.tags}
     return (
         len(runs) == len(run_ids)
         and not any(_has_summary(instance, name) for name in names)
-        and all(_waits(instance, backfill_id) for backfill_id in backfills)
+        and all(
+            _waits(instance, backfill_of_run(instance, run, measured), report)
+            for run in others.values()
+        )
     )
 
 
-def _waits(instance: dg.DagsterInstance, backfill_id: str | None) -> bool:
+def _waits(instance: dg.DagsterInstance, backfill: Backfill | None, report: dg.AssetKey) -> bool:
     """Tell whether there is a backfill that is a wave and will have its table and report."""
-    backfill = None if backfill_id is None else backfill_of(instance, backfill_id, BENCHMARK_JOB)
     if backfill is None or (backfill.is_over and not backfill.has_metrics):
         return False
-    return not _is_settled(instance, _wave_of_backfill(backfill))
+    return not _is_settled(instance, backfill, report)
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
@@ -115,7 +120,9 @@ def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunReques
     ]
 
 
-def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
+def summary_sensor(
+    seconds_between_ticks: int, measured: dg.AssetKey, report: dg.AssetKey
+) -> dg.SensorDefinition:
     """Define the sensor that makes the table and the report after the last run of a wave.
 
     It is on by default: without waves there is nothing for it to do. Its cursor is the time up to
@@ -133,13 +140,12 @@ def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         recent = _benchmark_runs(context.instance, since=context.cursor)
         # After the runs: what is not settled when it is read here is newer than all of them.
-        backfills = recent_backfills(context.instance, context.cursor, BENCHMARK_JOB)
+        backfills = recent_backfills(context.instance, context.cursor, measured)
+        waves: list[_ScheduledWave | Backfill]
+        waves = [*_scheduled_waves(context.instance, recent), *backfills]
         requests, notes, still_open = [], [], []
-        for wave in [
-            *_scheduled_waves(context.instance, recent),
-            *map(_wave_of_backfill, backfills),
-        ]:
-            if _is_settled(context.instance, wave):
+        for wave in waves:
+            if _is_settled(context.instance, wave, report):
                 continue
             if not wave.is_over:
                 still_open.append(wave.created)
@@ -150,7 +156,7 @@ def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
                 notes.append(f"no run of wave {wave.name} succeeded, so it has no summary")
         for note in notes:
             context.log.warning(note)
-        seen = [*map(_created, recent), *(backfill.created for backfill in backfills)]
+        seen = [run.create_timestamp for run in recent] + [one.created for one in backfills]
         settled = [moment for moment in seen if not still_open or moment < min(still_open)]
         waiting = "a wave is at work" if still_open else "no wave is at work"
         return dg.SensorResult(
@@ -163,52 +169,35 @@ def summary_sensor(seconds_between_ticks: int) -> dg.SensorDefinition:
 
 
 @dataclass(frozen=True)
-class _Wave:
-    """What the sensor has to know of a wave."""
+class _ScheduledWave:
+    """What the sensor has to know of a wave whose runs say how many they are."""
 
     name: str
     created: datetime
     is_over: bool
     has_metrics: bool
-    is_reported: bool = False
 
 
 def _scheduled_waves(
     instance: dg.DagsterInstance, recent: Sequence[dg.RunRecord]
-) -> Iterator[_Wave]:
-    """Yield the waves whose runs say how many they are, among runs given oldest first."""
+) -> Iterator[_ScheduledWave]:
+    """Yield the scheduled waves among runs given oldest first."""
     first_run: dict[str, dg.RunRecord] = {}
     for record in recent:
         if record.dagster_run.tags.keys() >= {WAVE, WAVE_RUNS}:
             first_run.setdefault(record.dagster_run.tags[WAVE], record)
     for name, first in first_run.items():
         runs = _benchmark_runs(instance, wave=name)
-        succeeded = any(one.dagster_run.status is dg.DagsterRunStatus.SUCCESS for one in runs)
-        yield _Wave(name, _created(first), _is_over(runs), succeeded)
+        succeeded = any(one.dagster_run.is_success for one in runs)
+        yield _ScheduledWave(name, first.create_timestamp, _is_over(runs), succeeded)
 
 
-def _wave_of_backfill(backfill: Backfill) -> _Wave:
-    return _Wave(
-        _name_of(backfill),
-        backfill.created,
-        backfill.is_over,
-        backfill.has_metrics,
-        backfill.is_reported,
-    )
-
-
-def _name_of(backfill: Backfill) -> str:
-    return f"{wave_name(backfill.created)} {backfill.id}"
-
-
-def _backfill_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Backfill | None:
-    identifier = run.tags.get(BACKFILL)
-    return None if identifier is None else backfill_of(instance, identifier, BENCHMARK_JOB)
-
-
-def _is_settled(instance: dg.DagsterInstance, wave: _Wave) -> bool:
+def _is_settled(
+    instance: dg.DagsterInstance, wave: _ScheduledWave | Backfill, report: dg.AssetKey
+) -> bool:
     """Tell whether a wave has its table and report, or a run that makes them."""
-    return (wave.is_over and wave.is_reported) or _has_summary(instance, wave.name)
+    has_own = isinstance(wave, Backfill) and wave.is_over and wave.is_reported(report)
+    return has_own or _has_summary(instance, wave.name)
 
 
 def _benchmark_runs(
@@ -227,14 +216,10 @@ def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
     """Tell whether all runs of a wave have been started and have finished."""
     categories = {record.dagster_run.tags.get(PARTITION) for record in runs}
     expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
-    finished = all(record.dagster_run.status in FINISHED_STATUSES for record in runs)
+    finished = all(record.dagster_run.is_finished for record in runs)
     return finished and len(categories) >= expected
 
 
 def _has_summary(instance: dg.DagsterInstance, wave: str) -> bool:
     summaries = dg.RunsFilter(job_name=SUMMARY_JOB, tags={WAVE: wave})
     return instance.get_runs_count(summaries) > 0
-
-
-def _created(record: dg.RunRecord) -> datetime:
-    return record.create_timestamp

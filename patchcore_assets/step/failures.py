@@ -14,13 +14,6 @@ from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 RETRIES = 3
 FIRST_WAIT_SECONDS = 2.0
 
-# What each asset needs less memory with.
-_LEVERS = {
-    "raw_embeddings": "lower runtime.batch_size or runtime.num_workers",
-    "memory_bank": "lower coreset.percentage or coreset.projection_dimension",
-    "faiss_index": "lower coreset.percentage, or choose a smaller index.factory",
-    "test_predictions": "lower coreset.percentage or runtime.faiss_num_workers",
-}
 # How libraries say so that do not raise MemoryError.
 _OUT_OF_MEMORY = (
     "out of memory",
@@ -70,8 +63,8 @@ def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None
 
 
 @contextmanager
-def memory_limits_named(asset: str) -> Iterator[None]:
-    """Say in one sentence that memory has run out, and which setting takes less.
+def memory_limits_named(asset: str, advice: str) -> Iterator[None]:
+    """Say in one sentence that memory has run out, and what takes less.
 
     Raises
     ------
@@ -83,9 +76,8 @@ def memory_limits_named(asset: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not _is_out_of_memory(error):
             raise
-        lever = _LEVERS.get(asset, "let fewer runs go at once")
         raise EnvironmentProblem(
-            f"{asset}: the memory that this process may use is not enough; {lever}, or give it "
+            f"{asset}: the memory that this process may use is not enough; {advice}, or give it "
             "more memory, then run again"
         ) from error
 

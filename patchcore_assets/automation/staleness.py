@@ -16,23 +16,25 @@ from typing import TYPE_CHECKING, NamedTuple
 import dagster as dg
 from dagster._core.definitions.data_version import DEFAULT_DATA_VERSION, NULL_DATA_VERSION
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
-from patchcore_assets import event_log
-from patchcore_assets.waves import PARTITION, wait_for_their_summary
+from patchcore_assets.automation import event_log
+from patchcore_assets.automation.waves import PARTITION, wait_for_their_summary
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
-    from dagster._core.definitions.data_version import DataProvenance
 
-    from patchcore_assets.event_log import Attempt, Category, Latest
+    from patchcore_assets.automation.event_log import Attempt, Category, Latest
 
 # Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
-_RANGE = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+_AT_WORK = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+    dg.DagsterRunStatus.SUSPENDED,
+]
 
 
 class Changes(NamedTuple):
@@ -98,7 +100,20 @@ class Present:
     def is_left_to_its_wave(self, target: Target) -> bool:
         """Tell whether all that is new for a target comes from waves without a summary yet."""
         runs = {latest.run_id for parent in self.news(target) if (latest := self._latest(parent))}
-        return bool(runs) and wait_for_their_summary(self._instance, runs)
+        return bool(runs) and wait_for_their_summary(self._instance, runs, *self._ends_of_a_wave)
+
+    @cached_property
+    def _ends_of_a_wave(self) -> tuple[dg.AssetKey, dg.AssetKey]:
+        """What a wave makes for each category, and what its summary makes last."""
+        nodes = [self._graph.get(key) for key in self._graph.materializable_asset_keys]
+        over_all = {node.key: node for node in nodes if node.partitions_def is None}
+        measured = next(
+            parent
+            for node in over_all.values()
+            for parent in node.parent_keys
+            if parent not in over_all
+        )
+        return measured, next(key for key, node in over_all.items() if not node.child_keys)
 
     @cached_property
     def busy_categories(self) -> set[str | None]:
@@ -106,7 +121,7 @@ class Present:
         computed = self._graph.materializable_asset_keys
         return {
             category
-            for run in self._instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+            for run in self._instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
             if run.asset_selection is None or run.asset_selection & computed
             for category in self._of_run(run)
         }
@@ -153,7 +168,7 @@ class Present:
             )
         return self._changes_of[target]
 
-    def _compare(self, target: Target, used: DataProvenance) -> Changes:
+    def _compare(self, target: Target, used: dg.DataProvenance) -> Changes:
         node = self._graph.get(target.asset_key)
         has_other_code = node.code_version is not None and node.code_version != used.code_version
         return Changes(
@@ -171,7 +186,7 @@ class Present:
         )
         return Changes(frozenset(later), is_otherwise=False)
 
-    def _is_changed(self, target: Target, used: DataProvenance, parent: Target) -> bool:
+    def _is_changed(self, target: Target, used: dg.DataProvenance, parent: Target) -> bool:
         """Tell whether a parent has another version than an artefact was made from."""
         asset, now = parent.asset_key, self._latest(parent)
         if not used.has_input_asset(asset):
