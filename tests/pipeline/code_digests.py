@@ -68,6 +68,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     "memory_bank": (
         "stages.memory_bank",
         "coreset.samplers",
+        "coreset.projection",
         "coreset.torch_draws",
         "coreset.greedy",
         "coreset.lazy_distances",
