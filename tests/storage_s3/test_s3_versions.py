@@ -110,12 +110,9 @@ def test_a_damaged_object_is_named_with_the_remedy(
     "content",
     [
         b"",
-        b"not JSON",
         b"[]",
-        b'{"files": {}}',
         b"VERSION:../../../elsewhere",
         b"FILE:../../elsewhere",
-        b"FILE:/etc/passwd",
     ],
 )
 def test_a_damaged_pointer_is_named_and_replaced(

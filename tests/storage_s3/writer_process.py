@@ -43,9 +43,12 @@ def die_at_change(
 def commit_often(
     root: str, cache: Path, environment: Mapping[str, str], writer: str, rounds: int
 ) -> None:
-    """Commit versions, each with one word in all its files and with a file of its own."""
+    """Commit versions, each with one word in all its files and with a file of its own.
+
+    The cache keeps nothing, so that writers who share it remove what the others have there.
+    """
     os.environ.update(environment)
-    store = RemoteStore(root, ArtefactCache(cache))
+    store = RemoteStore(root, ArtefactCache(cache, limit=0))
     for number in range(rounds):
         word = f"{writer}-{number}".encode()
         put(store, {"a.txt": word, "0/b.txt": word, f"only-{writer}.txt": word})

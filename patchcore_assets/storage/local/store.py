@@ -135,10 +135,14 @@ class LocalStore:
         with self._problems(asset, category):
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)  # A copy that followed links.
-            link.unlink(missing_ok=True)
-            self._remove_litter(versions)
+            self.forget(asset, category)
             with suppress(OSError):  # Somebody is reading it, and leaves the rest to the next.
                 versions.rmdir()
+
+    def forget(self, asset: str, category: str | None) -> None:
+        """Remove an artefact that others may be making anew at this moment."""
+        self._link(asset, category).unlink(missing_ok=True)
+        self._remove_litter(self._versions(asset, category))
 
     def location(self, asset: str, category: str | None) -> str:
         """Return the path at which users find the artefact."""

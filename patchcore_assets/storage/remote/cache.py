@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from patchcore_assets.storage.artefact import Artefact
@@ -66,17 +67,18 @@ class ArtefactCache:
         """
         found = []
         for link in [*self.folder.glob("*/*"), *self.folder.glob("*/*/*")]:
-            sidecar = link / SIDECAR
-            if link.is_symlink() and sidecar.is_file():
-                size = sum(file.stat().st_size for file in link.rglob("*") if file.is_file())
-                found.append((sidecar.stat().st_mtime_ns, size, link.relative_to(self.folder)))
+            with suppress(FileNotFoundError, NotADirectoryError):  # Removed by another process.
+                used = (link / SIDECAR).stat().st_mtime_ns
+                if link.is_symlink():
+                    size = sum(file.stat().st_size for file in link.resolve().rglob("*"))
+                    found.append((used, size, link.relative_to(self.folder)))
         kept = 0
         for _, size, place in sorted(found, reverse=True):
             if kept + size <= self.limit:
                 kept += size
             else:
                 root, asset, *category = place.parts
-                self._store(self.folder / root).remove(asset, category[0] if category else None)
+                self._store(self.folder / root).forget(asset, category[0] if category else None)
 
     def _store(self, folder: Path) -> LocalStore:
         return LocalStore(str(folder), self._hashes, "storage.cache")
