@@ -53,7 +53,7 @@ class Artefact:
     hash_of : callable
         Gives a file's SHA-256 to `verify`.
     version : str or None
-        The version's name where files of several lie side by side, as in a bucket.
+        The version's name among those of the same artefact.
     location : str
         What people know as the folder, where that is not `folder`.
     """

@@ -97,13 +97,13 @@ def open_store(
         What the process has hashed already. Who opens a store several times keeps one, so that
         files that it has just written or verified are not read again to verify them.
     cache, cache_bytes : Path, int, optional
-        For a URL: where files stay on this machine, and how much of them; see `FileCache`.
+        For a URL: where artefacts stay on this machine, and how much; see `ArtefactCache`.
     """
     if "://" in root:
-        from patchcore_assets.storage.remote.cache import FileCache
+        from patchcore_assets.storage.remote.cache import ArtefactCache
         from patchcore_assets.storage.remote.store import RemoteStore
 
-        return RemoteStore(root, FileCache(cache, cache_bytes, hashes))
+        return RemoteStore(root, ArtefactCache(cache, cache_bytes, hashes))
     from patchcore_assets.storage.local.store import LocalStore
 
     return LocalStore(root, hashes)

@@ -40,11 +40,16 @@ class LocalStore:
         The folder.
     hashes : HashedFiles, optional
         What the process has hashed already; share it among the stores of a process.
+    setting : str
+        The key of the configuration that names the folder.
     """
 
-    def __init__(self, root: str, hashes: HashedFiles | None = None) -> None:
+    def __init__(
+        self, root: str, hashes: HashedFiles | None = None, setting: str = "storage.root"
+    ) -> None:
         self._root = Path(root)
         self._hashes = HashedFiles() if hashes is None else hashes
+        self._setting = setting
 
     @property
     def root(self) -> str:
@@ -130,10 +135,14 @@ class LocalStore:
         with self._problems(asset, category):
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)  # A copy that followed links.
-            link.unlink(missing_ok=True)
-            self._remove_litter(versions)
+            self.forget(asset, category)
             with suppress(OSError):  # Somebody is reading it, and leaves the rest to the next.
                 versions.rmdir()
+
+    def forget(self, asset: str, category: str | None) -> None:
+        """Remove an artefact that others may be making anew at this moment."""
+        self._link(asset, category).unlink(missing_ok=True)
+        self._remove_litter(self._versions(asset, category))
 
     def location(self, asset: str, category: str | None) -> str:
         """Return the path at which users find the artefact."""
@@ -151,7 +160,7 @@ class LocalStore:
         )
 
     def _problems(self, asset: str, category: str | None) -> AbstractContextManager[None]:
-        return storage_problems(self._root, f"{asset}{of(category)}", "storage.root")
+        return storage_problems(self._root, f"{asset}{of(category)}", self._setting)
 
     def _link(self, asset: str, category: str | None) -> Path:
         return self._root / asset if category is None else self._root / asset / category
