@@ -13,7 +13,6 @@ then forgotten. Any number of processes may share the folder.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -87,7 +86,7 @@ class FileCache:
         folder = self._work / uuid.uuid4().hex[:12]
         lock = lock_of(folder)
         try:
-            with _room_needed(self.folder), locked(lock, fcntl.LOCK_EX, create=True):
+            with _room_needed(self.folder), locked(lock, create=True):
                 folder.mkdir()
                 try:
                     yield folder
@@ -158,7 +157,7 @@ class FileCache:
         for lock in self._work.glob("*.lock"):
             with (
                 suppress(BlockingIOError, FileNotFoundError),
-                locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
+                locked(lock, wait=False, create=False),
             ):
                 _remove(lock.with_suffix(""))
 
@@ -227,7 +226,12 @@ def _default_folder() -> Path:
     own = os.environ.get("XDG_CACHE_HOME")
     with suppress(StorageRefused, RuntimeError):
         return _made((Path(own) if own else Path.home() / ".cache") / _NAME)
-    return _made(Path(tempfile.gettempdir()) / f"{_NAME}-{os.getuid()}", own=True)
+    return _made(Path(tempfile.gettempdir()) / f"{_NAME}-{_user()}", own=True)
+
+
+def _user() -> int:
+    """Return the user's number, 0 on Windows, which says the same of every file's owner."""
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _made(folder: Path, *, own: bool = False) -> Path:
@@ -239,7 +243,7 @@ def _made(folder: Path, *, own: bool = False) -> Path:
         raise StorageRefused(
             f"{folder} cannot be made ({error.strerror}); name another folder in storage.cache"
         ) from None
-    if not os.access(folder, os.W_OK | os.X_OK) or (own and status.st_uid != os.getuid()):
+    if not os.access(folder, os.W_OK | os.X_OK) or (own and status.st_uid != _user()):
         raise StorageRefused(
             f"{folder} belongs to somebody else, or cannot be written; name another folder in "
             "storage.cache"
