@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.installed-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,7 +44,11 @@ lint: $(VENV)/.installed-dev ## style, types and layering
 audit: $(VENV)/.installed-dev $(VENV)/.installed-audit ## ask for known vulnerabilities of the packages
 	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
+system-packages: ## as root on Debian: what the tests in a browser need
+	export DEBIAN_FRONTEND=noninteractive; timeout 600 sh -c 'apt-get -qq update && apt-get -qq install \
+		--no-install-recommends -y chromium fonts-liberation' >/dev/null
+
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo
 
-.PHONY: help install demo-data demo benchmark ui test lint audit clean
+.PHONY: help install demo-data demo benchmark ui test lint audit system-packages clean

@@ -33,7 +33,7 @@ class RuntimeSection(Section):
     faiss_num_workers : int
         Threads of a FAISS search on the CPU.
     certified_search : bool
-        Search flat indices by bounds that prove the result instead of scanning everything.
+        Search flat indices by bounds, verified up to rounding, instead of scanning everything.
     save_segmentation_images : bool
         Keep a picture (image, ground truth, heat map) of every test image.
     """

@@ -1,9 +1,9 @@
-"""Exact nearest neighbours for a fraction of a flat scan, with a certificate for each query.
+"""Nearest neighbours, verified up to rounding, for a fraction of a flat scan.
 
 A good guess at the neighbours gives an upper bound on the distance of the k-th. Only rows whose
 lower bound (see `distance_bounds`) does not exceed it can be among the k nearest. They are found in
 two steps: a scan by bounds in few dimensions, which leaves some hundreds of rows to a query, and
-better bounds for these, which leave some tens. Computing their true distances proves the result. A
+better bounds for these, which leave some tens. Their true distances verify the result. A
 query with too many of them (an anomaly far from everything) is left to the flat scan.
 
 Guesses, scans and distances are FAISS's; queries are worked on in as many threads as it is given.
@@ -50,20 +50,20 @@ _SPARE_GUESSES = 4
 
 @dataclass
 class Certificates:
-    """How many queries were answered, and for how many the bounds alone proved the answer."""
+    """How many queries were answered, and for how many the bounds alone verified the answer."""
 
     queries: int = 0
     proven: int = 0
 
     @property
     def share(self) -> float:
-        """Proven share of the queries, in [0, 1]."""
+        """Verified share of the queries, in [0, 1]."""
         return self.proven / self.queries if self.queries else 1.0
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The neighbours of some queries, and how many of these queries are proven."""
+    """The neighbours of some queries, and how many of these queries are verified."""
 
     distances: Floats
     rows: Rows
@@ -71,12 +71,12 @@ class _Found:
 
 
 class CertifiedSearch:
-    """Exact search over a flat index, by lower bounds; finds what the flat scan finds.
+    """Search over a flat index, by lower bounds; finds what the flat scan finds, up to rounding.
 
     Parameters
     ----------
     flat : faiss.IndexFlatL2
-        Index over the memory bank; it answers the queries that stay unproven.
+        Index over the memory bank; it answers the queries that stay unverified.
     threads : int
         Threads that share the queries of a search.
 

@@ -141,7 +141,7 @@ class Searcher:
 
     @property
     def proven_share(self) -> float | None:
-        """Share of the queries that bounds alone have proven; None where no bounds are used."""
+        """Share of the queries that bounds alone have verified; None where no bounds are used."""
         certified = isinstance(self._index, CertifiedSearch)
         return self._index.certificates.share if certified else None
 

@@ -11,7 +11,6 @@ leads to the rest. A version's name is unique and otherwise means nothing; no cl
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -72,7 +71,7 @@ class LocalStore:
             version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
             folder = versions / version
             try:
-                with locked(lock_of(folder), fcntl.LOCK_EX, create=True) as lock:
+                with locked(lock_of(folder), create=True) as lock:
                     folder.mkdir()
                     yield LocalStaging(
                         asset,
@@ -107,9 +106,7 @@ class LocalStore:
         """Lock the current version for reading, whichever it is by then."""
         while (folder := self._current(asset, category)) is not None:
             with suppress(FileNotFoundError):
-                reading.enter_context(
-                    locked(lock_of(folder), fcntl.LOCK_SH, create=folder.is_dir())
-                )
+                reading.enter_context(locked(lock_of(folder), shared=True, create=folder.is_dir()))
                 if folder.is_dir():
                     return Artefact.read(folder, asset, category, self._hashes)
             if self._current(asset, category) == folder:
@@ -189,7 +186,7 @@ class LocalStore:
             folder = lock.with_suffix("")
             with (
                 suppress(BlockingIOError, FileNotFoundError),
-                locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
+                locked(lock, wait=False, create=False),
             ):
                 # Only now: another process may just have made this version the current one.
                 if folder != self._current(asset, category):
