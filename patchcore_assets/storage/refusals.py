@@ -122,7 +122,7 @@ def without_client(root: str, error: ImportError | ValueError) -> StorageRefused
         )
     if protocol in ("s3", "s3a"):
         return StorageRefused(
-            f'{root}: s3fs, which reaches it, is not installed; pip install "s3fs>=2026.9"'
+            f'{root}: s3fs, which reaches it, is not installed; pip install "s3fs>=2024.12"'
         )
     return StorageRefused(
         f"{root}: the fsspec client for '{protocol}' is not installed; install the package that "

@@ -80,5 +80,5 @@ def test_a_missing_client_is_named() -> None:
     ).stdout
     assert said.strip() == (
         "StorageRefused s3://bucket/x: s3fs, which reaches it, is not installed; "
-        'pip install "s3fs>=2026.9"'
+        'pip install "s3fs>=2024.12"'
     )
