@@ -35,6 +35,9 @@ ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
 test: $(VENV)/.installed-dev ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+test-ops: $(VENV)/.installed-dev ## run the tests of patchcore_ops alone, as CI does with a second Python
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/test_*.py
+
 lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +54,4 @@ system-packages: ## as root on Debian: what the tests in a browser and behind a 
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo
 
-.PHONY: help install demo-data demo benchmark ui test lint audit system-packages clean
+.PHONY: help install demo-data demo benchmark ui test test-ops lint audit system-packages clean
