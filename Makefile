@@ -5,6 +5,8 @@ CONFIG ?= configs/demo.yaml
 # Test processes at once; each takes up to two processors and 2 GB.
 WORKERS ?= 2
 BIN = $(VENV)/bin
+# The tests of patchcore_ops; those of the assets, of servers and of faults take minutes more.
+ROOMS = $(addprefix tests/,backbones checks config coreset dataset embedding metrics report runtime scoring stages)
 
 .DEFAULT_GOAL := help
 
@@ -35,6 +37,12 @@ ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
 test: $(VENV)/.installed-dev ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+test-ops: $(VENV)/.installed-dev ## run the tests of patchcore_ops, as CI does with a second Python
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ROOMS)
+
+test-quick: $(VENV)/.installed-dev ## run what tells most in a minute, for the one who edits
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ROOMS)
+
 lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +59,4 @@ system-packages: ## as root on Debian: what the tests in a browser need
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo
 
-.PHONY: help install demo-data demo benchmark ui test lint audit system-packages clean
+.PHONY: help install demo-data demo benchmark ui test test-ops test-quick lint audit system-packages clean

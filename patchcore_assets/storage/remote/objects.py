@@ -76,7 +76,7 @@ class Objects:
         except (ImportError, ValueError) as error:
             raise StorageRefused(
                 f"{root}: nothing here speaks the protocol '{protocol}' ({error}); install its "
-                'fsspec client, for S3 by pip install "s3fs>=2026.9", or correct storage.root'
+                'fsspec client, for S3 by pip install "s3fs>=2024.12", or correct storage.root'
             ) from None
         self._base = base.rstrip("/")
         if self._is_s3:
