@@ -13,6 +13,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from patchcore_ops.config.sections import IndexSection, RuntimeSection
+from patchcore_ops.faiss_library import import_faiss
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 from patchcore_ops.scoring.certified_search import CertifiedSearch
@@ -245,9 +246,7 @@ def _faiss() -> Any:
             "faiss-cpu and faiss-gpu are both installed but share the module name faiss; keep one: "
             f"{SWITCH_TO_GPU}"
         )
-    import faiss
-
-    return faiss
+    return import_faiss()
 
 
 def _is_installed(distribution: str) -> bool:

@@ -121,6 +121,7 @@ DETERMINES_NOTHING = (
     "runtime.processors",
     "embedding.engine",
     "embedding.engine_choice",
+    "faiss_library",
     "embedding.openvino_library",
     "report.pictures",
     "stages.layout",
