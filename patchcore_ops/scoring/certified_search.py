@@ -26,6 +26,7 @@ from patchcore_ops.scoring.distance_bounds import (
     Rows,
     shortened,
 )
+from patchcore_ops.scoring.faiss_library import import_faiss
 
 # Coordinates of the first, coarse bounds, and of the better ones.
 COARSE_COORDINATES = 80
@@ -87,9 +88,7 @@ class CertifiedSearch:
     """
 
     def __init__(self, flat: Any, threads: int = 1) -> None:
-        import faiss
-
-        self._faiss: Any = faiss
+        self._faiss = faiss = import_faiss()
         self._flat = flat
         self._threads = threads
         self._bank = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(-1, flat.d)
@@ -105,7 +104,7 @@ class CertifiedSearch:
     @staticmethod
     def suits(index: Any) -> bool:
         """Tell whether an index is a flat one, and large enough for this search to pay."""
-        import faiss
+        faiss = import_faiss()
 
         return (
             isinstance(index, faiss.IndexFlat)
@@ -236,7 +235,7 @@ def _matrix_products(faiss: Any) -> Iterator[None]:
 
 def _inverted_file(vectors: Floats) -> Any:
     """Index vectors for quick guesses."""
-    import faiss
+    faiss = import_faiss()
 
     cells = max(min(_CELLS, len(vectors) // _VECTORS_PER_CELL), 1)
     index: Any = faiss.index_factory(vectors.shape[1], f"IVF{cells},Flat")

@@ -21,10 +21,10 @@ the worst case, with which bounds would exclude little. The margin is eight time
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from patchcore_ops.scoring.faiss_library import import_faiss
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -89,9 +89,7 @@ class BoundedRows:
     """
 
     def __init__(self, reduced: Floats) -> None:
-        import faiss
-
-        self._faiss: Any = faiss
+        self._faiss = faiss = import_faiss()
         half_squares = squared_norms(reduced)[:, None] / 2
         rows = np.hstack([reduced, -half_squares, np.ones_like(half_squares)])
         self._index = faiss.IndexFlatIP(rows.shape[1])

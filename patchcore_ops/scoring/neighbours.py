@@ -16,6 +16,7 @@ from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 from patchcore_ops.scoring.certified_search import CertifiedSearch
+from patchcore_ops.scoring.faiss_library import import_faiss
 
 Floats = npt.NDArray[np.float32]
 
@@ -245,9 +246,7 @@ def _faiss() -> Any:
             "faiss-cpu and faiss-gpu are both installed but share the module name faiss; keep one: "
             f"{SWITCH_TO_GPU}"
         )
-    import faiss
-
-    return faiss
+    return import_faiss()
 
 
 def _is_installed(distribution: str) -> bool:

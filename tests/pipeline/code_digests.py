@@ -123,6 +123,7 @@ DETERMINES_NOTHING = (
     "runtime.processors",
     "embedding.engine",
     "embedding.engine_choice",
+    "scoring.faiss_library",
     "embedding.openvino_library",
     "report.pictures",
     "stages.layout",

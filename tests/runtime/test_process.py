@@ -50,58 +50,6 @@ def test_threads_are_the_available_processors_unless_the_user_says_otherwise() -
     assert result.stdout.split() == ["True", "True"]
 
 
-_KERNELS = """
-import os
-from pathlib import Path
-from patchcore_ops.runtime import process
-process._PROCESSORS = Path("{processors}")
-process.tune_process()
-print(os.environ.get("OPENBLAS_CORETYPE"))
-"""
-_OF_2013 = "fpu sse2 fma avx avx2"
-_OF_2017 = f"{_OF_2013} avx512f avx512dq avx512cd avx512bw avx512vl"
-
-
-@pytest.mark.parametrize(
-    ("flags", "own", "expected"),
-    [
-        ("fpu sse2", None, "None"),
-        (_OF_2013, None, "HASWELL"),
-        (_OF_2017, None, "SKYLAKEX"),
-        (f"{_OF_2013} avx512f avx512cd", None, "HASWELL"),
-        (_OF_2017, "ZEN", "ZEN"),
-        (None, None, "None"),
-    ],
-)
-def test_openblas_is_told_what_the_processor_can(
-    tmp_path: Path, flags: str | None, own: str | None, expected: str
-) -> None:
-    processors = tmp_path / "cpuinfo"
-    if flags is not None:
-        processors.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: none\n")
-    environment = {name: os.environ[name] for name in os.environ if name != "OPENBLAS_CORETYPE"}
-    result = subprocess.run(
-        [sys.executable, "-c", _KERNELS.format(processors=processors)],
-        env=environment | ({} if own is None else {"OPENBLAS_CORETYPE": own}),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == expected
-
-
-def test_faiss_computes_with_the_kernels_that_it_was_told() -> None:
-    script = (
-        "import os; from patchcore_ops.runtime.process import tune_process; tune_process()\n"
-        "import faiss, threadpoolctl\n"
-        "for one in threadpoolctl.threadpool_info():\n"
-        "    if one['user_api'] == 'blas' and one['internal_api'] == 'openblas':\n"
-        "        told = os.environ.get('OPENBLAS_CORETYPE', one['architecture'])\n"
-        "        assert one['architecture'].upper() == told.upper(), one"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-
-
 def test_collector_still_runs() -> None:
     tuned = _tuned()
     assert tuned["collects"]
@@ -128,3 +76,25 @@ def test_nothing_is_collected_at_the_end_unless_that_would_be_reported(reported:
         check=True,
     )
     assert result.stdout.strip() == str(not reported)
+
+
+def test_definitions_leave_the_process_of_whoever_loads_them_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "patchcore.yaml").write_text("dataset: {root: data, categories: [bottle]}\n")
+    script = (
+        "import dagster, numpy, gc, os\n"
+        "before = dict(os.environ), gc.get_threshold(), gc.isenabled(), gc.get_freeze_count()\n"
+        "from patchcore_assets.definitions import defs\n"
+        "assert defs().resolve_all_job_defs()\n"
+        "from patchcore_ops.scoring.faiss_library import import_faiss\n"
+        "import_faiss()\n"
+        "after = dict(os.environ), gc.get_threshold(), gc.isenabled(), gc.get_freeze_count()\n"
+        "assert after == before, (before, after)"
+    )
+    own = ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "PATCHCORE_CONFIG": str(tmp_path / "patchcore.yaml")},
+        cwd=tmp_path,
+        check=True,
+    )
