@@ -58,7 +58,12 @@ def test_the_rule_is_set_aside_where_it_would_lose_the_defect_of_an_image(levels
     finding = no_marked_defect_is_lost(result)
     assert (finding.passed, finding.is_error) == (False, False)
     assert finding.facts["files"] == [PATHS[3]]
-    for words in ("Of 1 defective image", PATHS[3], "reference_masks", "judged by metrics.mask_thr"):
+    for words in (
+        "Of 1 defective image",
+        PATHS[3],
+        "reference_masks",
+        "judged by metrics.",
+    ):
         assert words in finding.sentence
     for one in (result, expected):
         del one["lost_defects"], one["reference_masks_applied"]
