@@ -62,7 +62,7 @@ def test_the_rule_is_set_aside_where_it_would_lose_the_defect_of_an_image(levels
         "Of 1 defective image",
         PATHS[3],
         "reference_masks",
-        "judged by metrics.mask_thr",
+        "judged by metrics.",
     ):
         assert words in finding.sentence
     for one in (result, expected):

@@ -32,7 +32,7 @@ def planted(fault: str | None) -> Iterator[None]:
 
 def _position() -> list[Any]:
     from patchcore_assets.step.lineage import Ancestry
-    from patchcore_ops.stages import layout, predict
+    from patchcore_ops.stages import layout, predictions
 
     original = layout.read_images
 
@@ -49,7 +49,7 @@ def _position() -> list[Any]:
 
     return [
         mock.patch.object(Ancestry, "add", lambda self, artefact: None),
-        mock.patch.object(predict, "read_images", by_position),
+        mock.patch.object(predictions, "read_images", by_position),
         mock.patch.object(layout, "read_images", by_position),
     ]
 
