@@ -72,20 +72,7 @@ class _Found:
 
 
 class CertifiedSearch:
-    """Search over a flat index, by lower bounds; finds what the flat scan finds, up to rounding.
-
-    Parameters
-    ----------
-    flat : faiss.IndexFlatL2
-        Index over the memory bank; it answers the queries that stay unverified.
-    threads : int
-        Threads that share the queries of a search.
-
-    Attributes
-    ----------
-    certificates : Certificates
-        Counts over all searches so far.
-    """
+    """Search over a flat index, by lower bounds; finds what the flat scan finds, up to rounding."""
 
     def __init__(self, flat: Any, threads: int = 1) -> None:
         self._faiss = faiss = import_faiss()
@@ -193,14 +180,7 @@ class CertifiedSearch:
     def _near(
         self, queries: Floats, query_of: Rows, candidates: Rows, upper: Floats
     ) -> tuple[Rows, Rows, Floats]:
-        """Keep the candidates whose true distance does not exceed the query's upper bound.
-
-        Returns
-        -------
-        query_of, rows : ndarray of int64
-            The pairs: by query, nearest first, of equally near ones the lowest row first.
-        distances : ndarray of float32
-        """
+        """Keep the candidates whose true distance does not exceed the query's upper bound."""
         distances = self._distances(queries, query_of, candidates)
         near = distances <= upper[query_of]
         query_of, candidates, distances = query_of[near], candidates[near], distances[near]

@@ -38,12 +38,6 @@ class PrincipalAxes:
     """A bank's centre and its leading principal axes.
 
     Any orthonormal axes give true bounds, so that the rounding of this short form does no harm.
-
-    Parameters
-    ----------
-    bank : ndarray of float32, shape [N, dim]
-    count : int
-        Axes to keep.
     """
 
     def __init__(self, bank: Floats, count: int) -> None:
@@ -80,13 +74,7 @@ def squared_norms(vectors: Floats) -> Floats:
 
 
 class BoundedRows:
-    """The rows of a bank, reduced, to be compared with limits.
-
-    Parameters
-    ----------
-    reduced : ndarray of float32, shape [N, r + 1]
-        See `PrincipalAxes.reduce` and `shortened`.
-    """
+    """The rows of a bank, reduced, to be compared with limits."""
 
     def __init__(self, reduced: Floats) -> None:
         self._faiss = faiss = import_faiss()
@@ -98,14 +86,7 @@ class BoundedRows:
 
     @staticmethod
     def asked(reduced: Floats, limits: Floats) -> Floats:
-        """Extend reduced queries by their limits on the squared distance.
-
-        Returns
-        -------
-        ndarray of float32, shape [n, r + 3]
-            What the other methods take. No row is below a limit of infinity, which promises
-            nothing.
-        """
+        """Extend reduced queries by their limits on the squared distance."""
         squares = squared_norms(reduced)
         margins = np.where(
             np.isfinite(limits), (limits - squares) / 2 + _ROUNDING * (squares + limits), -np.inf
@@ -114,13 +95,7 @@ class BoundedRows:
         return np.hstack([reduced, np.ones_like(margins)[:, None], margins[:, None]])
 
     def below(self, asked: Floats) -> tuple[Rows, Rows]:
-        """List the rows whose bound does not exceed the query's limit.
-
-        Returns
-        -------
-        query_of, rows : ndarray of int64
-            The pairs, by query.
-        """
+        """List the rows whose bound does not exceed the query's limit."""
         limits, _, rows = self._index.range_search(asked, 0.0)
         ends = limits.astype(np.int64)
         query_of = np.repeat(np.arange(len(asked)), ends[1:] - ends[:-1])

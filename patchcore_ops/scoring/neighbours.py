@@ -44,6 +44,14 @@ def build_index(features: Floats, factory: str) -> Any:
     ------
     ConfigError
         If FAISS does not understand the factory string or the bank is too small for it.
+
+    Examples
+    --------
+    >>> bank = np.array([[0.0, 0.0], [3.0, 4.0]], dtype=np.float32)
+    >>> searcher = Searcher(build_index(bank, "Flat"), IndexSection(), RuntimeSection())
+    >>> distances, rows = searcher.search(np.array([[3.0, 3.0]], dtype=np.float32), 2)
+    >>> distances.tolist(), rows.tolist()
+    ([[1.0, 18.0]], [[1, 0]])
     """
     faiss = _faiss()
     try:
@@ -61,10 +69,7 @@ def build_index(features: Floats, factory: str) -> Any:
 
 
 def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
-    """Refuse an index section that cannot serve a memory bank of so many rows, before there is one.
-
-    What can be told from an empty index is told: whether FAISS understands the factory string and
-    the search parameters, and whether there are rows enough to train its lists and codes.
+    """Refuse, by an empty index, a section that cannot serve a bank of so many rows.
 
     Raises
     ------
