@@ -12,7 +12,7 @@ import pytest
 _KERNELS = """
 import os
 from pathlib import Path
-from patchcore_ops import faiss_library
+from patchcore_ops.scoring import faiss_library
 faiss_library._PROCESSORS = Path("{processors}")
 with faiss_library._kernels_named():
     print(os.environ.get("OPENBLAS_CORETYPE"))
@@ -53,7 +53,7 @@ def test_openblas_is_told_what_the_processor_can(
 def test_faiss_computes_with_the_kernels_that_it_was_told() -> None:
     script = (
         "import os, threadpoolctl\n"
-        "from patchcore_ops import faiss_library\n"
+        "from patchcore_ops.scoring import faiss_library\n"
         "told = os.environ.get('OPENBLAS_CORETYPE') or faiss_library._best_kernels()\n"
         "faiss_library.import_faiss()\n"
         "for one in threadpoolctl.threadpool_info():\n"
