@@ -20,22 +20,6 @@ def lock_of(folder: Path) -> Path:
 def locked(file: Path, *, shared: bool = False, wait: bool = True, create: bool) -> Iterator[int]:
     """Hold an advisory lock on a file.
 
-    Parameters
-    ----------
-    file : Path
-        The file.
-    shared : bool
-        Whether others may hold it too, if theirs are shared. Needs no right to write.
-    wait : bool
-        Whether to wait while others hold it.
-    create : bool
-        Whether to make the file where it is absent.
-
-    Yields
-    ------
-    int
-        The file's descriptor.
-
     Raises
     ------
     BlockingIOError

@@ -20,23 +20,7 @@ from patchcore_ops.runtime.fingerprints import HashOf
 
 
 class LocalStaging:
-    """A version folder that is being filled; see `Staging`.
-
-    Parameters
-    ----------
-    asset, category : str
-        Whose version it is.
-    folder : Path
-        The version folder.
-    link : Path
-        The link that names the current version.
-    refused : Path
-        Where a refused version is kept.
-    lock : int
-        Descriptor of the version's lock file, which this process has locked.
-    hashes : HashedFiles
-        Remembers what is hashed here.
-    """
+    """A version folder that is being filled; see `Staging`."""
 
     def __init__(
         self,

@@ -31,17 +31,7 @@ _NO_CATEGORY = "_"
 
 
 class LocalStore:
-    """An artefact store in a folder of this machine; see `ArtefactStore`.
-
-    Parameters
-    ----------
-    root : str
-        The folder.
-    hashes : HashedFiles, optional
-        What the process has hashed already; share it among the stores of a process.
-    setting : str
-        The key of the configuration that names the folder.
-    """
+    """An artefact store in a folder of this machine; see `ArtefactStore`."""
 
     def __init__(
         self, root: str, hashes: HashedFiles | None = None, setting: str = "storage.root"

@@ -27,15 +27,6 @@ _NAME = "patchcore-assets"
 class ArtefactCache:
     """Local stores in a folder of this machine, one for each remote root.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        Default: `patchcore-assets` in XDG_CACHE_HOME or ~/.cache.
-    limit : int, optional
-        Bytes that may stay between steps.
-    hashes : HashedFiles, optional
-        What the process has hashed already; share it among the caches of a process.
-
     Raises
     ------
     StorageRefused

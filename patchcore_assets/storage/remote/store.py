@@ -34,12 +34,6 @@ _TRIES = 20
 class RemoteStore:
     """An artefact store at a URL; see `ArtefactStore`.
 
-    Parameters
-    ----------
-    root : str
-    cache : ArtefactCache, optional
-        Where artefacts are kept on this machine.
-
     Raises
     ------
     StorageRefused
