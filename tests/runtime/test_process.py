@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,72 +9,43 @@ from pathlib import Path
 
 import pytest
 
-_REPORT = """
-import gc, json, os
-from patchcore_ops.runtime.process import tune_process
-tune_process()
-print(json.dumps({
-    "threads": os.environ["OMP_NUM_THREADS"],
-    "threshold": gc.get_threshold()[0],
-    "collects": gc.isenabled(),
-}))
-"""
 
-
-def _tuned(**environment: str) -> dict[str, object]:
-    result = subprocess.run(
-        [sys.executable, "-c", _REPORT],
-        env={**os.environ, **environment},
+def tuned(then: str, first: str = "", **environment: str) -> list[str]:
+    """Run a process that tunes itself; return what it prints."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE")
+    script = f"{first}\nfrom patchcore_ops.runtime import process; process.tune_process()\n{then}"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        env={name: os.environ[name] for name in os.environ if name not in names} | environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    return dict(json.loads(result.stdout))
+    return ran.stdout.split()
 
 
 def test_threads_are_the_available_processors_unless_the_user_says_otherwise() -> None:
-    assert _tuned(OMP_NUM_THREADS="7")["threads"] == "7"
-    script = (
-        "import os; os.environ.pop('OMP_NUM_THREADS', None)\n"
+    libraries = (
+        "import os, numpy, threadpoolctl\n"
         "from patchcore_ops.runtime.processors import available_processors\n"
-        "from patchcore_ops.runtime.process import tune_process\n"
-        "before = available_processors(); tune_process()\n"
-        "import numpy, threadpoolctl\n"
         "found = {one['num_threads'] for one in threadpoolctl.threadpool_info()}\n"
-        "print(found == {before}, os.environ['OMP_NUM_THREADS'] == str(before))"
+        "print(found == {available_processors()}, os.environ['OMP_NUM_THREADS'])"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.split() == ["True", "True"]
-
-
-def test_collector_still_runs() -> None:
-    tuned = _tuned()
-    assert tuned["collects"]
-    assert tuned["threshold"] == 500_000
-
-
-_END = """
-import atexit, gc, sys, types
-if {reported}:
-    sys.modules["triton"] = types.ModuleType("triton")
-# What is registered first is called last.
-atexit.register(lambda: print(gc.get_freeze_count() > 1000))
-from patchcore_ops.runtime.process import tune_process
-tune_process()
-"""
+    assert tuned(libraries)[0] == "True"
+    assert tuned(libraries, OMP_NUM_THREADS="1") == ["True", "1"]
 
 
 @pytest.mark.parametrize("reported", [False, True])
-def test_nothing_is_collected_at_the_end_unless_that_would_be_reported(reported: bool) -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", _END.format(reported=reported)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == str(not reported)
+def test_the_collector_runs_seldom_and_not_at_the_end_unless_that_would_be_reported(
+    reported: bool,
+) -> None:
+    # What is registered first is called last.
+    first = "import atexit, gc, sys, types\natexit.register(lambda: print(gc.get_freeze_count()))"
+    if reported:
+        first += "\nsys.modules['triton'] = types.ModuleType('triton')"
+    threshold, is_enabled, frozen = tuned("print(gc.get_threshold()[0], gc.isenabled())", first)
+    assert (threshold, is_enabled) == ("500000", "True")
+    assert (int(frozen) > 1000) != reported
 
 
 def test_definitions_leave_the_process_of_whoever_loads_them_as_it_is(tmp_path: Path) -> None:
