@@ -51,7 +51,7 @@ def test_the_collector_runs_seldom_and_not_at_the_end_unless_that_would_be_repor
 def test_definitions_leave_the_process_of_whoever_loads_them_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "patchcore.yaml").write_text("dataset: {root: data, categories: [bottle]}\n")
     script = (
-        "import dagster, numpy, gc, os\n"
+        "import dagster, numpy, threadpoolctl, gc, os\n"
         "before = dict(os.environ), gc.get_threshold(), gc.isenabled(), gc.get_freeze_count()\n"
         "from patchcore_assets.definitions import defs\n"
         "assert defs().resolve_all_job_defs()\n"
