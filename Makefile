@@ -42,7 +42,7 @@ lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/lint-imports
 
 audit: $(VENV)/.installed-dev $(VENV)/.installed-audit ## ask for known vulnerabilities of the packages
-	$(BIN)/python .ci/audit.py
+	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo

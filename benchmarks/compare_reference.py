@@ -23,7 +23,7 @@ from benchmarks import tables
 from benchmarks.measuring import Run, median, run_command, run_task, say
 from benchmarks.our_stages import STAGES, write_configuration
 from benchmarks.workloads import Workload, add_repeats_option, add_workload_options, prepared
-from patchcore_assets.networks import EMBEDDING_NETWORK
+from patchcore_assets.step.networks import EMBEDDING_NETWORK
 
 DEFAULT_PRESET = ("PCA128,IVF256,Flat,RFlat", "nprobe=16,k_factor_rf=16")
 _OVERHEAD = "dagster beyond the stages"

@@ -19,12 +19,15 @@ from typing import Any
 
 import dagster as dg
 
-from patchcore_assets.configuration import tags_of_configuration
+from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
+from patchcore_assets.assets.metrics import METRICS
+from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
+from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
-from patchcore_assets.reasons import reason_of, succeeded
+from patchcore_assets.step.configuration import tags_of_configuration
+from patchcore_assets.step.reasons import reason_of, succeeded
 from patchcore_assets.storage import StorageBusy, open_store
-from patchcore_assets.waves import BENCHMARK_JOB, SUMMARY_JOB, WAVE, wave_name
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 from patchcore_ops.runtime.process import tune_process
@@ -89,9 +92,9 @@ def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Seque
     if not summary.success:
         step, reason = reason_of(summary)
         failed[step] = reason
-    if succeeded(summary, "metrics"):
+    if succeeded(summary, METRICS):
         try:
-            _show_table(config, has_report=succeeded(summary, "benchmark_report"))
+            _show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
         except (UserError, StorageBusy) as trouble:
             failed["table"] = str(trouble)
     _say(f"history: {kept}")
@@ -143,16 +146,16 @@ def _show_table(config: BenchmarkConfig, has_report: bool) -> None:
     store = open_store(
         config.storage_root, cache=config.storage_cache, cache_bytes=config.storage_cache_bytes
     )
-    with store.open("metrics", None) as artefact:
+    with store.open(METRICS, None) as artefact:
         table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
         notes = (artefact.folder / NOTES).read_text(encoding="utf-8").splitlines()
     shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
     _say("\n" + shown + "\n")
     for note in notes:
         _say(f"{note}.\n")
-    _say(f"table:   {store.location('metrics', None)}/metrics.csv")
+    _say(f"table:   {store.location(METRICS, None)}/metrics.csv")
     if has_report:
-        _say(f"report:  {store.location('benchmark_report', None)}/index.html")
+        _say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
 
 
 def _say(text: str, stream: Any = None) -> None:

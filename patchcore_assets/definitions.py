@@ -10,9 +10,9 @@ from patchcore_assets.location import config_path
 @dg.definitions
 def defs() -> dg.Definitions:
     """Define the benchmark of the configuration file that the environment names."""
-    from patchcore_assets.failures import report_plainly
     from patchcore_assets.graph import define
-    from patchcore_assets.one_category import refuse_partition_range
+    from patchcore_assets.step.failures import report_plainly
+    from patchcore_assets.step.one_category import refuse_partition_range
     from patchcore_ops.config import load_config
     from patchcore_ops.runtime.process import tune_process
 

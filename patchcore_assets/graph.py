@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
+
 import dagster as dg
 
-from patchcore_assets.assets.benchmark_report import benchmark_report
-from patchcore_assets.assets.category_metrics import category_metrics
+from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT, benchmark_report
+from patchcore_assets.assets.category_metrics import CATEGORY_METRICS, category_metrics
 from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.memory_bank import memory_bank
 from patchcore_assets.assets.metrics import metrics
+from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
-from patchcore_assets.automation import (
-    automation_sensor,
-    condition_of_category,
-    condition_of_summary,
-)
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import by_category as checks_by_category
-from patchcore_assets.observables import observed_inputs
-from patchcore_assets.one_category import ONE_CATEGORY_A_RUN
-from patchcore_assets.pools import with_pool
-from patchcore_assets.watch import watch_sensor
-from patchcore_assets.waves import (
-    BENCHMARK_JOB,
+from patchcore_assets.automation.backfills import BENCHMARK_JOB
+from patchcore_assets.automation.conditions import automation_sensor
+from patchcore_assets.automation.waves import (
     SUMMARY_JOB,
     rebenchmark_schedule,
     summary_sensor,
 )
+from patchcore_assets.inputs.watch import watch_sensor
+from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 
-BY_CATEGORY = (
+# In the order of the data.
+ASSETS = (
     image_manifest,
     raw_embeddings,
     memory_bank,
     faiss_index,
     test_predictions,
     category_metrics,
+    metrics,
+    benchmark_report,
 )
-OVER_ALL = (metrics, benchmark_report)
-# What automation may rebuild in one run; see `patchcore_assets.automation`.
-_AFTER_THE_MANIFEST = frozenset(asset.key for asset in BY_CATEGORY[1:])
 
 
 def define(config: BenchmarkConfig) -> dg.Definitions:
@@ -55,46 +51,40 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
     ConfigError
         If `schedule.cron` is no cron expression.
     """
-    partitions = dg.StaticPartitionsDefinition(list(config.categories))
-    by_category = dg.map_asset_specs(
-        lambda spec: spec.replace_attributes(
-            partitions_def=partitions,
-            automation_condition=condition_of_category(_AFTER_THE_MANIFEST),
-        ),
-        [
-            checks_by_category(with_pool(asset, config.runtime), partitions).with_attributes(
-                backfill_policy=ONE_CATEGORY_A_RUN
-            )
-            for asset in BY_CATEGORY
-        ],
-    )
-    over_all = dg.map_asset_specs(
-        lambda spec: spec.replace_attributes(
-            automation_condition=condition_of_summary({metrics.key})
-        ),
-        OVER_ALL,
-    )
+    with warnings.catch_warnings():
+        # Checks with partitions, backfill policies, observable assets and conditions of one's own.
+        for category in (dg.PreviewWarning, dg.BetaWarning):
+            warnings.simplefilter("ignore", category)
+        return _define(config)
+
+
+def _define(config: BenchmarkConfig) -> dg.Definitions:
+    assets = [asset(config) for asset in ASSETS]
     interval = config.schedule.seconds_between_looks
     return dg.Definitions(
-        assets=[*observed_inputs(partitions), *by_category, *over_all],
+        assets=[*observed_inputs(config), *assets],
         jobs=[
             dg.define_asset_job(
                 BENCHMARK_JOB,
-                selection=dg.AssetSelection.assets(*BY_CATEGORY),
+                selection=_selected(one for one in assets if one.partitions_def),
                 description="Everything for one category, from its images to its metrics.",
             ),
             dg.define_asset_job(
                 SUMMARY_JOB,
-                selection=dg.AssetSelection.assets(*OVER_ALL),
+                selection=_selected(one for one in assets if not one.partitions_def),
                 description="The table and the report over all categories that have metrics.",
             ),
         ],
         schedules=[rebenchmark_schedule(config)],
         sensors=[
             watch_sensor(config),
-            automation_sensor([*BY_CATEGORY, *OVER_ALL], interval),
-            summary_sensor(interval),
+            automation_sensor(_selected(assets), interval),
+            summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
         ],
         resources={"benchmark": Benchmark(config_path=str(config.path))},
         executor=dg.in_process_executor,
     )
+
+
+def _selected(assets: Iterable[dg.AssetsDefinition]) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*assets)

@@ -24,7 +24,6 @@ VALUES = [
         "is given in line 2 and again in line 3",
         "",
     ),
-    ("a: {<<: 3}", "a.<<", "takes mappings only", ""),
     # Tags never build anything.
     (
         "coreset: !!python/object/apply:os.system ['true']",

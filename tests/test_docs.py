@@ -9,10 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from patchcore_assets.checks import CHECKS, Check
-from patchcore_assets.graph import BY_CATEGORY, OVER_ALL, define
-from patchcore_assets.inputs import INPUTS
-from patchcore_assets.pools import CPU_HEAVY, GPU
+from patchcore_assets.graph import define
+from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection
 
@@ -48,15 +47,22 @@ def names(cell: str) -> list[str]:
     return re.findall("`([^`]+)`", cell)
 
 
-def outcome(check: Check) -> str:
+def computed(definitions: dg.Definitions) -> list[dg.AssetsDefinition]:
+    """Return the computed assets, in the order of the data."""
+    return [one for one in definitions.assets or () if isinstance(one, dg.AssetsDefinition)]
+
+
+def outcome(check: dg.AssetCheckSpec) -> str:
     """Say what a failure of a check means, in the guide's words."""
     if check.blocking:
         return "stops"
-    configured = re.search(r"Fails or warns as\s+(`checks\.\w+`) says", check.description)
+    configured = re.search(r"Fails or warns as\s+(`checks\.\w+`) says", check.description or "")
     return configured[1] if configured else "warns"
 
 
-def test_every_check_is_in_the_table_with_what_its_failure_means(guide: str) -> None:
+def test_every_check_is_in_the_table_with_what_its_failure_means(
+    guide: str, definitions: dg.Definitions
+) -> None:
     rows = table(guide, "asset | check | when it fails", 4)
     said = {}
     asset = ""
@@ -65,9 +71,9 @@ def test_every_check_is_in_the_table_with_what_its_failure_means(guide: str) -> 
         assert remedy, check
         said[asset, check.strip("`")] = when_it_fails
     assert said == {
-        (asset, name): outcome(check)
-        for asset, checks in CHECKS.items()
-        for name, check in checks.items()
+        (check.asset_key.to_user_string(), check.name): outcome(check)
+        for asset in computed(definitions)
+        for check in asset.check_specs
     }
 
 
@@ -99,12 +105,14 @@ def test_times_are_those_of_the_section_schedule(guide: str) -> None:
         assert f"`{key}`" in guide
 
 
-def test_what_a_section_rebuilds_is_what_depends_on_its_input(guide: str) -> None:
+def test_what_a_section_rebuilds_is_what_depends_on_its_input(
+    guide: str, definitions: dg.Definitions
+) -> None:
     rows = table(guide, "section | input | rebuilt from here on", 3)
     said = {names(where)[0]: names(first) for _, where, first in rows if names(where)}
     depends = {
         dep.asset_key.to_user_string(): asset.key.to_user_string()
-        for asset in reversed((*BY_CATEGORY, *OVER_ALL))
+        for asset in reversed(computed(definitions))
         for dep in asset.get_asset_spec().deps
     }
     assert said == {one.key.to_user_string(): [depends[one.key.to_user_string()]] for one in INPUTS}
@@ -131,7 +139,7 @@ def test_every_configuration_key_exists(guide: str) -> None:
 
 
 def test_assets_jobs_and_pools_have_their_names(guide: str, definitions: dg.Definitions) -> None:
-    assets = {asset.key.to_user_string() for asset in (*BY_CATEGORY, *OVER_ALL)}
+    assets = {asset.key.to_user_string() for asset in computed(definitions)}
     assert {asset for asset in assets if f"`{asset}`" in guide} == assets
     jobs = {job.name for job in definitions.jobs or ()}
     assert set(re.findall(r"`(\w+_job)`", guide)) <= jobs

@@ -5,85 +5,110 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.artefact_settings import settings_of
-from patchcore_assets.assets.metrics import metrics
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.presentation import number
-from patchcore_assets.reasons import plain_reason
+from patchcore_assets.assets.category_metrics import CATEGORY_METRICS
+from patchcore_assets.assets.metrics import METRICS
+from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
+from patchcore_assets.automation.conditions import rebuild_after_the_last_category
+from patchcore_assets.step.artefact_settings import settings_of
+from patchcore_assets.step.presentation import number
+from patchcore_assets.step.reasons import plain_reason
+from patchcore_assets.step.resource import Benchmark
+from patchcore_assets.step.work import Work
 from patchcore_assets.storage import is_transient
-from patchcore_assets.work import Work
+from patchcore_ops.config import BenchmarkConfig
 
 if TYPE_CHECKING:
     from patchcore_ops.report.contents import CategoryReport, FailedCategory
 
+BENCHMARK_REPORT = "benchmark_report"
 
-@dg.asset(deps=[metrics], group_name="benchmark", kinds={"html"}, code_version="2")
-def benchmark_report(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
-    """One self-contained HTML page: the table, curves, galleries, configuration and provenance.
 
-    It shows the categories of the table, each with the settings, versions and dates of its figures.
-    """
-    import pandas as pd
+def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
 
-    from patchcore_ops.config.recorded_settings import read_settings_by_category
-    from patchcore_ops.config.settings_notes import changed_since, changes_in_words, notes_on_mean
-    from patchcore_ops.metrics.category import MEAN
-    from patchcore_ops.metrics.history import previous_wave
-    from patchcore_ops.metrics.published import published_baseline
-    from patchcore_ops.report.contents import BenchmarkReport, CategoryReport, FailedCategory
-    from patchcore_ops.report.gallery import gallery_limit
-    from patchcore_ops.report.render import render_report
-    from patchcore_ops.stages.layout import HISTORY, METRICS_PARQUET, REPORT
-    from patchcore_ops.stages.provenance import environment
+    @dg.asset(
+        name=BENCHMARK_REPORT,
+        deps=[METRICS],
+        group_name="benchmark",
+        kinds={"html"},
+        code_version="2",
+        automation_condition=rebuild_after_the_last_category(),
+    )
+    def compute(
+        context: dg.AssetExecutionContext, benchmark: Benchmark
+    ) -> dg.MaterializeResult[Any]:
+        """One self-contained HTML page: the table, curves, galleries, configuration and provenance.
 
-    with benchmark.work(context) as work:
-        tables = work.read("metrics")
-        summary = pd.read_parquet(tables / METRICS_PARQUET)
-        history = pd.read_parquet(tables / HISTORY) if (tables / HISTORY).is_file() else None
-        names = [str(name) for name in summary["category"] if name != MEAN]
-        used = read_settings_by_category(tables)
-        changed = changed_since(used, {name: work.recorded_now(name) for name in used})
-        changes = {name: changes_in_words(differences) for name, differences in changed.items()}
-        progress = work.progress("categories in the report")
-        sections = []
-        for name in names:
-            sections.append(_section(work, name, changes.get(name, ""), gallery_limit(len(names))))
-            progress(len(sections), len(names))
-        missing = [name for name in work.config.categories if name not in names]
-        failed = [one for one in sections if isinstance(one, FailedCategory)]
-        shown = [one for one in sections if isinstance(one, CategoryReport)]
-        applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
-        page = render_report(
-            BenchmarkReport(
-                title=work.config.path.stem,
-                created=datetime.now(UTC),
-                summary=summary,
-                previous=None if history is None else previous_wave(history),
-                published=published_baseline(),
-                missing=missing,
-                categories=shown,
-                failed=failed,
-                changes=changes,
-                notes=notes_on_mean(used, applied),
-                provenance={**environment(), "configuration": work.config.path.name},
+        It shows the categories of the table, each with the settings, versions and dates of its
+        figures.
+        """
+        import pandas as pd
+
+        from patchcore_ops.config.recorded_settings import read_settings_by_category
+        from patchcore_ops.config.settings_notes import (
+            changed_since,
+            changes_in_words,
+            notes_on_mean,
+        )
+        from patchcore_ops.metrics.category import MEAN
+        from patchcore_ops.metrics.history import previous_wave
+        from patchcore_ops.metrics.published import published_baseline
+        from patchcore_ops.report.contents import BenchmarkReport, CategoryReport, FailedCategory
+        from patchcore_ops.report.gallery import gallery_limit
+        from patchcore_ops.report.render import render_report
+        from patchcore_ops.stages.layout import HISTORY, METRICS_PARQUET, REPORT
+        from patchcore_ops.stages.provenance import environment
+
+        with benchmark.work(context) as work:
+            tables = work.read(METRICS)
+            summary = pd.read_parquet(tables / METRICS_PARQUET)
+            history = pd.read_parquet(tables / HISTORY) if (tables / HISTORY).is_file() else None
+            names = [str(name) for name in summary["category"] if name != MEAN]
+            used = read_settings_by_category(tables)
+            changed = changed_since(used, {name: work.recorded_now(name) for name in used})
+            changes = {name: changes_in_words(differences) for name, differences in changed.items()}
+            progress = work.progress("categories in the report")
+            sections = []
+            for name in names:
+                sections.append(
+                    _section(work, name, changes.get(name, ""), gallery_limit(len(names)))
+                )
+                progress(len(sections), len(names))
+            missing = [name for name in work.config.categories if name not in names]
+            failed = [one for one in sections if isinstance(one, FailedCategory)]
+            shown = [one for one in sections if isinstance(one, CategoryReport)]
+            applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
+            page = render_report(
+                BenchmarkReport(
+                    title=work.config.path.stem,
+                    created=datetime.now(UTC),
+                    summary=summary,
+                    previous=None if history is None else previous_wave(history),
+                    published=published_baseline(),
+                    missing=missing,
+                    categories=shown,
+                    failed=failed,
+                    changes=changes,
+                    notes=notes_on_mean(used, applied),
+                    provenance={**environment(), "configuration": work.config.path.name},
+                )
             )
-        )
-        (work.output / REPORT).write_text(page, encoding="utf-8")
-        mean = summary.iloc[-1]
-        return work.finish(
-            {
-                "page": dg.MetadataValue.path(f"{work.location}/{REPORT}"),
-                "mean_instance_auroc": number(mean["instance_auroc"]),
-                "mean_aupro": number(mean["aupro"]),
-                "categories": len(names),
-                "missing_categories": dg.MetadataValue.json(missing),
-                "categories_without_section": dg.MetadataValue.json(
-                    {one.name: one.reason for one in failed}
-                ),
-            }
-        )
+            (work.output / REPORT).write_text(page, encoding="utf-8")
+            mean = summary.iloc[-1]
+            return work.finish(
+                {
+                    "page": dg.MetadataValue.path(f"{work.location}/{REPORT}"),
+                    "mean_instance_auroc": number(mean["instance_auroc"]),
+                    "mean_aupro": number(mean["aupro"]),
+                    "categories": len(names),
+                    "missing_categories": dg.MetadataValue.json(missing),
+                    "categories_without_section": dg.MetadataValue.json(
+                        {one.name: one.reason for one in failed}
+                    ),
+                }
+            )
+
+    return compute
 
 
 def _section(
@@ -111,8 +136,8 @@ def _of_category(work: Work, category: str, changes: str, shown_images: int) -> 
     from patchcore_ops.stages.category_metrics import read_metrics
 
     with (
-        work.opened("test_predictions", category) as predictions,
-        work.opened("category_metrics", category) as metrics_of_category,
+        work.opened(TEST_PREDICTIONS, category) as predictions,
+        work.opened(CATEGORY_METRICS, category) as metrics_of_category,
     ):
         recorded = settings_of(metrics_of_category)
         configured = work.config.by_category.get(category, CategoryConfig())

@@ -4,18 +4,37 @@ from typing import Any
 
 import dagster as dg
 
-from patchcore_assets.assets.memory_bank import memory_bank
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.inputs import INDEX_CONFIG
+from patchcore_assets.assets.by_category import by_category
+from patchcore_assets.assets.memory_bank import MEMORY_BANK
+from patchcore_assets.inputs.versions import INDEX_CONFIG
+from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
+
+FAISS_INDEX = "faiss_index"
+_LESS_MEMORY = "lower coreset.percentage, or choose a smaller index.factory"
 
 
-@dg.asset(deps=[memory_bank, INDEX_CONFIG], group_name="memory", kinds={"faiss"}, code_version="1")
-def faiss_index(
-    context: dg.AssetExecutionContext, benchmark: Benchmark
-) -> dg.MaterializeResult[Any]:
-    """The FAISS index over the memory bank, built from the configured factory string."""
-    from patchcore_ops.stages.faiss_index import index_memory_bank
+def faiss_index(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
 
-    with benchmark.work(context) as work:
-        sizes = index_memory_bank(work.read("memory_bank"), work.settings, work.output)
-        return work.finish({"members": len(sizes), "factory": work.settings.index.factory})
+    @dg.asset(
+        name=FAISS_INDEX,
+        deps=[MEMORY_BANK, INDEX_CONFIG],
+        group_name="memory",
+        kinds={"faiss"},
+        code_version="1",
+        pool=CPU_HEAVY,
+        **by_category(config),
+    )
+    def compute(
+        context: dg.AssetExecutionContext, benchmark: Benchmark
+    ) -> dg.MaterializeResult[Any]:
+        """The FAISS index over the memory bank, built from the configured factory string."""
+        from patchcore_ops.stages.faiss_index import index_memory_bank
+
+        with benchmark.work(context, less_memory=_LESS_MEMORY) as work:
+            sizes = index_memory_bank(work.read(MEMORY_BANK), work.settings, work.output)
+            return work.finish({"members": len(sizes), "factory": work.settings.index.factory})
+
+    return compute

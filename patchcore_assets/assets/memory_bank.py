@@ -5,58 +5,91 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.assets.raw_embeddings import raw_embeddings
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import CORESET_CONFIG
-from patchcore_assets.presentation import coverage
+from patchcore_assets.assets.by_category import by_category, categories
+from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
+from patchcore_assets.inputs.versions import CORESET_CONFIG
+from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.pools import pool_of
+from patchcore_assets.step.presentation import coverage
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.runtime.devices import coreset_device
 
 if TYPE_CHECKING:
     from patchcore_ops.checks.bank import MemberBank
 
-
-@dg.asset(
-    deps=[raw_embeddings, CORESET_CONFIG],
-    group_name="memory",
-    kinds={"numpy"},
-    code_version="3",
-    check_specs=specs("memory_bank"),
+MEMORY_BANK = "memory_bank"
+_LESS_MEMORY = "lower coreset.percentage or coreset.projection_dimension"
+_CHECKS = (
+    Check(
+        "bank_has_its_size",
+        "There are as many picks as `coreset.percentage` gives. Blocks.",
+        blocking=True,
+    ),
+    Check("picks_differ", "No row is picked twice. Blocks.", blocking=True),
+    Check("features_differ", "No two features of the bank are equal. Warns."),
+    Check(
+        "bank_covers_the_patches",
+        "The coverage radius: how far the patches are from the bank, by number of picks. Warns.",
+    ),
 )
-def memory_bank(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
-    """The embeddings that represent normality: a coreset of the train images' patches."""
-    from patchcore_ops.checks import bank
-    from patchcore_ops.stages.memory_bank import select_memory_bank
 
-    with benchmark.work(context) as work:
-        embeddings = work.read("raw_embeddings")
-        banks = select_memory_bank(
-            embeddings,
-            work.settings,
-            work.runtime,
-            work.output,
-            work.progress("rows picked"),
-        )
-        picks = sum(one.picks for one in banks)
-        picks_per_second = work.per_second(picks)
-        written = bank.read_banks(embeddings, work.output, work.settings)
-        return work.finish(
-            {
-                "members": len(banks),
-                "rows": sum(one.rows for one in banks),
-                "picks": picks,
-                "dimension": banks[0].dimension,
-                "sampler": work.settings.coreset.sampler,
-                "percentage": work.settings.coreset.percentage,
-                "picks_per_second": picks_per_second,
-                **_coverage(written),
-            },
-            findings={
-                "bank_has_its_size": bank.bank_has_its_size(written, work.settings.coreset),
-                "picks_differ": bank.picks_differ(written),
-                "features_differ": bank.features_differ(written),
-                "bank_covers_the_patches": bank.bank_covers_the_patches(written),
-            },
-        )
+
+def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
+
+    @dg.asset(
+        name=MEMORY_BANK,
+        deps=[RAW_EMBEDDINGS, CORESET_CONFIG],
+        group_name="memory",
+        kinds={"numpy"},
+        code_version="3",
+        pool=pool_of(_device(config.runtime)),
+        check_specs=specs(MEMORY_BANK, _CHECKS, categories(config)),
+        **by_category(config),
+    )
+    def compute(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
+        """The embeddings that represent normality: a coreset of the train images' patches."""
+        from patchcore_ops.checks import bank
+        from patchcore_ops.stages.memory_bank import select_memory_bank
+
+        with benchmark.work(context, _device, _LESS_MEMORY) as work:
+            embeddings = work.read(RAW_EMBEDDINGS)
+            banks = select_memory_bank(
+                embeddings,
+                work.settings,
+                work.runtime,
+                work.output,
+                work.progress("rows picked"),
+            )
+            picks = sum(one.picks for one in banks)
+            picks_per_second = work.per_second(picks)
+            written = bank.read_banks(embeddings, work.output, work.settings)
+            return work.finish(
+                {
+                    "members": len(banks),
+                    "rows": sum(one.rows for one in banks),
+                    "picks": picks,
+                    "dimension": banks[0].dimension,
+                    "sampler": work.settings.coreset.sampler,
+                    "percentage": work.settings.coreset.percentage,
+                    "picks_per_second": picks_per_second,
+                    **_coverage(written),
+                },
+                findings={
+                    "bank_has_its_size": bank.bank_has_its_size(written, work.settings.coreset),
+                    "picks_differ": bank.picks_differ(written),
+                    "features_differ": bank.features_differ(written),
+                    "bank_covers_the_patches": bank.bank_covers_the_patches(written),
+                },
+            )
+
+    return compute
+
+
+def _device(runtime: RuntimeSection) -> str:
+    return coreset_device(runtime.device)
 
 
 def _coverage(banks: "Sequence[MemberBank]") -> dict[str, dg.MetadataValue[Any]]:
@@ -67,5 +100,5 @@ def _coverage(banks: "Sequence[MemberBank]") -> dict[str, dg.MetadataValue[Any]]
     worst = max(measured, key=lambda one: one.final)
     return {
         "coverage_radius": dg.MetadataValue.float(worst.final),
-        **coverage(worst.picks, worst.radius),
+        "coverage_curve": coverage(worst.picks, worst.radius),
     }

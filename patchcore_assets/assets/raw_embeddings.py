@@ -4,69 +4,107 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from patchcore_assets.assets.image_manifest import image_manifest
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import EMBEDDING_CONFIG
+from patchcore_assets.assets.by_category import by_category, categories
+from patchcore_assets.assets.image_manifest import IMAGE_MANIFEST
+from patchcore_assets.inputs.versions import EMBEDDING_CONFIG
+from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.pools import pool_of
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.config.sections import RuntimeSection
 
 if TYPE_CHECKING:
     from patchcore_ops.stages.raw_embeddings import Embedded
 
-
-@dg.asset(
-    deps=[image_manifest, EMBEDDING_CONFIG],
-    group_name="embedding",
-    kinds={"openvino", "pytorch", "numpy"},
-    code_version="4",
-    check_specs=specs("raw_embeddings"),
+RAW_EMBEDDINGS = "raw_embeddings"
+_LESS_MEMORY = "lower runtime.batch_size or runtime.num_workers"
+_CHECKS = (
+    Check(
+        "every_patch_has_an_embedding",
+        "There is one embedding per image and patch. Blocks.",
+        blocking=True,
+    ),
+    Check(
+        "embeddings_vary",
+        "Sampled embeddings are finite and not all the same. That all are finite is seen to "
+        "while they are computed. Blocks.",
+        blocking=True,
+    ),
+    Check(
+        "images_differ_as_decoded",
+        "No two images have the same pixels though their files differ, as after saving one in "
+        "another format. Warns.",
+    ),
 )
-def raw_embeddings(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
-    """Patch embeddings of all train and test images, one array per ensemble member and split.
 
-    The network sees each image once: what follows, however often it is repeated with other
-    settings, is selection and search.
-    """
-    from patchcore_ops.checks import embeddings, same_images
-    from patchcore_ops.stages.layout import read_manifest
-    from patchcore_ops.stages.raw_embeddings import embed_images
 
-    with benchmark.work(context) as work:
-        images = read_manifest(work.read("image_manifest"))
-        embedded = embed_images(
-            images,
-            work.config.dataset_root,
-            work.settings,
-            work.runtime,
-            work.output,
-            work.progress("images embedded"),
-            work.hash_of,
-            work.networks,
-        )
-        for fallback in dict.fromkeys(filter(None, embedded.fallbacks)):
-            work.warn(f"{fallback}; torch computes it instead, which takes longer")
-        grids, rows = embedded.grids, embedded.images
-        train_images = int((rows["split"] == "train").sum())
-        made_by = _made_by(embedded)
-        return work.finish(
-            {
-                "members": len(grids),
-                "images": len(images),
-                "train_patches": sum(grid.patches * grid.train_images for grid in grids),
-                "test_patches": sum(grid.patches * grid.test_images for grid in grids),
-                "dimension": grids[0].dimension,
-                "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
-                "images_per_second": work.per_second(len(images)),
-                **{key: dg.MetadataValue.text(value) for key, value in made_by.items()},
-            },
-            provenance=made_by,
-            findings={
-                "every_patch_has_an_embedding": embeddings.every_patch_has_an_embedding(
-                    work.output, grids, train_images, len(rows) - train_images
-                ),
-                "embeddings_vary": embeddings.embeddings_vary(work.output, grids),
-                "images_differ_as_decoded": same_images.images_differ_as_decoded(rows),
-            },
-        )
+def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
+
+    @dg.asset(
+        name=RAW_EMBEDDINGS,
+        deps=[IMAGE_MANIFEST, EMBEDDING_CONFIG],
+        group_name="embedding",
+        kinds={"openvino", "pytorch", "numpy"},
+        code_version="4",
+        pool=pool_of(_device(config.runtime)),
+        check_specs=specs(RAW_EMBEDDINGS, _CHECKS, categories(config)),
+        **by_category(config),
+    )
+    def compute(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
+        """Patch embeddings of all train and test images, one array per ensemble member and split.
+
+        The network sees each image once: what follows, however often it is repeated with other
+        settings, is selection and search.
+        """
+        from patchcore_ops.checks import embeddings, same_images
+        from patchcore_ops.stages.layout import read_manifest
+        from patchcore_ops.stages.raw_embeddings import embed_images
+
+        with benchmark.work(context, _device, _LESS_MEMORY) as work:
+            images = read_manifest(work.read(IMAGE_MANIFEST))
+            embedded = embed_images(
+                images,
+                work.config.dataset_root,
+                work.settings,
+                work.runtime,
+                work.output,
+                work.progress("images embedded"),
+                work.hash_of,
+                work.networks,
+            )
+            for fallback in dict.fromkeys(filter(None, embedded.fallbacks)):
+                work.warn(f"{fallback}; torch computes it instead, which takes longer")
+            grids, rows = embedded.grids, embedded.images
+            train_images = int((rows["split"] == "train").sum())
+            made_by = _made_by(embedded)
+            return work.finish(
+                {
+                    "members": len(grids),
+                    "images": len(images),
+                    "train_patches": sum(grid.patches * grid.train_images for grid in grids),
+                    "test_patches": sum(grid.patches * grid.test_images for grid in grids),
+                    "dimension": grids[0].dimension,
+                    "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
+                    "images_per_second": work.per_second(len(images)),
+                    **{key: dg.MetadataValue.text(value) for key, value in made_by.items()},
+                },
+                provenance=made_by,
+                findings={
+                    "every_patch_has_an_embedding": embeddings.every_patch_has_an_embedding(
+                        work.output, grids, train_images, len(rows) - train_images
+                    ),
+                    "embeddings_vary": embeddings.embeddings_vary(work.output, grids),
+                    "images_differ_as_decoded": same_images.images_differ_as_decoded(rows),
+                },
+            )
+
+    return compute
+
+
+def _device(runtime: RuntimeSection) -> str:
+    """Return `runtime.device` as it holds for the network: OpenVINO computes on the CPU."""
+    return "cpu" if runtime.engine == "openvino" else runtime.device
 
 
 def _made_by(embedded: "Embedded") -> dict[str, str]:

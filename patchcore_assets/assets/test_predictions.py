@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from patchcore_assets.assets.faiss_index import faiss_index
-from patchcore_assets.assets.raw_embeddings import raw_embeddings
-from patchcore_assets.benchmark import Benchmark
-from patchcore_assets.checks import CheckedResult, specs
-from patchcore_assets.inputs import SCORING_CONFIG
-from patchcore_assets.presentation import charts, glance, number, picture, table
+from patchcore_assets.assets.by_category import by_category, categories
+from patchcore_assets.assets.faiss_index import FAISS_INDEX
+from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
+from patchcore_assets.inputs.versions import SCORING_CONFIG
+from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.pools import CPU_HEAVY, GPU
+from patchcore_assets.step.presentation import charts, number, picture, table
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from patchcore_ops.stages.illustrations import PredictionPictures
 
+TEST_PREDICTIONS = "test_predictions"
 _PICTURED_IMAGES = 4
 _LISTED_IMAGES = 10
 _PICTURES = {
@@ -24,79 +28,99 @@ _PICTURES = {
     "most_wrong": "The most wrongly scored test images: image, ground truth, heat map",
 }
 
-
-@dg.asset(
-    deps=[raw_embeddings, faiss_index, SCORING_CONFIG],
-    group_name="evaluation",
-    kinds={"faiss", "numpy"},
-    code_version="5",
-    check_specs=specs("test_predictions"),
+_LESS_MEMORY = "lower coreset.percentage or runtime.faiss_num_workers"
+_CHECKS = (
+    Check(
+        "one_prediction_per_image",
+        "Every test image has one score and one map, in the order of the embeddings. Blocks.",
+        blocking=True,
+    ),
+    Check("predictions_are_finite", "Scores and anomaly maps are finite. Blocks.", blocking=True),
 )
-def test_predictions(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
-    """An anomaly score and an anomaly map of each test image, by nearest-neighbour search."""
-    from patchcore_ops.checks import predictions as checks
-    from patchcore_ops.stages.illustrations import PredictionPictures
-    from patchcore_ops.stages.layout import PICTURES, SEGMENTATION_IMAGES, read_images, test_rows
-    from patchcore_ops.stages.predictions import predict
 
-    with benchmark.work(context) as work:
-        embeddings = work.read("raw_embeddings")
-        images = test_rows(read_images(embeddings))
-        predictions = predict(
-            embeddings,
-            work.read("faiss_index"),
-            work.settings,
-            work.runtime,
-            work.output,
-            work.progress("test images searched"),
+
+def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
+
+    @dg.asset(
+        name=TEST_PREDICTIONS,
+        deps=[RAW_EMBEDDINGS, FAISS_INDEX, SCORING_CONFIG],
+        group_name="evaluation",
+        kinds={"faiss", "numpy"},
+        code_version="5",
+        pool=GPU if config.runtime.faiss_on_gpu else CPU_HEAVY,
+        check_specs=specs(TEST_PREDICTIONS, _CHECKS, categories(config)),
+        **by_category(config),
+    )
+    def compute(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
+        """An anomaly score and an anomaly map of each test image, by nearest-neighbour search."""
+        from patchcore_ops.checks import predictions as checks
+        from patchcore_ops.stages.illustrations import PredictionPictures
+        from patchcore_ops.stages.layout import (
+            PICTURES,
+            SEGMENTATION_IMAGES,
+            read_images,
+            test_rows,
         )
-        images_per_second = work.per_second(len(images))
-        scores = predictions.table
-        pictures = PredictionPictures(
-            scores, work.config.dataset_root, work.output, work.settings.dataset, work.hash_of
-        )
-        if work.runtime.save_segmentation_images:
-            pictures.save_all(work.output)
-        return work.finish(
-            {
-                "test_images": len(scores),
-                "images_per_second": images_per_second,
-                "mean_score_good": number(scores.query("not is_anomaly")["score"].mean()),
-                "mean_score_defective": number(scores.query("is_anomaly")["score"].mean()),
-                "proven_share": dg.MetadataValue.null()
-                if predictions.proven_share is None
-                else predictions.proven_share,
-                **_score_distribution(scores),
-                **_notable_images(scores, pictures, work.output / PICTURES),
-                "full_size_pictures": dg.MetadataValue.path(f"{work.location}/{PICTURES}"),
-                "pictures_of_all_images": dg.MetadataValue.path(
-                    f"{work.location}/{SEGMENTATION_IMAGES}"
-                )
-                if work.runtime.save_segmentation_images
-                else "not saved; set runtime.save_segmentation_images to true",
-            },
-            unversioned=[f"{PICTURES}/{name}.jpg" for name in _PICTURES],
-            findings={
-                "one_prediction_per_image": checks.one_prediction_per_image(
-                    images, scores, work.output, work.settings.dataset.imagesize
-                ),
-                "predictions_are_finite": checks.predictions_are_finite(scores, work.output),
-            },
-        )
+        from patchcore_ops.stages.predictions import predict
+
+        with benchmark.work(context, less_memory=_LESS_MEMORY) as work:
+            embeddings = work.read(RAW_EMBEDDINGS)
+            images = test_rows(read_images(embeddings))
+            predictions = predict(
+                embeddings,
+                work.read(FAISS_INDEX),
+                work.settings,
+                work.runtime,
+                work.output,
+                work.progress("test images searched"),
+            )
+            images_per_second = work.per_second(len(images))
+            scores = predictions.table
+            pictures = PredictionPictures(
+                scores, work.config.dataset_root, work.output, work.settings.dataset, work.hash_of
+            )
+            if work.runtime.save_segmentation_images:
+                pictures.save_all(work.output)
+            return work.finish(
+                {
+                    "test_images": len(scores),
+                    "images_per_second": images_per_second,
+                    "mean_score_good": number(scores.query("not is_anomaly")["score"].mean()),
+                    "mean_score_defective": number(scores.query("is_anomaly")["score"].mean()),
+                    "proven_share": dg.MetadataValue.null()
+                    if predictions.proven_share is None
+                    else predictions.proven_share,
+                    **_score_distribution(scores),
+                    **_notable_images(scores, pictures, work.output / PICTURES),
+                    "full_size_pictures": dg.MetadataValue.path(f"{work.location}/{PICTURES}"),
+                    "pictures_of_all_images": dg.MetadataValue.path(
+                        f"{work.location}/{SEGMENTATION_IMAGES}"
+                    )
+                    if work.runtime.save_segmentation_images
+                    else "not saved; set runtime.save_segmentation_images to true",
+                },
+                unversioned=[f"{PICTURES}/{name}.jpg" for name in _PICTURES],
+                findings={
+                    "one_prediction_per_image": checks.one_prediction_per_image(
+                        images, scores, work.output, work.settings.dataset.imagesize
+                    ),
+                    "predictions_are_finite": checks.predictions_are_finite(scores, work.output),
+                },
+                device="cuda" if work.runtime.faiss_on_gpu else "cpu",
+            )
+
+    return compute
 
 
 def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
-    from patchcore_ops.report.charts.glance import glance_scores
     from patchcore_ops.report.charts.histogram import score_histogram
     from patchcore_ops.stages.illustrations import best_threshold
 
     threshold = best_threshold(scores)
     score, is_anomaly = scores["score"].to_numpy(), scores["is_anomaly"].to_numpy(dtype=bool)
     title = "Scores of good images (upwards) and of defective ones (downwards)"
-    return {
-        "score_histogram": glance(title, glance_scores(score, is_anomaly, threshold)),
-        "score_histogram_with_axes": charts({title: score_histogram(score, is_anomaly, threshold)}),
-    }
+    return {"score_histogram": charts({title: score_histogram(score, is_anomaly, threshold)})}
 
 
 def _notable_images(

@@ -8,8 +8,8 @@ from patchcore_assets.storage.artefact import (
     missing,
 )
 from patchcore_assets.storage.hashed import HashedFiles
-from patchcore_assets.storage.local_problems import StorageProblem
-from patchcore_assets.storage.refusals import StorageBusy
+from patchcore_assets.storage.local.problems import StorageProblem
+from patchcore_assets.storage.remote.errors import StorageBusy
 from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
 from patchcore_assets.storage.transient import is_transient
 

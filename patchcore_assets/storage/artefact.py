@@ -52,6 +52,10 @@ class Artefact:
         The data versions of the artefacts that were read, by `place`.
     hash_of : callable
         Gives a file's SHA-256 to `verify`.
+    version : str or None
+        The version's name where files of several lie side by side, as in a bucket.
+    location : str
+        What people know as the folder, where that is not `folder`.
     """
 
     asset: str
@@ -62,6 +66,8 @@ class Artefact:
     unversioned: Collection[str] = ()
     made_from: Mapping[str, str] = field(default_factory=dict)
     hash_of: HashOf = field(default=file_hash, repr=False, compare=False)
+    version: str | None = None
+    location: str = ""
 
     @property
     def place(self) -> str:
@@ -146,6 +152,7 @@ class Artefact:
                 "unversioned": sorted(self.unversioned),
                 "made_from": dict(self.made_from),
                 "provenance": dict(self.provenance),
+                **({"version": self.version} if self.version else {}),
             },
         )
 
@@ -168,7 +175,8 @@ class Artefact:
         if not faults:
             faults = self._of_other_content()
         if faults:
-            raise _damaged(self.asset, self.category, self.folder, _listed(faults))
+            where = self.location or self.folder
+            raise _damaged(self.asset, self.category, where, _listed(faults))
 
     def _of_other_content(self) -> dict[str, str]:
         try:
@@ -190,6 +198,7 @@ class Artefact:
         asset: str | None = None,
         category: str | None = None,
         hash_of: HashOf = file_hash,
+        location: str = "",
     ) -> Artefact:
         """Read the artefact of a folder from its sidecar; the files are not looked at.
 
@@ -201,22 +210,24 @@ class Artefact:
             Whose artefact it has to be. Without `asset`, anyone's.
         hash_of : callable
             Gives a file's SHA-256 to `verify`.
+        location : str, optional
+            What people know as the folder.
 
         Raises
         ------
         DamagedArtefact
             If the sidecar is not there, is not one, or is that of another artefact.
         """
-        expected = (asset, category)
+        where = location or folder
         try:
             sidecar = read_sidecar(folder)
         except DamagedSidecar as fault:
-            raise _damaged(asset or "artefact", category, folder, f"{SIDECAR} ({fault})") from None
+            raise _damaged(asset or "artefact", category, where, f"{SIDECAR} ({fault})") from None
         except OSError as error:
             if is_transient(error):
                 raise
             reason = f"{SIDECAR} (cannot be read: {error.strerror or error})"
-            raise _damaged(asset or "artefact", category, folder, reason) from None
+            raise _damaged(asset or "artefact", category, where, reason) from None
         artefact = Artefact(
             sidecar.asset,
             sidecar.category,
@@ -226,13 +237,15 @@ class Artefact:
             tuple(sidecar.unversioned),
             sidecar.made_from,
             hash_of,
+            sidecar.version,
+            location,
         )
-        if asset is not None and (sidecar.asset, sidecar.category) != expected:
+        if asset is not None and (sidecar.asset, sidecar.category) != (asset, category):
             other = f"{SIDECAR} (of {sidecar.asset}{of(sidecar.category)})"
-            raise _damaged(asset, category, folder, other)
+            raise _damaged(asset, category, where, other)
         if artefact.data_version != sidecar.data_version:
             fault_of_version = f"{SIDECAR} (data_version does not follow from its files)"
-            raise _damaged(sidecar.asset, sidecar.category, folder, fault_of_version)
+            raise _damaged(sidecar.asset, sidecar.category, where, fault_of_version)
         return artefact
 
 
@@ -260,9 +273,9 @@ def command(asset: str, category: str | None) -> str:
     return f"dagster asset materialize -m patchcore_assets --select {asset}{partition}"
 
 
-def _damaged(asset: str, category: str | None, folder: Path, what: str) -> DamagedArtefact:
+def _damaged(asset: str, category: str | None, where: Path | str, what: str) -> DamagedArtefact:
     return DamagedArtefact(
-        f"{what} of {asset}{of(category)} in {folder} is not what was written; "
+        f"{what} of {asset}{of(category)} in {where} is not what was written; "
         f"make the artefact again: {command(asset, category)}"
     )
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from patchcore_assets.storage.durable import flush, flush_entries
+from patchcore_assets.storage.local.durable import flush, flush_entries
 
-_LARGEST = 64 << 20
 _ASIDE = ".document"
 
 
@@ -34,7 +33,7 @@ def write_document(root: str, name: str, text: str, scratch: Path) -> str:
         If it cannot be written.
     """
     if "://" in root:
-        from patchcore_assets.storage.objects import Objects
+        from patchcore_assets.storage.remote.objects import Objects
 
         objects = Objects(root)
         objects.write(name, text.encode())
@@ -59,10 +58,10 @@ def read_document(location: str) -> str | None:
         If it cannot be read.
     """
     if "://" in location:
-        from patchcore_assets.storage.objects import Objects
+        from patchcore_assets.storage.remote.objects import Objects
 
         root, _, name = location.rpartition("/")
-        content = Objects(root).read(name, _LARGEST)
+        content = Objects(root).read(name)
         return None if content is None else content.decode()
     try:
         return Path(location).read_text(encoding="utf-8")

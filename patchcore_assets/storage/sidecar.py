@@ -40,6 +40,7 @@ class Sidecar(BaseModel):
     unversioned: list[str] = []
     made_from: dict[str, str] = {}
     provenance: dict[str, str]
+    version: Annotated[str, Field(pattern=r"\A[A-Za-z0-9-]{1,100}\z")] | None = None
 
     @field_validator("files")
     @classmethod

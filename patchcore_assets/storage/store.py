@@ -18,6 +18,10 @@ class Staging(Protocol):
     def folder(self) -> Path:
         """Local folder that receives the files."""
 
+    @property
+    def location(self) -> str:
+        """The path or URL at which users will find the files after `commit`."""
+
     def commit(
         self,
         provenance: Mapping[str, str],
@@ -96,10 +100,10 @@ def open_store(
         For a URL: where files stay on this machine, and how much of them; see `FileCache`.
     """
     if "://" in root:
-        from patchcore_assets.storage.cache import FileCache
-        from patchcore_assets.storage.remote import RemoteStore
+        from patchcore_assets.storage.remote.cache import FileCache
+        from patchcore_assets.storage.remote.store import RemoteStore
 
         return RemoteStore(root, FileCache(cache, cache_bytes, hashes))
-    from patchcore_assets.storage.local import LocalStore
+    from patchcore_assets.storage.local.store import LocalStore
 
     return LocalStore(root, hashes)

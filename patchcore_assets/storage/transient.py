@@ -5,24 +5,21 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
 
-# The other side was busy or out of reach. Whatever concerns space, permission, names or a broken
-# disk stays as it is, however often one tries.
+# The other side was busy or out of reach, beyond what ConnectionError and TimeoutError stand for.
+# Whatever concerns space, permission, names or a broken disk stays as it is, however often one
+# tries.
 _NUMBERS = frozenset(
     {
         errno.EAGAIN,
         errno.EBUSY,
-        errno.ECONNABORTED,
-        errno.ECONNREFUSED,
-        errno.ECONNRESET,
         errno.EHOSTUNREACH,
         errno.EINTR,
         errno.ENETDOWN,
         errno.ENETRESET,
         errno.ENETUNREACH,
-        errno.EPIPE,
         errno.ESTALE,
-        errno.ETIMEDOUT,
     }
 )
 _HTTP_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -37,8 +34,6 @@ _NAMES = frozenset(
         "IncompleteReadError",
         "ReadTimeoutError",
         "ResponseStreamingError",
-        "ServerDisconnectedError",
-        "ServerTimeoutError",
     }
 )
 
@@ -49,10 +44,11 @@ def is_transient(error: BaseException) -> bool:
     Connections that fail or time out, and answers by which a server says that it is busy
     (throttling, HTTP 408, 425, 429 and 5xx of S3, Google Cloud Storage, Azure or plain HTTP).
     """
-    return any(_says_later(one) for one in _chain(error))
+    return any(_says_later(one) for one in chain_of(error))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an error to what it was raised from, and to what was being handled then."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -61,6 +57,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or (
             None if current.__suppress_context__ else current.__context__
         )
+
+
+def response_of(error: BaseException) -> dict[str, Any]:
+    """Return the answer that botocore's error carries; empty for any other."""
+    response = getattr(error, "response", None)
+    return response if isinstance(response, dict) else {}
 
 
 def _says_later(error: BaseException) -> bool:
@@ -77,13 +79,7 @@ def _says_later(error: BaseException) -> bool:
 
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status that a client's error carries, wherever that client puts it."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        candidate = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    else:
-        candidate = getattr(error, "status", None) or getattr(error, "status_code", None)
-        candidate = candidate or getattr(error, "code", None)
-    try:
-        return int(candidate) if candidate is not None else None
-    except (TypeError, ValueError):
-        return None
+    found = response_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    for name in ("status", "status_code", "code"):
+        found = found or getattr(error, name, None)
+    return int(found) if str(found).isdigit() else None

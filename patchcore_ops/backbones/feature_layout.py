@@ -37,8 +37,6 @@ class FeatureLayout:
         Which token stands for each cell, row by row; None where they come in that order.
     order_name : str
         What that order is, for people.
-    is_overwritten : bool
-        Whether the network goes on to change the output in place.
     """
 
     axes: Axes
@@ -47,7 +45,6 @@ class FeatureLayout:
     prefix_tokens: int = 0
     order: torch.Tensor | None = None
     order_name: str = "row by row"
-    is_overwritten: bool = False
 
     def tensor_of(self, output: Any) -> torch.Tensor:
         """Take the tensor out of an output."""

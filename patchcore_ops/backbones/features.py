@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from patchcore_ops.backbones.feature_layout import FeatureLayout, tensors_of
+from patchcore_ops.backbones.feature_layout import FeatureLayout
 from patchcore_ops.backbones.layout_probe import LayoutSearch, probe_images
 from patchcore_ops.runtime.errors import WeightsError
 
@@ -70,8 +69,7 @@ class FeatureExtractor(torch.nn.Module):
             If a layer never runs, or its output is no map of the image.
         """
         layouts = self._layouts or self.find_layouts(images)
-        overwritten = {layer for layer, layout in layouts.items() if layout.is_overwritten}
-        outputs, _ = self._outputs(images, copied=overwritten)
+        outputs = self._outputs(images)
         return [
             layouts[layer].to_map(layouts[layer].tensor_of(outputs[layer])) for layer in self.layers
         ]
@@ -91,9 +89,9 @@ class FeatureExtractor(torch.nn.Module):
             As `forward`.
         """
         probe = probe_images(images)
-        copies, originals = self._outputs(probe, copied=self.layers)
+        outputs = self._outputs(probe)
         searches = [
-            LayoutSearch(layer, copies[layer], probe, self.backbone) for layer in self.layers
+            LayoutSearch(layer, outputs[layer], probe, self.backbone) for layer in self.layers
         ]
         # Mostly one look is enough. Where random weights, or attention, spread a change over the
         # whole image, it shows in the mean of several.
@@ -101,7 +99,7 @@ class FeatureExtractor(torch.nn.Module):
             missing = [search for search in searches if search.found() is None]
             if not missing:
                 break
-            again, _ = self._outputs(probe_images(images, look), copied=self.layers)
+            again = self._outputs(probe_images(images, look))
             for search in missing:
                 search.look_again(again[search.layer])
         layouts = {}
@@ -109,28 +107,18 @@ class FeatureExtractor(torch.nn.Module):
             layout = search.found()
             if layout is None:
                 raise search.refusal()
-            layouts[search.layer] = replace(
-                layout,
-                is_overwritten=not _are_equal(copies[search.layer], originals[search.layer]),
-            )
+            layouts[search.layer] = layout
         return layouts
 
-    def _outputs(
-        self, images: torch.Tensor, copied: Collection[str]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Run the backbone: the output of each layer; of one that runs several times, the first.
-
-        Those in `copied` are copied at once, for the network may overwrite them later. With them
-        come the outputs themselves.
-        """
+    def _outputs(self, images: torch.Tensor) -> dict[str, Any]:
+        """Run the backbone: the output of each layer; of one that runs several times, the first."""
         outputs: dict[str, Any] = {}
-        originals: dict[str, Any] = {}
 
         def collect(layer: str, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
             if layer in outputs:
                 return
-            originals[layer] = output
-            outputs[layer] = _copy(output) if layer in copied else output
+            # At once, for the network may go on to change it in place.
+            outputs[layer] = _copy(output)
             # What traces the network goes to the end, and drops what nobody asks for.
             if len(outputs) == len(self.layers) and not torch.compiler.is_exporting():
                 raise _AllLayersSeen
@@ -149,7 +137,7 @@ class FeatureExtractor(torch.nn.Module):
         if len(outputs) < len(self.layers):
             unused = ", ".join(layer for layer in self.layers if layer not in outputs)
             raise WeightsError(f"the backbone never runs its layer {unused}; choose another")
-        return outputs, originals
+        return outputs
 
 
 def _copy(output: Any) -> Any:
@@ -163,11 +151,6 @@ def _copy(output: Any) -> Any:
     if isinstance(output, list):
         return [_copy(value) for value in output]
     return output
-
-
-def _are_equal(output: Any, other: Any) -> bool:
-    pairs = zip(tensors_of(output), tensors_of(other), strict=True)
-    return all(torch.equal(tensor, same) for (_, tensor), (_, same) in pairs)
 
 
 def _find_layers(backbone: torch.nn.Module, layers: Sequence[str]) -> dict[str, torch.nn.Module]:

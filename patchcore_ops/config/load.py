@@ -155,6 +155,10 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
 def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -> str:
     """Hash resolved sections by value: equal settings give equal hashes, in any file.
 
+    Only what differs from its default counts, so that a new key with a default makes nothing stale.
+    Nor does a default that changes: whoever changes one raises the `code_version` of the asset that
+    the section determines.
+
     Parameters
     ----------
     sections : BaseModel
@@ -167,7 +171,13 @@ def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -
     str
         16 hexadecimal digits.
     """
-    content = [section.model_dump(mode="json") for section in sections] + [dict(extra or {})]
+    content = [
+        *(
+            [type(one).__name__, one.model_dump(mode="json", exclude_defaults=True)]
+            for one in sections
+        ),
+        dict(extra or {}),
+    ]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -249,6 +259,13 @@ def _resolve_root(
         mistakes.add(f"{name}.root", CREDENTIALS_IN_URL)
         return None
     if "://" in root:
+        if name == "dataset":
+            mistakes.add(
+                "dataset.root",
+                f"must be a folder on this machine (got {shown(root)}); copy or mount the images, "
+                "for only storage.root may be a URL",
+            )
+            return None
         protocol, _, path = root.partition("://")
         return f"{protocol}://{path.rstrip('/')}"
     base = Path.cwd() if from_environment else mistakes.file.parent

@@ -18,11 +18,14 @@ class RuntimeSection(Section):
     Attributes
     ----------
     device : str
-        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`.
+        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`, on which the
+        coreset is computed on the CPU.
     engine : "auto", "openvino" or "torch"
         What computes embeddings: `auto` is OpenVINO on a CPU and torch on a GPU.
     batch_size : int
-        Images that torch embeds in one pass; OpenVINO takes one for each stream.
+        Images that are embedded at once, which bounds the memory: by torch in one pass, by OpenVINO
+        one in a thread, in as many threads as there are processors and 16 at most. The embeddings
+        of two more images, or passes of torch, wait to be written.
     num_workers : int
         Threads that decode images; 0 decodes in the caller's thread.
     faiss_on_gpu : bool
@@ -37,7 +40,7 @@ class RuntimeSection(Section):
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
     engine: Literal["auto", "openvino", "torch"] = "auto"
-    batch_size: int = Field(8, ge=1, le=4096)
+    batch_size: int = Field(16, ge=1, le=4096)
     num_workers: int = Field(2, ge=0, le=256)
     faiss_on_gpu: bool = False
     faiss_num_workers: int = Field(4, ge=1, le=1024)

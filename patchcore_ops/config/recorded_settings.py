@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.config.sections import CategoryConfig, EmbeddingMember
 from patchcore_ops.runtime.fingerprints import HashOf
 
 SETTINGS = "settings.json"
@@ -83,7 +83,7 @@ def read_settings_by_category(folder: Path) -> dict[str, Recorded]:
     if not file.is_file():
         return {}
     recorded: dict[str, Recorded] = json.loads(file.read_text(encoding="utf-8"))
-    return recorded
+    return {category: _with_later_keys(settings) for category, settings in recorded.items()}
 
 
 def write_settings(folder: Path, recorded: Recorded) -> None:
@@ -97,8 +97,18 @@ def read_settings(folder: Path) -> Recorded | None:
     file = folder / SETTINGS
     if not file.is_file():
         return None
-    recorded: Recorded = json.loads(file.read_text(encoding="utf-8"))
-    return recorded
+    return _with_later_keys(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _with_later_keys(recorded: Recorded) -> Recorded:
+    """Give keys that are newer than what was recorded the defaults that they came with."""
+    defaults = CategoryConfig().model_dump(mode="json")
+    member = EmbeddingMember().model_dump(mode="json")
+    completed = {name: {**defaults.get(name, {}), **keys} for name, keys in recorded.items()}
+    if "embedding" in completed:
+        members = [{**member, **one} for one in completed["embedding"]["members"]]
+        completed["embedding"]["members"] = members
+    return completed
 
 
 def differences(used: Recorded, other: Recorded) -> list[Difference]:

@@ -1,18 +1,14 @@
-"""Reads a YAML file as plain data, and refuses what a configuration never needs.
+"""Reads a YAML file as plain data, with a sentence that names the line of what is wrong in it.
 
-YAML can do much more than a configuration: build Python objects by tags, repeat an anchored part
-until it fills the memory, nest until the stack is full, and give one key twice. Here tags are
-refused, sizes have limits, and every value that is given twice is named with its line. Scalars mean
-what they mean in YAML 1.1 as PyYAML reads it, but for three that surprise: dates, numbers to the
-base 60 and numbers that begin with a zero are text.
+Scalars mean what they mean in YAML 1.1 as PyYAML reads it, but for three that surprise: dates,
+numbers to the base 60 and numbers that begin with a zero are text. Keys are text.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +16,9 @@ import yaml
 
 from patchcore_ops.runtime.errors import ConfigError
 
-MOST_BYTES = 1 << 20
-DEEPEST_NESTING = 20
-MOST_VALUES = 100_000
 LONGEST_SHOWN = 80
 
-_NULL = re.compile(r"~|null|Null|NULL|")
-_TRUE = re.compile(r"yes|Yes|YES|true|True|TRUE|on|On|ON")
-_FALSE = re.compile(r"no|No|NO|false|False|FALSE|off|Off|OFF")
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,40})")
-_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?")
-_INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
-_NOT_A_NUMBER = re.compile(r"\.(?:nan|NaN|NAN)")
-_MERGE = "<<"
+_TAG = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True)
@@ -58,30 +44,32 @@ def read_document(file: Path) -> Document:
     Raises
     ------
     ConfigError
-        If there is no such file, or it is too large, no UTF-8, no YAML, nested too deeply, or no
-        mapping.
+        If there is no such file, or it is no UTF-8, no YAML or no mapping.
     """
     text = _read_text(file)
-    builder = _Builder()
     try:
-        content = builder.build(yaml.parse(text, Loader=yaml.SafeLoader))
-    except _Refused as refusal:
-        raise ConfigError(f"{file}: {refusal}") from None
+        loader = _Loader(text)
+        content = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         raise ConfigError(f"{file}: {_unreadable(error)}") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # PyYAML lets Python's own errors through where an escape or a version is out of range.
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
         raise ConfigError(
-            f"{file}: not valid YAML ({shorten(' '.join(str(error).split()))})"
+            f"{file}: line {line} holds the control character U+{error.character:04X}; remove it"
         ) from None
+    except RecursionError:
+        raise ConfigError(f"{file}: nested too deeply; write fewer levels") from None
+    except (ValueError, OverflowError) as error:
+        # PyYAML lets Python's own errors through where an escape or a version is out of range.
+        raise ConfigError(f"{file}: not valid YAML ({shorten(str(error))})") from None
     if content is None:
-        return Document({}, builder.mistakes)
+        return Document({}, loader.mistakes)
     if not isinstance(content, dict):
         raise ConfigError(
             f"{file}: must be a mapping of section names to sections, such as "
             f"'coreset: {{percentage: 0.1}}' (got {shorten(repr(content))})"
         )
-    return Document(content, builder.mistakes)
+    return Document(content, loader.mistakes)
 
 
 def join_key(where: str, key: str) -> str:
@@ -108,8 +96,7 @@ def _read_text(file: Path) -> str:
             raise ConfigError(f"{file}: is a folder; name the YAML file in it")
         if file.exists() and not file.is_file():
             raise ConfigError(f"{file}: is no regular file; write the configuration into one")
-        with file.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+        content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{file}: no such configuration file; set PATCHCORE_CONFIG to an existing one, "
@@ -118,182 +105,105 @@ def _read_text(file: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file}: cannot be read ({reason}); make it readable") from None
-    if len(content) > MOST_BYTES:
-        raise ConfigError(
-            f"{file}: larger than {MOST_BYTES >> 20} MiB, which no configuration is; "
-            "correct the path of the configuration"
-        )
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"{file}: cannot be read as UTF-8 text (line {line}, byte "
             f"0x{content[error.start]:02x}); save it as UTF-8"
         ) from None
-    if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        raise ConfigError(
-            f"{file}: line {line} holds the control character U+{ord(found[0]):04X}; remove it"
-        )
-    return text
 
 
 def _unreadable(error: yaml.MarkedYAMLError) -> str:
     """Say in one sentence what PyYAML found, and where."""
     mark = error.problem_mark or error.context_mark
-    what = shorten(" ".join((error.problem or error.context or "it cannot be parsed").split()))
+    problem = error.problem or error.context or "it cannot be parsed"
+    if problem.startswith("but "):
+        problem = f"{error.context}, {problem}"
+    what = shorten(" ".join(problem.split()))
     remedy = "; indent with spaces, not with tabs" if r"'\t'" in what else ""
     return f"not valid YAML (line {mark.line + 1 if mark else 1}: {what}){remedy}"
 
 
-class _Refused(Exception):
-    """The document is not one that is read; the message continues `file: `."""
+class _Loader(yaml.SafeLoader):
+    """Notes keys that are given twice and tags, and takes every key as text."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.mistakes: dict[str, str] = {}
+        self._checked: set[yaml.Node] = set()
 
-@dataclass
-class _Value:
-    """A value, how many values it consists of where all aliases are written out, and its line."""
+    def get_single_node(self) -> yaml.Node | None:
+        root: yaml.Node | None = super().get_single_node()
+        if root is not None:
+            self._check(root, "", ())
+        return root
 
-    content: Any
-    size: int
-    line: int
-
-
-@dataclass
-class _Builder:
-    """Builds plain data from parser events, within limits.
-
-    Building by hand keeps the limits exact: PyYAML's own composer has none.
-    """
-
-    mistakes: dict[str, str] = field(default_factory=dict)
-    _anchors: dict[str, _Value | None] = field(default_factory=dict)
-    _events: Iterator[yaml.Event] = field(default_factory=lambda: iter(()))
-    _values: int = 0
-
-    def build(self, events: Iterator[yaml.Event]) -> Any:
-        """Build the one document of a stream; None if it holds none."""
-        self._events = events
-        content, documents = None, 0
-        for event in events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise _Refused(
-                        f"line {_line(event)} begins a second document; keep one, without '---'"
-                    )
-                content = self._value(next(events), "", 0).content
-        return content
-
-    def _value(self, event: yaml.Event, where: str, depth: int) -> _Value:
-        if depth > DEEPEST_NESTING:
-            raise _Refused(f"line {_line(event)} is nested more than {DEEPEST_NESTING} levels deep")
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(event)
-        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
-        if anchor is not None:
-            self._anchors[anchor] = None
-        if tag not in (None, "!"):
+    def _check(self, node: yaml.Node, where: str, around: tuple[yaml.Node, ...]) -> None:
+        if node in around:
+            raise _refusal(node, "an alias lies within what it stands for")
+        if node in self._checked:
+            return
+        self._checked.add(node)
+        is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        untagged = self.resolve(type(node), node.value, (is_plain, False))  # type: ignore[no-untyped-call]
+        if node.tag != untagged:
             self._blame(
                 where,
-                f"line {_line(event)} carries the tag {shorten(repr(tag))}, and tags are not read; "
-                "write the plain value",
+                f"line {_line(node)} carries the tag {shorten(repr(node.tag))}, and tags are not "
+                "read; write the plain value",
             )
-        if isinstance(event, yaml.ScalarEvent):
-            value = self._scalar(event)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            value = self._sequence(event, where, depth)
-        else:
-            value = self._mapping(event, where, depth)
-        if anchor is not None:
-            self._anchors[anchor] = value
-        return value
+            node.tag = untagged
+        if isinstance(node, yaml.SequenceNode):
+            for position, item in enumerate(node.value):
+                self._check(item, join_key(where, str(position)), (*around, node))
+        elif isinstance(node, yaml.MappingNode):
+            self._check_mapping(node, where, (*around, node))
 
-    def _scalar(self, event: yaml.ScalarEvent) -> _Value:
-        self._count(1)
-        is_plain = event.style is None
-        return _Value(plain_scalar(event.value) if is_plain else event.value, 1, _line(event))
-
-    def _sequence(self, event: yaml.Event, where: str, depth: int) -> _Value:
-        items: list[Any] = []
-        size = 1
-        while not isinstance(inner := next(self._events), yaml.SequenceEndEvent):
-            item = self._value(inner, join_key(where, str(len(items))), depth + 1)
-            items.append(item.content)
-            size += item.size
-        self._count(1)
-        return _Value(items, size, _line(event))
-
-    def _mapping(self, event: yaml.Event, where: str, depth: int) -> _Value:
-        content: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
+    def _check_mapping(
+        self, node: yaml.MappingNode, where: str, around: tuple[yaml.Node, ...]
+    ) -> None:
         lines: dict[str, int] = {}
-        size = 1
-        while not isinstance(inner := next(self._events), yaml.MappingEndEvent):
-            if not isinstance(inner, yaml.ScalarEvent):
-                raise _Refused(f"line {_line(inner)}: a key must be a plain word")
-            key = inner.value
-            value = self._value(next(self._events), join_key(where, key), depth + 1)
-            size += value.size
-            if key == _MERGE and inner.style is None:
-                merged = {**self._merged(value, where), **merged}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refusal(key, "a key must be a plain word")
+            inner = join_key(where, key.value)
+            self._check(value, inner, around)
+            if key.tag == f"{_TAG}merge":
                 continue
-            if key in lines:
+            key.tag = f"{_TAG}str"
+            if key.value in lines:
                 self._blame(
-                    join_key(where, key),
-                    f"is given in line {lines[key]} and again in line {_line(inner)}; keep one",
+                    inner,
+                    f"is given in line {lines[key.value]} and again in line {_line(key)}; keep one",
                 )
-            lines[key] = _line(inner)
-            content[key] = value.content
-        self._count(1)
-        return _Value({**merged, **content}, size, _line(event))
-
-    def _merged(self, value: _Value, where: str) -> dict[str, Any]:
-        """Return what `<<` adds: one mapping, or several of which the first has precedence."""
-        parts = value.content if isinstance(value.content, list) else [value.content]
-        merged: dict[str, Any] = {}
-        for part in reversed(parts):
-            if not isinstance(part, dict):
-                self._blame(join_key(where, _MERGE), "takes mappings only, such as '*anchor'")
-                return {}
-            merged.update(part)
-        return merged
-
-    def _alias(self, event: yaml.AliasEvent) -> _Value:
-        name = str(event.anchor)
-        if name not in self._anchors:
-            raise _Refused(f"line {_line(event)}: there is no anchor &{shorten(name)} before it")
-        value = self._anchors[name]
-        if value is None:
-            raise _Refused(f"line {_line(event)}: *{shorten(name)} lies within itself")
-        self._count(value.size)
-        return value
-
-    def _count(self, values: int) -> None:
-        self._values += values
-        if self._values > MOST_VALUES:
-            values_shown = f"{MOST_VALUES:,} values, aliases written out"
-            raise _Refused(f"holds more than {values_shown}; write less, or use fewer aliases")
+            lines[key.value] = _line(key)
 
     def _blame(self, where: str, mistake: str) -> None:
         self.mistakes.setdefault(where or "the whole file", mistake)
 
 
-def _line(event: yaml.Event) -> int:
-    return 1 if event.start_mark is None else int(event.start_mark.line) + 1
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] in {f"{_TAG}null", f"{_TAG}bool", f"{_TAG}merge"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    f"{_TAG}int", re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,40})$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(
+        r"(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
 
 
-def plain_scalar(text: str) -> str | int | float | bool | None:
-    """Read a scalar that is not in quotes."""
-    if _NULL.fullmatch(text):
-        return None
-    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
-        return _TRUE.fullmatch(text) is not None
-    if _INTEGER.fullmatch(text):
-        return int(text.replace("_", ""))
-    if _FLOAT.fullmatch(text):
-        return float(text.replace("_", ""))
-    if found := _INFINITE.fullmatch(text):
-        return -math.inf if found[1] == "-" else math.inf
-    return math.nan if _NOT_A_NUMBER.fullmatch(text) else text
+def _refusal(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

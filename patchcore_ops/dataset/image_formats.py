@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -48,6 +48,8 @@ class UnfitImage(Exception):
 def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Open an image whose header shows that it can be used; its pixels are not decoded yet.
 
+    What the body of the context raises passes through, but for what is decoded inside `decoding`.
+
     Parameters
     ----------
     path : Path
@@ -63,19 +65,32 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     Raises
     ------
     DatasetError
-        With the file and the remedy. Whatever a decoder raises in the body of the context counts
-        as damage of the file.
+        With the file and the remedy.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnfitImage("is not a regular file; replace it by an image or remove it")
-        if status.st_size == 0:
-            raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
-        with path.open("rb") as stream:
+    with ExitStack() as stack:
+        with decoding(path):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise UnfitImage("is not a regular file; replace it by an image or remove it")
+            if status.st_size == 0:
+                raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
+            stream = stack.enter_context(path.open("rb"))
             image = _reader(stream)(stream)
             _refuse_unfit(image, max_pixels)
-            yield image
+        yield image
+
+
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Blame a file for whatever is raised while it is decoded; nothing else belongs inside.
+
+    Raises
+    ------
+    DatasetError
+        With the file and the remedy.
+    """
+    try:
+        yield
     except FileNotFoundError:
         problem = "the file has vanished; materialise image_manifest again"
     except PermissionError as error:

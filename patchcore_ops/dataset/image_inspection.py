@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from patchcore_ops.config.sections import ImageSize
-from patchcore_ops.dataset.image_formats import DEEP_MODES, opened
+from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened
 from patchcore_ops.dataset.mask_doubts import doubt, marked_share
 from patchcore_ops.dataset.masks import mask_content
 from patchcore_ops.dataset.png import decoded
@@ -62,13 +62,15 @@ def inspect_image(path: Path, max_pixels: int) -> ImageTraits:
         remarks = []
         if _is_turned(image):
             remarks.append(TURNED)
-        if getattr(image, "is_animated", False) or "mp" in image.info:
-            remarks.append(SEVERAL)
         is_plain = not image.has_transparency_data and image.mode not in DEEP_MODES
-        if isinstance(image, PngImageFile) and is_plain:
-            image.verify()
-        else:
-            decoded(image).load()
+        with decoding(path):
+            # Pages of a TIFF are counted by reading them.
+            if getattr(image, "is_animated", False) or "mp" in image.info:
+                remarks.append(SEVERAL)
+            if isinstance(image, PngImageFile) and is_plain:
+                image.verify()
+            else:
+                decoded(image)
         if image.has_transparency_data and _has_holes(image):
             remarks.append(TRANSPARENT)
         if image.mode in DEEP_MODES and int(np.asarray(image).max()) < _DARK_BELOW:
@@ -94,7 +96,7 @@ def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTrai
         If the file cannot be read, decoded or used.
     """
     with opened(path, size.max_pixels) as image:
-        content = mask_content(image)
+        content = mask_content(image, path)
         least = mask_threshold * 255
         return MaskTraits(
             *content.levels.size, doubt(content, size, least), marked_share(content, least)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
-from patchcore_ops.dataset.image_formats import DEEP_MODES, opened
+from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened
 from patchcore_ops.dataset.png import decoded
 
 __all__ = ["load_image", "load_thumbnail", "resize_and_crop", "to_mode"]
@@ -39,7 +39,9 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
         If the file cannot be read, decoded or used.
     """
     with opened(path, size.max_pixels) as image:
-        return np.asarray(resize_and_crop(to_mode(decoded(image), "RGB"), size))
+        with decoding(path):
+            picture = decoded(image)
+        return np.asarray(resize_and_crop(to_mode(picture, "RGB"), size))
 
 
 def load_thumbnail(
@@ -66,14 +68,16 @@ def load_thumbnail(
         If the file cannot be read, decoded or used.
     """
     with opened(path, max_pixels) as image:
-        image.draft("RGB", (side, side))
-        small = _eight_bit(image) if image.mode in DEEP_MODES else image
-        small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=1.0)
+        with decoding(path):
+            image.draft("RGB", (side, side))
+            small = _eight_bit(image) if image.mode in DEEP_MODES else image
+            # Decodes a JPEG no larger than it must.
+            small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=1.0)
         return np.asarray(small.convert("RGB"))
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Decode an image and convert it, as PIL does but for 16-bit greyscale, which is scaled.
+    """Convert a decoded image, as PIL does but for 16-bit greyscale, which is scaled.
 
     Parameters
     ----------
@@ -83,11 +87,8 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
         "RGB" or "L".
     """
     image = _eight_bit(image) if image.mode in DEEP_MODES else image
-    if image.mode != mode:
-        return image.convert(mode)
     # Converting would copy it.
-    image.load()
-    return image
+    return image if image.mode == mode else image.convert(mode)
 
 
 def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from patchcore_ops.config.sections import ImageSize
-from patchcore_ops.dataset.image_formats import DEEP_MODES, opened, problem_report
+from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened, problem_report
 from patchcore_ops.dataset.images import resize_and_crop, to_mode
 from patchcore_ops.dataset.png import decoded
 from patchcore_ops.runtime.errors import DatasetError
@@ -70,7 +70,7 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
         If the file cannot be read, decoded or used.
     """
     with opened(path, size.max_pixels) as image:
-        return np.asarray(resize_and_crop(mask_content(image).levels, size))
+        return np.asarray(resize_and_crop(mask_content(image, path).levels, size))
 
 
 def load_masks(
@@ -110,13 +110,15 @@ def load_masks(
     return masks
 
 
-def mask_content(image: ImageFile.ImageFile) -> MaskContent:
+def mask_content(image: ImageFile.ImageFile, path: Path) -> MaskContent:
     """Read the pixels of a mask as they are meant.
 
     Parameters
     ----------
     image : ImageFile
         An opened mask file.
+    path : Path
+        Of the file, for the message.
 
     Returns
     -------
@@ -125,12 +127,18 @@ def mask_content(image: ImageFile.ImageFile) -> MaskContent:
         visible pixels have one colour, they are the opacity (unless that colour is black and the
         hidden ones are not, which could mean either). Where a file of an exact format then holds
         black and a single other level, that level is white.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be decoded.
     """
     is_exact = image.format in _EXACT_FORMATS and not (
         image.format == "TIFF" and image.info.get("compression") in _LOSSY_COMPRESSIONS
     )
     uses_hidden_colours = False
-    picture = decoded(image)
+    with decoding(path):
+        picture = decoded(image)
     if image.mode in DEEP_MODES:
         levels = _of_sixteen_bits(image)
     elif image.has_transparency_data:

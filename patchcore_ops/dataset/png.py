@@ -7,9 +7,11 @@ rows that are missing at the end as black.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import imagecodecs
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -21,7 +23,7 @@ logging.getLogger("imagecodecs").setLevel(logging.ERROR)
 
 
 def decoded(image: ImageFile.ImageFile) -> Image.Image:
-    """Decode an opened image if it is a PNG file.
+    """Decode an opened image.
 
     libpng's pixels are used where every decoder gives the same, for grey and RGB of 8 bits. Of
     palettes, transparency and other depths Pillow makes the picture, for the reference's figures
@@ -35,25 +37,33 @@ def decoded(image: ImageFile.ImageFile) -> Image.Image:
     Returns
     -------
     Image
-        The picture; if it is left to Pillow, the image as it came.
+        The picture; if it is left to Pillow, the image as it came, decoded.
 
     Raises
     ------
     RuntimeError
-        libpng's reason, if the file is damaged or a pixel is missing.
+        libpng's reason, if the file is damaged or a pixel is missing. Pillow raises what it likes.
     """
+    pixels = _by_libpng(image)
+    shape = (image.height, image.width, *_CHANNELS.get(image.mode, (0,)))
+    if pixels is not None and pixels.dtype == np.uint8 and pixels.shape == shape:
+        return Image.fromarray(pixels)
+    image.load()
+    return image
+
+
+def _by_libpng(image: ImageFile.ImageFile) -> npt.NDArray[Any] | None:
+    """Decode a PNG file; None for other files, very large ones, and without libpng."""
     if not isinstance(image, PngImageFile) or image.fp is None:
-        return image
+        return None
     place = image.fp.tell()
     image.fp.seek(0)
     content = image.fp.read(_MOST_BYTES + 1)
     image.fp.seek(place)
     if len(content) > _MOST_BYTES:
-        return image
+        return None
     try:
-        pixels = imagecodecs.png_decode(content)
+        pixels: npt.NDArray[Any] = imagecodecs.png_decode(content)
     except ImportError:  # A build of imagecodecs may lack it.
-        return image
-    shape = (image.height, image.width, *_CHANNELS.get(image.mode, (0,)))
-    is_plain = pixels.dtype == np.uint8 and pixels.shape == shape
-    return Image.fromarray(pixels) if is_plain else image
+        return None
+    return pixels

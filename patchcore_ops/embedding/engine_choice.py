@@ -71,7 +71,7 @@ def open_engine(
             reason = f"{settings.backbone} cannot be exported to OpenVINO ({refusal})"
         else:
             try:
-                return OpenVinoEngine(folder, available_processors()), ""
+                return OpenVinoEngine(folder, available_processors(), runtime.batch_size), ""
             # It may have been exported on another processor.
             except RuntimeError as error:
                 said = " ".join(str(error).split())[:200]

@@ -26,29 +26,33 @@ class OpenVinoEngine:
     """Embeds by OpenVINO on the CPU; see `Engine`.
 
     An image is computed by one stream from beginning to end, so its embeddings do not depend on the
-    images beside it. As many images as there are streams are in memory at once.
+    images beside it. As many images as there are streams are in memory at once, and each stream
+    has the same share of the threads however many there are: fewer streams need less memory and
+    more time, and give the same numbers.
 
     Parameters
     ----------
     folder : Path
         An exported network; it may go once this has been made.
     processors : int
-        How many threads compute.
+        How many threads may compute.
+    images_at_once : int
+        How many images may be computed at once.
     """
 
     images_per_call = 1
 
-    def __init__(self, folder: Path, processors: int) -> None:
+    def __init__(self, folder: Path, processors: int, images_at_once: int = _MOST_STREAMS) -> None:
         described = ExportedNetwork.read(folder)
         self.network = described.settings.identity
         self.weights_sha256 = described.weights_sha256
         self.grid = described.grid
         self.first_dimensions = described.first_dimensions
         self.name = f"openvino {import_openvino().__version__}"
-        self.calls_at_once = min(processors, _MOST_STREAMS)
-        compiled = compile_graph(
-            folder, described.settings.precision, processors, self.calls_at_once
-        )
+        streams = min(processors, _MOST_STREAMS)
+        self.calls_at_once = min(streams, images_at_once)
+        threads = processors * self.calls_at_once // streams
+        compiled = compile_graph(folder, described.settings.precision, threads, self.calls_at_once)
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.calls_at_once):
             self._requests.put(compiled.create_infer_request())

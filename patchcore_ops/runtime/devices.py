@@ -38,6 +38,14 @@ def device_name(name: str) -> str:
     return str(resolve_device(name))
 
 
+def coreset_device(name: str) -> str:
+    """Say what `runtime.device` means for the coreset: `cpu` for `mps`, else the same.
+
+    Anchor distances are computed in float64, which Apple's GPUs do not have.
+    """
+    return "cpu" if name == "mps" else name
+
+
 def resolve_device(name: str) -> torch.device:
     """Turn `runtime.device` into a device: `auto` takes CUDA where there is one.
 

@@ -22,19 +22,12 @@ _DATA_VERSION = ".data_version"
 _RUN_ID = ".run_id"
 _MADE = ".made"
 _MADE_FROM = ".made_from"
+# Inputs are not made; sorts after all times.
+_NEVER = "~"
 _GONE = {
     "gone": "this image is gone",
     "changed": "this image has changed since it was scored",
 }
-# The computed assets of a category, in the order of the data.
-ASSETS = (
-    "image_manifest",
-    "raw_embeddings",
-    "memory_bank",
-    "faiss_index",
-    "test_predictions",
-    "category_metrics",
-)
 
 
 def category_report(
@@ -85,14 +78,13 @@ def category_report(
         config=recorded,
         origins=_origins(lineage),
         provenance=_facts(lineage),
-        made=_date(lineage.get(f"{ASSETS[-1]}{_MADE}", "")),
+        made=_date(max((made for key, made in lineage.items() if key.endswith(_MADE)), default="")),
     )
 
 
 def _origins(lineage: Mapping[str, str]) -> list[Origin]:
-    """Order what results were made from: computed assets in the order of the data, then inputs."""
+    """Order what results were made from: computed assets as they were made, then inputs."""
     names = [key.removesuffix(_DATA_VERSION) for key in lineage if key.endswith(_DATA_VERSION)]
-    first = {name: at for at, name in enumerate(ASSETS)}
     return [
         Origin(
             name,
@@ -100,7 +92,7 @@ def _origins(lineage: Mapping[str, str]) -> list[Origin]:
             lineage.get(name + _RUN_ID, ""),
             _date(lineage.get(name + _MADE, "")),
         )
-        for name in sorted(names, key=lambda name: (first.get(name, len(first)), name))
+        for name in sorted(names, key=lambda name: (lineage.get(name + _MADE, _NEVER), name))
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.coreset.samplers import select_rows
 from patchcore_ops.runtime.arrays import ArrayFile, save_array
-from patchcore_ops.runtime.devices import device_name
+from patchcore_ops.runtime.devices import coreset_device, device_name
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.stages.layout import (
     FEATURES,
@@ -55,7 +55,7 @@ def select_memory_bank(
     list of Bank
         One per member.
     """
-    device = device_name(runtime.device)
+    device = device_name(coreset_device(runtime.device))
     banks = []
     for member, source_folder in enumerate(
         member_folders(embeddings, len(config.embedding.members))

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 
-from patchcore_assets.inputs import EMBEDDING_CONFIG, INPUTS
+from patchcore_assets.inputs.versions import EMBEDDING_CONFIG, INPUTS
 from patchcore_ops.backbones import load_backbone
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import CategoryConfig, IndexSection, RuntimeSection

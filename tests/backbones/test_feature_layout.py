@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -246,6 +247,42 @@ def test_a_layer_gives_what_the_literal_network_gives(name: str, layers: list[st
         is_tokens = literal.ndim == 3
         maps = literal.transpose(1, 2).unflatten(2, (64, 64)) if is_tokens else literal
         assert torch.equal(got, maps)
+
+
+class Bounded(torch.nn.Module):
+    """A network that changes its layer's output in place, where the image is far from noise."""
+
+    def __init__(self, arrange: Arrange) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.layer = torch.nn.Identity()
+        self.last = torch.nn.Identity()
+        self.arrange = arrange
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = small(images).contiguous(memory_format=torch.channels_last)
+        self.layer(self.arrange(maps))
+        return self.last(maps.clamp_(max=100))
+
+
+@pytest.mark.parametrize("name", ["NCHW", "NHWC", "element 0: NCHW", "element 1.0: NCHW"])
+def test_what_is_overwritten_for_some_images_only_is_copied_for_all(name: str) -> None:
+    network = Bounded(ARRANGEMENTS[name])
+    images = 1000 * torch.rand(2, 3, 64, 64)
+    got, after = FeatureExtractor(network, ["layer", "last"])(images)
+    assert torch.equal(got, small(images))
+    assert torch.equal(after, small(images).clamp(max=100))
+
+
+@pytest.mark.parametrize("layers", [["layer1"], ["layer1", "fc"], ["fc"]])
+def test_no_hook_stays_behind(layers: list[str]) -> None:
+    network = timm.create_model("resnet18", pretrained=False).eval().requires_grad_(False)
+    images = torch.zeros(1, 3, 64, 64)
+    with suppress(WeightsError):
+        FeatureExtractor(network, layers)(images)
+    with pytest.raises(RuntimeError):
+        FeatureExtractor(network, layers)(images[:, :2])
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 class Again(torch.nn.Module):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import create_model
 
 from patchcore_ops.config.load import MVTEC_CATEGORIES, BenchmarkConfig, load_config, section_hash
 from patchcore_ops.config.sections import (
@@ -212,6 +213,10 @@ MISTAKES = [
     ("dataset: {categories: [..]}", "dataset.categories: '..' cannot be a category"),
     ("dataset: {categories: [a, a]}", "dataset.categories: names one category twice"),
     ("dataset: {root: nowhere, categories: discover}", "dataset.categories: discover found no"),
+    *(
+        (f"dataset: {{root: '{url}'}}", "dataset.root: must be a folder on this machine (got")
+        for url in ("s3://bucket/mvtec", "gs://bucket", "https://example.org/mvtec")
+    ),
     ("index: {factory: ''}", "index.factory: "),
     ("scoring: {anomaly_scorer_num_nn: 0}", "scoring.anomaly_scorer_num_nn: "),
     ("scoring: {smoothing_sigma: -1.0}", "scoring.smoothing_sigma: "),
@@ -265,6 +270,51 @@ def test_equal_settings_hash_equally_however_they_are_written(load: Load) -> Non
     forth, back = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
     assert section_hash(general, extra=forth) == section_hash(general, extra=back)
     assert section_hash(general) != section_hash(override.for_category("tile").coreset)
+
+
+def test_a_new_key_with_its_default_changes_no_hash() -> None:
+    later = create_model("CoresetSection", __base__=CoresetSection, new_key=(int, 7))
+    for keys in ({}, {"percentage": 0.2, "seed": 3}):
+        assert section_hash(later(**keys)) == section_hash(CoresetSection(**keys))
+    assert section_hash(later(new_key=8)) != section_hash(CoresetSection())
+    member = create_model("EmbeddingMember", __base__=EmbeddingMember, new_key=(int, 7))
+    other = EmbeddingSection(members=[EmbeddingMember(backbone="resnet18"), EmbeddingMember()])
+    members = [member(backbone="resnet18"), member()]
+    assert section_hash(other.model_copy(update={"members": members})) == section_hash(other)
+
+
+# Raise `code_version` of the asset that a section determines when one of its defaults changes, for
+# no version of an input shows that; then change it here.
+DEFAULTS = {
+    "dataset": {"resize": 256, "imagesize": 224},
+    "embedding": {
+        "members": [
+            {
+                "backbone": "wide_resnet50_2.tv_in1k",
+                "layers": ["layer2", "layer3"],
+                "weights": None,
+            }
+        ],
+        "pretrain_embed_dimension": 1024,
+        "target_embed_dimension": 1024,
+        "patchsize": 3,
+        "precision": "float32",
+    },
+    "coreset": {
+        "sampler": "approx_greedy_coreset",
+        "percentage": 0.1,
+        "projection_dimension": 128,
+        "number_of_starting_points": 10,
+        "seed": 0,
+    },
+    "index": {"factory": "Flat", "search_parameters": ""},
+    "scoring": {"anomaly_scorer_num_nn": 1, "smoothing_sigma": 4.0},
+    "metrics": {"aupro_fpr_limit": 0.3, "mask_threshold": 0.5, "reference_masks": True},
+}
+
+
+def test_defaults_are_those_that_results_were_made_with() -> None:
+    assert CategoryConfig().model_dump(exclude={"checks"}) == DEFAULTS
 
 
 def test_every_part_of_a_hash_counts() -> None:

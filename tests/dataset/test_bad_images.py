@@ -19,6 +19,7 @@ from patchcore_ops.config.load import section_hash
 from patchcore_ops.config.sections import CategoryConfig, ImageSize
 from patchcore_ops.dataset import image_inspection as remarks
 from patchcore_ops.dataset import load_mask
+from patchcore_ops.dataset.image_formats import opened
 from patchcore_ops.dataset.images import load_image, load_thumbnail
 from patchcore_ops.dataset.manifest import CategoryScan, scan_category
 from patchcore_ops.runtime.errors import DatasetError
@@ -305,6 +306,26 @@ def test_pillow_s_own_limit_is_neither_needed_nor_changed(
     assert load_image(root / "nut/train/good/a.png", SIZE).shape == (28, 28, 3)
     assert Image.MAX_IMAGE_PIXELS == 790
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), OSError(5, "mine"), MemoryError()])
+def test_what_a_reader_of_images_does_wrong_is_not_the_file_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    file = tmp_path / "x.png"
+    file.write_bytes(saved(noise("L")))
+    with pytest.raises(type(error)) as caught, opened(file, SIDE * SIDE):
+        fail()
+    assert caught.value is error
+    monkeypatch.setattr("patchcore_ops.dataset.images.resize_and_crop", fail)
+    monkeypatch.setattr("patchcore_ops.dataset.masks.resize_and_crop", fail)
+    for load in (load_image, load_mask):
+        with pytest.raises(type(error)) as caught:
+            load(file, SIZE)
+        assert caught.value is error
 
 
 def test_a_pipe_by_an_image_s_name_is_not_waited_for(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_has_one_meaning_is_read_as_black_and_white(
     image.save(file, kind)
     np.testing.assert_array_equal(load_mask(file, SIZE), np.asarray(plain()))
     with opened(file, SIDE * SIDE) as read:
-        assert not mask_content(read).uses_hidden_colours
+        assert not mask_content(read, file).uses_hidden_colours
 
 
 def test_a_transparent_colour_of_a_grey_file_is_its_ground(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_opacity_is_read_by_its_definition(drawn: list[tuple[tuple[int, int, int
     Image.fromarray(np.array(pixels, dtype=np.uint8).reshape(3, 4, 4)).save(buffer, "PNG")
     image = Image.open(buffer)
     assert isinstance(image, ImageFile.ImageFile)
-    content = mask_content(image)
+    content = mask_content(image, Path("mask.png"))
     levels, hidden = literal_levels(pixels)
     assert np.asarray(content.levels).ravel().tolist() == levels
     assert content.uses_hidden_colours == hidden

@@ -121,6 +121,8 @@ def literal(network: torch.nn.Module, layers: list[str], images: Pixels) -> Embe
     [
         ("resnet18", ["layer2", "layer3"], 64),
         ("resnet18", ["layer1", "layer3"], 97),
+        ("resnet18", ["conv1", "layer2"], 64),
+        ("resnet18", ["bn1", "layer1.0.act1", "layer2.0.downsample.0"], 64),
         ("densenet121", ["features.denseblock1", "features.denseblock2"], 64),
         ("tf_efficientnet_lite0", ["blocks.2", "blocks.4"], 75),
         ("convnext_atto", ["stages.1", "stages.2"], 64),
@@ -173,6 +175,41 @@ def test_the_images_beside_an_image_change_nothing(
             rows = np.concatenate([rows for (rows,) in networks.embed_all(batches)])
             assert rows.tobytes() == expected.tobytes()
     assert store.made == ["resnet18"]
+
+
+def test_a_lower_batch_size_holds_fewer_images(
+    resnet: tuple[CategoryConfig, InFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    config, store = resnet
+    images = images_of(64, 20)
+    rows = {}
+    for engine, batch_size, at_once in [
+        ("openvino", 1, 1),
+        ("openvino", 3, 3),
+        ("openvino", 16, 6),
+        ("torch", 2, 2),
+    ]:
+        runtime = RuntimeSection(device="cpu", engine=engine, batch_size=batch_size)
+        networks = Networks(config, runtime, store)
+        taken = written = most = 0
+
+        def batches(size: int) -> Iterator[tuple[Pixels, tuple[()]]]:
+            nonlocal taken
+            for at in range(0, len(images), size):
+                taken += size
+                yield images[at : at + size], ()
+
+        got = []
+        for (embeddings,) in networks.embed_all(batches(networks.batch_size)):
+            most = max(most, taken - written)
+            written += networks.batch_size
+            got.append(embeddings)
+        assert most <= at_once + 2 * networks.batch_size
+        assert networks.batch_size * networks.engines[0].calls_at_once == at_once
+        rows[engine, batch_size] = np.concatenate(got)
+    for batch_size in (1, 3):
+        assert np.array_equal(rows["openvino", batch_size], rows["openvino", 16])
 
 
 def test_embedding_stops_where_a_batch_fails(resnet: tuple[CategoryConfig, InFolder]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from patchcore_assets.storage import Artefact, DamagedArtefact, MissingArtefact
-from patchcore_assets.storage.local import LocalStore
+from patchcore_assets.storage.local.store import LocalStore
 
 REMEDY = (
     "is not what was written; make the artefact again: "

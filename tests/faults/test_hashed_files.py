@@ -10,7 +10,7 @@ import pytest
 
 from patchcore_assets.storage import HashedFiles
 from patchcore_assets.storage import hashed as hashed_module
-from patchcore_assets.storage.local import LocalStore
+from patchcore_assets.storage.local.store import LocalStore
 from patchcore_ops.runtime.fingerprints import file_hash
 
 FILES = ("features.npy", "grid.json", "indices.npy")

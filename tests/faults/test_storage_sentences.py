@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchcore_assets.failures import memory_limits_named
+from patchcore_assets.step.failures import memory_limits_named
 from patchcore_assets.storage import StorageProblem
-from patchcore_assets.storage.local_problems import storage_problems
+from patchcore_assets.storage.local.problems import storage_problems
 from patchcore_ops.runtime.errors import EnvironmentProblem
 
 
@@ -33,7 +33,10 @@ def test_what_a_storage_cannot_do_is_one_sentence(
 ) -> None:
     if isinstance(error, OSError) and error.filename:
         error.filename = error.filename.replace("ROOT", str(tmp_path))
-    with pytest.raises(StorageProblem) as problem, storage_problems(tmp_path, "bank", "c"):
+    with (
+        pytest.raises(StorageProblem) as problem,
+        storage_problems(tmp_path, "bank of 'c'", "storage.root"),
+    ):
         raise error
     assert str(problem.value).startswith(beginning.replace("ROOT", str(tmp_path)))
     assert "\n" not in str(problem.value)
@@ -51,7 +54,10 @@ def test_what_a_storage_cannot_do_is_one_sentence(
     ],
 )
 def test_what_is_not_the_storages_fault_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, storage_problems(tmp_path, "bank", "c"):
+    with (
+        pytest.raises(type(error)) as raised,
+        storage_problems(tmp_path, "bank of 'c'", "storage.root"),
+    ):
         raise error
     assert raised.value is error
 
@@ -67,26 +73,21 @@ def torch_memory() -> None:
 
 
 @pytest.mark.parametrize("allocate", [numpy_memory, torch_memory])
-@pytest.mark.parametrize(
-    ("asset", "lever"),
-    [
-        ("raw_embeddings", "lower runtime.batch_size or runtime.num_workers"),
-        ("category_metrics", "let fewer runs go at once"),
-    ],
-)
-def test_memory_that_runs_out_names_what_takes_less(
-    allocate: Callable[[], None], asset: str, lever: str
-) -> None:
-    with pytest.raises(EnvironmentProblem) as problem, memory_limits_named(asset):
+def test_memory_that_runs_out_names_what_takes_less(allocate: Callable[[], None]) -> None:
+    advice = "lower runtime.batch_size"
+    with (
+        pytest.raises(EnvironmentProblem) as problem,
+        memory_limits_named("raw_embeddings", advice),
+    ):
         allocate()
     assert str(problem.value) == (
-        f"{asset}: the memory that this process may use is not enough; {lever}, or give it more "
-        "memory, then run again"
+        "raw_embeddings: the memory that this process may use is not enough; lower "
+        "runtime.batch_size, or give it more memory, then run again"
     )
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), ValueError("out of memory"), OSError("no")])
 def test_another_error_is_no_lack_of_memory(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, memory_limits_named("memory_bank"):
+    with pytest.raises(type(error)) as raised, memory_limits_named("memory_bank", ""):
         raise error
     assert raised.value is error

@@ -18,7 +18,6 @@ from fuzz_budget import Budget
 
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.sections import ConfigFile
-from patchcore_ops.config.yaml_document import MOST_BYTES
 from patchcore_ops.runtime.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -78,7 +77,7 @@ def mutated_bytes(rng: random.Random) -> bytes:
                 content[at:] = other[rng.randrange(len(other)) :]
             case _:
                 content[at:at] = rng.randbytes(rng.choice([1, 3, 30]))
-    return bytes(content[: MOST_BYTES + 10])
+    return bytes(content)
 
 
 def mutated_document(rng: random.Random) -> bytes:

@@ -16,7 +16,7 @@ import dagster as dg
 import yaml
 
 from patchcore_assets.graph import define
-from patchcore_assets.work import Work
+from patchcore_assets.step.work import Work
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.progress import Progress
 

@@ -13,10 +13,10 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, execute, failures, write_config
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.automation import AUTOMATION_SENSOR
+from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
+from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
-from patchcore_assets.watch import look_at_inputs
-from patchcore_assets.waves import SUMMARY_JOB, WAVE
+from patchcore_assets.inputs.watch import look_at_inputs
 from patchcore_ops.config import load_config
 
 FROM_EMBEDDINGS = BY_CATEGORY[1:]
@@ -50,6 +50,10 @@ class Automated:
         """Report what has changed, as the sensor `watch_inputs` does."""
         for event in look_at_inputs(self.instance, load_config(self._file)).changed:
             self.instance.report_runless_asset_event(event)
+
+    def forget(self) -> None:
+        """Let the next tick be the first, as when somebody turns the sensor on."""
+        self._cursor = None
 
     def tick(self) -> Requested:
         """Evaluate the conditions once and return what they request."""
@@ -257,6 +261,21 @@ def test_a_new_category_is_built_when_its_folder_is_there(automated: Automated) 
         of(FROM_EMBEDDINGS, "fabric_c"),
         SUMMARY,
     ]
+
+
+def test_what_was_stale_before_the_first_tick_is_rebuilt(automated: Automated) -> None:
+    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
+    automated.look()
+    automated.forget()
+    assert automated.settle() == [of(FROM_BANK, OTHER), SUMMARY]
+
+
+def test_a_setting_that_changes_while_its_asset_is_made_is_not_lost(automated: Automated) -> None:
+    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
+    automated.look()
+    automated.run(automated.tick())
+    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.6}}})
+    assert automated.settle() == [of(FROM_BANK, OTHER), SUMMARY]
 
 
 def test_the_sensor_is_off_and_asks_for_runs_not_backfills(automated: Automated) -> None:

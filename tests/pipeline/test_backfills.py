@@ -22,19 +22,24 @@ from pipeline_kit import (
 )
 from test_waves import Watched
 
-from patchcore_assets.graph import define
-from patchcore_assets.one_category import refuse_partition_range
-from patchcore_assets.waves import (
+from patchcore_assets.automation.waves import (
     BENCHMARK_JOB,
     wait_for_their_summary,
     wave_of_run,
 )
+from patchcore_assets.graph import define
+from patchcore_assets.step.one_category import refuse_partition_range
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.errors import ConfigError
 
 ASKED = datetime(2026, 3, 1, 3, 0, 7, 250_000, tzinfo=UTC)
 FIRST = "2026-03-01T03:00:07+00:00 abcdefgh"
 STATUS = BulkActionStatus
+MEASURED, REPORT = dg.AssetKey("category_metrics"), dg.AssetKey("benchmark_report")
+
+
+def waits(instance: dg.DagsterInstance, run_ids: list[str]) -> bool:
+    return wait_for_their_summary(instance, run_ids, MEASURED, REPORT)
 
 
 class Backfilled(Watched):
@@ -102,20 +107,20 @@ def test_a_backfill_has_one_summary_when_it_is_over(
     other = backfilled.start(OTHER, *by_category)
     backfilled.end(one, "SUCCESS")
     assert backfilled.tick() == ([], "a wave is at work")
-    assert wait_for_their_summary(backfilled.instance, [one.run_id])
+    assert waits(backfilled.instance, [one.run_id])
     backfilled.end(other, outcome)
     assert backfilled.tick() == ([], "a wave is at work"), "Dagster may start more"
     backfilled.settle(status)
     lost = backfilled.cursor
     assert backfilled.tick()[0] == [FIRST]
-    assert wait_for_their_summary(backfilled.instance, [one.run_id, other.run_id])
+    assert waits(backfilled.instance, [one.run_id, other.run_id])
     by_hand = backfilled.instance.create_run_for_job(
         backfilled.definitions.resolve_job_def(BENCHMARK_JOB)
     )
-    assert not wait_for_their_summary(backfilled.instance, [one.run_id, by_hand.run_id])
-    assert wait_for_their_summary(backfilled.instance, [one.run_id])
+    assert not waits(backfilled.instance, [one.run_id, by_hand.run_id])
+    assert waits(backfilled.instance, [one.run_id])
     backfilled.start_summary(FIRST)
-    assert not wait_for_their_summary(backfilled.instance, [one.run_id])
+    assert not waits(backfilled.instance, [one.run_id])
     for cursor in (backfilled.cursor, lost, None):
         backfilled.cursor = cursor
         assert backfilled.tick() == ([], "no wave is at work"), "once, whatever the cursor says"
@@ -137,12 +142,12 @@ def test_a_backfill_that_has_made_its_report_needs_no_summary(backfilled: Backfi
     for run in runs:
         backfilled.end(run, "SUCCESS")
     over_all = backfilled.start(None, *OVER_ALL)
-    assert wave_of_run(backfilled.instance, over_all) == FIRST
+    assert wave_of_run(backfilled.instance, over_all, MEASURED) == FIRST
     backfilled.instance.report_runless_asset_event(dg.AssetMaterialization("benchmark_report"))
     backfilled.end(over_all, "SUCCESS")
     backfilled.settle(STATUS.COMPLETED_SUCCESS)
     assert backfilled.tick() == ([], "no wave is at work")
-    assert not wait_for_their_summary(backfilled.instance, [runs[0].run_id])
+    assert not waits(backfilled.instance, [runs[0].run_id])
 
 
 def test_a_report_of_before_is_none_of_the_backfill(backfilled: Backfilled) -> None:
@@ -157,9 +162,9 @@ def test_a_backfill_in_which_everything_failed_has_no_summary(backfilled: Backfi
     backfilled.ask(*BY_CATEGORY)
     run = backfilled.start(CATEGORY, *BY_CATEGORY)
     backfilled.end(run, "FAILURE")
-    assert wait_for_their_summary(backfilled.instance, [run.run_id])
+    assert waits(backfilled.instance, [run.run_id])
     backfilled.settle(STATUS.COMPLETED_FAILED)
-    assert not wait_for_their_summary(backfilled.instance, [run.run_id])
+    assert not waits(backfilled.instance, [run.run_id])
     assert backfilled.tick() == ([], f"no run of wave {FIRST} succeeded, so it has no summary")
     assert backfilled.tick() == ([], "no wave is at work")
 
@@ -168,7 +173,7 @@ def test_a_backfill_without_metrics_is_no_wave(backfilled: Backfilled) -> None:
     backfilled.ask("image_manifest", "raw_embeddings")
     run = backfilled.start(CATEGORY, "image_manifest", "raw_embeddings")
     assert backfilled.tick() == ([], "no wave is at work")
-    assert not wait_for_their_summary(backfilled.instance, [run.run_id])
+    assert not waits(backfilled.instance, [run.run_id])
     backfilled.end(run, "SUCCESS")
     backfilled.settle(STATUS.COMPLETED_SUCCESS)
     assert backfilled.tick() == ([], "no wave is at work")

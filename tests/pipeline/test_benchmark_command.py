@@ -12,8 +12,8 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Configure, versions
 
 from demo.tiny import build_tiny_dataset
+from patchcore_assets.automation.waves import WAVE, WAVE_RUNS
 from patchcore_assets.command import main
-from patchcore_assets.waves import WAVE, WAVE_RUNS
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pipeline_kit import BY_CATEGORY, complete, execute, failures, write_config
 
 from demo.tiny import build_tiny_dataset
 from patchcore_assets.graph import define
-from patchcore_assets.watch import look_at_inputs
+from patchcore_assets.inputs.watch import look_at_inputs
 from patchcore_ops.config import load_config
 
 NAMES = ("Ventil groß 2", "部品 A")

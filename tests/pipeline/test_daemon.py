@@ -31,10 +31,10 @@ from pipeline_kit import (
 )
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.automation import AUTOMATION_SENSOR
+from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
+from patchcore_assets.automation.waves import SUMMARY_JOB, SUMMARY_SENSOR, WAVE
 from patchcore_assets.command import main
-from patchcore_assets.watch import WATCH_SENSOR
-from patchcore_assets.waves import SUMMARY_JOB, SUMMARY_SENSOR, WAVE
+from patchcore_assets.inputs.watch import WATCH_SENSOR
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("pip_weights")]
 

@@ -14,10 +14,10 @@ from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimit
 from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
-from patchcore_assets.failures import RETRIES
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
-from patchcore_assets.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
-from patchcore_assets.storage.local import LocalStaging
+from patchcore_assets.step.failures import RETRIES
+from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
+from patchcore_assets.storage.local.staging import LocalStaging
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime import devices
 
@@ -154,7 +154,7 @@ class FailingStorage:
             return commit(staging, *what)
 
         monkeypatch.setattr(LocalStaging, "commit", failing)
-        monkeypatch.setattr("patchcore_assets.failures.FIRST_WAIT_SECONDS", 0.01)
+        monkeypatch.setattr("patchcore_assets.step.failures.FIRST_WAIT_SECONDS", 0.01)
 
 
 def retries(result: dg.ExecuteInProcessResult) -> int:

@@ -9,7 +9,6 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 import dagster as dg
 import numpy as np
@@ -27,10 +26,9 @@ from pipeline_kit import (
     complete,
 )
 
-from patchcore_assets.presentation import (
+from patchcore_assets.step.presentation import (
     MAX_MATERIALISATION_BYTES,
     MAX_PICTURE_BYTES,
-    SHOWN_IN_PLACE,
     picture,
     table,
 )
@@ -40,13 +38,9 @@ PHOTOGRAPHS = {
     "image_manifest": ["train_contact_sheet"],
     "test_predictions": ["most_anomalous_pictures", "most_wrong_pictures"],
 }
-GLANCES = {
-    "test_predictions": ["score_histogram"],
-    "category_metrics": ["roc_and_pro"],
-}
 CHARTS = {
-    "test_predictions": {"score_histogram_with_axes": 1},
-    "category_metrics": {"roc_and_pro_with_axes": 3},
+    "test_predictions": {"score_histogram": 1},
+    "category_metrics": {"roc_and_pro": 3},
     "metrics": {"charts_against_published": 3},
 }
 IN_PLACE = {
@@ -55,15 +49,15 @@ IN_PLACE = {
     "category_metrics": ["defect_types"],
     "metrics": ["against_published"],
 }
-PICTURE = re.compile(r"!\[([^]]+)]\(<?data:image/(jpeg|svg\+xml)(;base64)?,([^>)]+)>?\)")
+PICTURE = re.compile(r"!\[([^]]+)]\(data:image/(jpeg|svg\+xml);base64,([^)]+)\)")
 
 
 def pictures(shown: dg.MetadataValue[object]) -> Iterator[tuple[str, bytes]]:
     """Decode the pictures of a markdown entry as a browser would."""
     assert isinstance(shown, dg.MarkdownMetadataValue)
-    for title, kind, encoding, data in PICTURE.findall(shown.value):
+    for title, kind, data in PICTURE.findall(shown.value):
         assert title
-        yield kind, base64.b64decode(data, validate=True) if encoding else unquote(data).encode()
+        yield kind, base64.b64decode(data, validate=True)
 
 
 def markdown(metadata: Metadata) -> dict[str, str]:
@@ -99,18 +93,6 @@ def test_photographs_can_be_decoded(finished_metadata: dict[str, Metadata]) -> N
             image.load()
             assert min(image.size) >= 150, name
             assert np.asarray(image.convert("L")).std() > 10, f"{name} is blank"
-
-
-def test_glances_are_short_enough_to_be_shown_in_place(
-    finished_metadata: dict[str, Metadata],
-) -> None:
-    for asset, names in GLANCES.items():
-        for name in names:
-            shown = finished_metadata[asset][name]
-            assert len(str(shown.value)) < SHOWN_IN_PLACE
-            ((kind, content),) = pictures(shown)
-            assert kind == "svg+xml"
-            assert ET.fromstring(content).tag.endswith("svg")
 
 
 def test_charts_are_complete_drawings(finished_metadata: dict[str, Metadata]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from pipeline_kit import CATEGORY, MEMBER, Configure, Finished, complete, execute, failures
 
-from patchcore_assets.networks import EMBEDDING_NETWORK, KeptNetworks
+from patchcore_assets.step.networks import EMBEDDING_NETWORK, KeptNetworks
 from patchcore_assets.storage import ArtefactStore, open_store
 from patchcore_ops.embedding.exported_network import NetworkSettings
 

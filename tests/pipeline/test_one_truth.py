@@ -23,7 +23,7 @@ from pipeline_kit import (
     failures,
 )
 
-from patchcore_assets.configuration import (
+from patchcore_assets.step.configuration import (
     CONFIGURATION,
     CONFIGURATION_FILE,
     CONFIGURATION_READ_BY,

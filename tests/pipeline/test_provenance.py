@@ -16,8 +16,8 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OVER_ALL, Finished, Metadata
 
 from patchcore_assets.graph import define
-from patchcore_assets.inputs import INPUTS
-from patchcore_assets.lineage import by_asset, lineage_over_categories
+from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.step.lineage import by_asset, lineage_over_categories
 from patchcore_assets.storage import Artefact
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import RuntimeSection
@@ -67,7 +67,7 @@ def test_a_sidecar_says_with_what_its_artefact_was_made(
     assert platform.machine() in provenance["platform"]
     assert provenance["device"] == "cpu"
     assert provenance["threads"].isdigit()
-    begins = "device=cpu, engine=auto, batch_size=8, num_workers=0, "
+    begins = "device=cpu, engine=auto, batch_size=16, num_workers=0, "
     assert provenance["runtime"].startswith(begins)
 
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 import dagster as dg
 import pytest
 
-from patchcore_assets.reasons import reason_of, succeeded
+from patchcore_assets.step.reasons import reason_of, succeeded
 
 
 def plain() -> NoReturn:

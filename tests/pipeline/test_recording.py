@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, execute
 from staleness_kit import Benched
 
-from patchcore_assets.recording import known_versions
+from patchcore_assets.inputs.recording import known_versions
 from patchcore_ops.dataset import manifest
 from patchcore_ops.runtime.fingerprints import file_hash, folder_version
 from patchcore_ops.stages import image_manifest

@@ -1,7 +1,9 @@
 """What the automation calls stale is what Dagster's own resolver calls stale, whatever happened."""
 
+import gc
 import random
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,13 +17,14 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 
-from patchcore_assets.recording import (
+from patchcore_assets.automation.conditions import present_of
+from patchcore_assets.automation.staleness import Present
+from patchcore_assets.inputs.recording import (
     DATA_VERSION,
     INPUT_DATA_VERSION,
     INPUT_EVENT_POINTER,
     observation,
 )
-from patchcore_assets.staleness import Present
 
 CATEGORIES = ("a", "b", "c")
 PARTITIONS = dg.StaticPartitionsDefinition(list(CATEGORIES))
@@ -276,3 +279,15 @@ def test_a_run_over_a_range_keeps_all_its_categories_busy(instance: dg.DagsterIn
         )
     busy = Present(AssetGraphView.for_test(definitions, instance)).busy_categories
     assert busy == {"b", "c", None}
+
+
+def test_what_an_evaluation_found_goes_with_it(instance: dg.DagsterInstance) -> None:
+    definitions = dg.Definitions(assets=History(instance).assets())
+    # Dagster itself keeps the first view of a process.
+    AssetGraphView.for_test(definitions, instance)
+    view = AssetGraphView.for_test(definitions, instance)
+    found = weakref.ref(present_of(view))
+    assert present_of(view) is found(), "all conditions share it"
+    del view
+    gc.collect()
+    assert found() is None

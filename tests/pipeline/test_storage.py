@@ -13,7 +13,7 @@ from pipeline_kit import contents
 from store_processes import FILES, commit_often, die_while_writing
 
 from patchcore_assets.storage import Artefact, MissingArtefact, open_store
-from patchcore_assets.storage.local import LocalStore
+from patchcore_assets.storage.local.store import LocalStore
 
 
 def put(
@@ -59,13 +59,6 @@ def test_an_asset_without_categories_lies_directly_below_the_root(store: LocalSt
     assert store.categories("metrics") == []
 
 
-def test_files_of_the_version_before_do_not_shine_through(store: LocalStore) -> None:
-    put(store, {"0/x.txt": "old", "1/x.txt": "old", "2/x.txt": "old"})
-    put(store, {"0/x.txt": "new"})
-    place = Path(store.root) / "asset" / "c"
-    assert set(contents(place)) == {"0/x.txt", "artefact.json"}
-
-
 def test_a_reader_keeps_its_version_while_a_writer_switches(store: LocalStore) -> None:
     put(store, {"x.txt": "old"})
     with store.open("asset", "c") as held:
@@ -98,26 +91,6 @@ def test_what_was_not_committed_leaves_nothing(store: LocalStore) -> None:
     assert len(version_folders(Path(store.root))) == 2, "the current version and its lock"
 
 
-def test_a_first_version_that_fails_leaves_the_artefact_missing(store: LocalStore) -> None:
-    with pytest.raises(ZeroDivisionError), store.stage("asset", "c"):
-        raise ZeroDivisionError
-    with pytest.raises(MissingArtefact), store.open("asset", "c"):
-        pass
-    assert store.categories("asset") == []
-
-
-def test_a_missing_artefact_names_the_command_that_makes_it(store: LocalStore) -> None:
-    with pytest.raises(MissingArtefact) as missing, store.open("memory_bank", "bottle"):
-        pass
-    assert str(missing.value) == (
-        f"memory_bank of 'bottle' is not in {store.root}; make it first: "
-        "dagster asset materialize -m patchcore_assets --select memory_bank --partition bottle"
-    )
-    with pytest.raises(MissingArtefact) as missing, store.open("metrics", None):
-        pass
-    assert str(missing.value).endswith("--select metrics")
-
-
 @pytest.mark.parametrize("removed", ["the version", "all versions"])
 def test_a_link_to_a_removed_version_is_a_missing_artefact(store: LocalStore, removed: str) -> None:
     artefact = put(store, {"x.txt": "one"})
@@ -128,14 +101,6 @@ def test_a_link_to_a_removed_version_is_a_missing_artefact(store: LocalStore, re
     assert store.categories("asset") == []
     put(store, {"x.txt": "again"})
     assert (Path(store.location("asset", "c")) / "x.txt").read_text() == "again"
-
-
-def test_categories_are_those_with_an_artefact_sorted(store: LocalStore) -> None:
-    assert store.categories("asset") == []
-    for category in ("screw", "bottle", "metal_nut"):
-        put(store, {"x.txt": category}, category=category)
-    put(store, {"x.txt": "1"}, asset="another", category="zipper")
-    assert store.categories("asset") == ["bottle", "metal_nut", "screw"]
 
 
 def test_data_version_follows_the_content_alone(store: LocalStore) -> None:
@@ -254,3 +219,15 @@ def test_a_first_version_that_is_made_while_somebody_looks_is_read_whole(
     with store.open("asset", "c") as artefact:
         assert (artefact.folder / "x.txt").read_text() == "one"
         assert ".versions" in artefact.folder.parts, "locked, and not reached through the link"
+
+
+def test_a_copy_that_followed_links_is_read_and_replaced(store: LocalStore, tmp_path: Path) -> None:
+    put(store, {"x.txt": "old"})
+    shutil.copytree(Path(store.root, "asset"), tmp_path / "copy" / "asset", symlinks=False)
+    copy = LocalStore(str(tmp_path / "copy"))
+    with copy.open("asset", "c") as artefact:
+        assert (artefact.folder / "x.txt").read_text() == "old"
+    put(copy, {"x.txt": "new"})
+    with copy.open("asset", "c") as artefact:
+        assert (artefact.folder / "x.txt").read_text() == "new"
+    assert len(version_folders(Path(copy.root))) == 2

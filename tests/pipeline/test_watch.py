@@ -13,10 +13,10 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, MEMBER, OTHER
 from staleness_kit import CATEGORIES, INPUTS, Benched
 
-from patchcore_assets import watch
 from patchcore_assets.graph import define
-from patchcore_assets.recording import file_hashes
-from patchcore_assets.watch import WATCH_SENSOR, look_at_inputs
+from patchcore_assets.inputs import watch
+from patchcore_assets.inputs.recording import file_hashes
+from patchcore_assets.inputs.watch import WATCH_SENSOR, look_at_inputs
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime import fingerprints
 from patchcore_ops.runtime.fingerprints import folder_version

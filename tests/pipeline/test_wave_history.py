@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, Configure, Site, complete, make_site
 
+from patchcore_assets.automation.wave_history import WAVES, keep_wave
 from patchcore_assets.storage import ArtefactStore, MissingArtefact, open_store
-from patchcore_assets.wave_history import WAVES, keep_wave
 from patchcore_ops.metrics import history as waves
 from patchcore_ops.metrics.category import METRICS, summary_table
 

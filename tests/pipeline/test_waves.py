@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, complete, execute, failures
 
-from patchcore_assets.graph import define
-from patchcore_assets.waves import (
+from patchcore_assets.automation.waves import (
     BENCHMARK_JOB,
     REBENCHMARK_SCHEDULE,
     SUMMARY_JOB,
@@ -21,6 +20,7 @@ from patchcore_assets.waves import (
     WAVE,
     WAVE_RUNS,
 )
+from patchcore_assets.graph import define
 from patchcore_ops.config import load_config
 from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.runtime.errors import ConfigError

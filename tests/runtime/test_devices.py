@@ -8,12 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime import devices
-from patchcore_ops.runtime.devices import device_name, has_gpu_driver, resolve_device
+from patchcore_ops.runtime.devices import (
+    coreset_device,
+    device_name,
+    has_gpu_driver,
+    resolve_device,
+)
 from patchcore_ops.runtime.errors import EnvironmentProblem
+from patchcore_ops.stages.layout import INDICES, TRAIN_EMBEDDINGS
+from patchcore_ops.stages.memory_bank import select_memory_bank
 
 
 @pytest.fixture
@@ -75,3 +84,23 @@ def test_the_cpu_is_found_without_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["cpu", "cpu", "False"]
+
+
+@pytest.mark.parametrize("setting", ["auto", "cpu", "cuda", "cuda:1", "mps"])
+def test_the_coreset_is_computed_where_there_is_float64(setting: str) -> None:
+    assert coreset_device(setting) == ("cpu" if setting == "mps" else setting)
+
+
+def test_a_bank_is_selected_for_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever touches torch's device `mps` fails here, as float64 on it does on a Mac."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    rows = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
+    (tmp_path / "0").mkdir()
+    np.save(tmp_path / "0" / TRAIN_EMBEDDINGS, rows)
+    picks = []
+    for device in ("cpu", "mps"):
+        runtime = RuntimeSection(device=device)
+        select_memory_bank(tmp_path, CategoryConfig(), runtime, tmp_path / device)
+        picks.append(np.load(tmp_path / device / "0" / INDICES))
+    assert len(picks[0]) == 40
+    np.testing.assert_array_equal(*picks)

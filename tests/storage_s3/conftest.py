@@ -14,7 +14,7 @@ from faulty_proxy import Proxy, faulty_proxy
 from moto.server import ThreadedMotoServer
 from s3_kit import Bucket
 
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.store import RemoteStore
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 
 from patchcore_assets.storage import Artefact, ArtefactStore
-from patchcore_assets.storage.cache import FileCache
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.store import RemoteStore
 
 OLD = {"a.bin": b"old" * 10, "0/b.bin": b"old" * 20, "0/c.bin": b"", "only_old.bin": b"old"}
 NEW = {"a.bin": b"newer" * 10, "0/b.bin": b"newer" * 20, "1/d.bin": b"newer"}
@@ -85,9 +85,9 @@ class Bucket:
 
     def versions(self, place: str = "asset/c") -> set[str]:
         """Return the names of all versions that are there."""
-        return {name.split("/")[0] for name in self.objects(f"some/where/.versions/{place}/")}
+        names = self.objects(f"some/where/{place}/").keys() - {"artefact.json"}
+        return {name.split("/")[0] for name in names}
 
-    def copies(self, place: str = "asset/c") -> dict[str, bytes]:
-        """Return the files at the plain names, without the pointer."""
-        found = self.objects(f"some/where/{place}/")
-        return {name: content for name, content in found.items() if name != "artefact.json"}
+    def files(self, place: str = "asset/c") -> dict[str, bytes]:
+        """Return the files of the version that a pointer names."""
+        return self.objects(f"some/where/{place}/{self.version(place)}/")

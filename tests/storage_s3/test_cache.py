@@ -9,9 +9,9 @@ import pytest
 from faulty_proxy import Proxy
 from s3_kit import OLD, Bucket, put, read
 
-from patchcore_assets.storage.cache import FileCache
-from patchcore_assets.storage.refusals import StorageRefused
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.errors import StorageRefused
+from patchcore_assets.storage.remote.store import RemoteStore
 
 
 def digest_of(content: bytes) -> str:

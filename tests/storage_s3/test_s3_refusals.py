@@ -11,7 +11,7 @@ import s3fs
 from s3_kit import Bucket, fresh, read
 
 from patchcore_assets.storage import open_store
-from patchcore_assets.storage.refusals import StorageRefused
+from patchcore_assets.storage.remote.errors import StorageRefused
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -25,24 +25,24 @@ def refusal(root: str, machines: Path) -> str:
 
 def test_a_bucket_that_is_not_there(machines: Path) -> None:
     assert refusal("s3://not-there-at-all/x", machines) == (
-        "s3://not-there-at-all/x: the bucket 'not-there-at-all' does not exist; create it or "
-        "correct storage.root"
+        "s3://not-there-at-all/x: the storage refuses (NoSuchBucket, HTTP status 404); see that "
+        "the bucket exists, that the credentials in use (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws, "
+        "the machine's role) may read and write there, and that region and endpoint "
+        "(AWS_DEFAULT_REGION, AWS_ENDPOINT_URL) are right"
     )
 
 
 def test_no_credentials(bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    said = refusal(bucket.root, machines)
-    assert "there are no usable credentials (NoCredentialsError)" in said
-    assert "AWS_PROFILE, AWS_ACCESS_KEY_ID" in said
+    assert "the storage refuses (NoCredentialsError); " in refusal(bucket.root, machines)
 
 
 def test_an_endpoint_that_is_no_address(
     bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "not an address")
-    assert "correct AWS_ENDPOINT_URL" in refusal(bucket.root, machines)
+    assert "the storage refuses (ValueError); " in refusal(bucket.root, machines)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_credentials_in_the_root_are_refused_and_not_repeated(root: str, tmp_pat
 
 
 def test_a_protocol_that_nobody_speaks(machines: Path) -> None:
-    assert refusal("s33://bucket/x", machines) == (
-        "s33://bucket/x: fsspec knows no protocol 's33'; correct storage.root"
+    assert refusal("s33://bucket/x", machines).startswith(
+        "s33://bucket/x: nothing here speaks the protocol 's33' (Protocol not known: s33"
     )
 
 
@@ -78,7 +78,5 @@ def test_a_missing_client_is_named() -> None:
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert said.strip() == (
-        "StorageRefused s3://bucket/x: s3fs, which reaches it, is not installed; "
-        'pip install "s3fs>=2026.9"'
-    )
+    assert said.startswith("StorageRefused s3://bucket/x: nothing here speaks the protocol 's3'")
+    assert 'pip install "s3fs>=2026.9"' in said

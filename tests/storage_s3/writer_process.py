@@ -12,10 +12,10 @@ from typing import Any
 import s3fs
 from s3_kit import put
 
-from patchcore_assets.storage.cache import FileCache
-from patchcore_assets.storage.remote import RemoteStore
+from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.store import RemoteStore
 
-CHANGES = {"put_object", "copy_object", "delete_object"}
+CHANGES = {"put_object", "delete_object", "delete_objects"}
 
 
 def die_at_change(

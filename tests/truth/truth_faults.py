@@ -31,7 +31,7 @@ def planted(fault: str | None) -> Iterator[None]:
 
 
 def _position() -> list[Any]:
-    from patchcore_assets.lineage import Ancestry
+    from patchcore_assets.step.lineage import Ancestry
     from patchcore_ops.stages import layout, predict
 
     original = layout.read_images
@@ -55,7 +55,7 @@ def _position() -> list[Any]:
 
 
 def _refused() -> list[Any]:
-    from patchcore_assets import work
+    from patchcore_assets.step import work
 
     def current_all_the_same(self: Any, sentences: Any, findings: Any, recorded: Any) -> Any:
         import dagster as dg
@@ -69,8 +69,8 @@ def _refused() -> list[Any]:
 def _file() -> list[Any]:
     import importlib
 
-    from patchcore_assets.benchmark import Benchmark
-    from patchcore_assets.work import Work
+    from patchcore_assets.step.resource import Benchmark
+    from patchcore_assets.step.work import Work
     from patchcore_ops.config import load_config
     from patchcore_ops.config.recorded_settings import record
     from patchcore_ops.runtime.fingerprints import file_hash

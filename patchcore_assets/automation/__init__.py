@@ -1,0 +1,1 @@
+"""What is rebuilt without anybody asking: conditions, waves and backfills."""

@@ -1,0 +1,225 @@
+"""Waves: a wave is one pass of the benchmark over all categories, or over those of a backfill.
+
+Its runs carry the same tag, so that they are found together in the run list, and so that the
+history of the table has one block for each wave. The schedule or a backfill starts a wave of queued
+runs, and the sensor makes the table and the report when the last of them has finished, however it
+finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from patchcore_assets.automation.backfills import (
+    BACKFILL,
+    BENCHMARK_JOB,
+    Backfill,
+    backfill_of_run,
+    recent_backfills,
+    wave_name,
+)
+from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.runtime.errors import ConfigError
+
+SUMMARY_JOB = "summary_job"
+REBENCHMARK_SCHEDULE = "rebenchmark_schedule"
+SUMMARY_SENSOR = "summarise_waves"
+
+WAVE = "patchcore/wave"
+# How many runs a wave has. Only waves that say so get their summary from the sensor: whoever starts
+# the runs of a wave one after the other makes the summary too.
+WAVE_RUNS = "patchcore/wave_runs"
+PARTITION = "dagster/partition"
+
+
+def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey) -> str:
+    """Return the wave that a run belongs to; a run of no wave is one by itself."""
+    if WAVE in run.tags:
+        return run.tags[WAVE]
+    if (backfill := backfill_of_run(instance, run, measured)) is not None:
+        return backfill.name
+    record = instance.get_run_record_by_id(run.run_id)
+    started = record.start_time if record is not None else None
+    moment = datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC)
+    # Several may start within a second.
+    return f"{wave_name(moment)} {run.run_id[:8]}"
+
+
+def wait_for_their_summary(
+    instance: dg.DagsterInstance,
+    run_ids: Collection[str],
+    measured: dg.AssetKey,
+    report: dg.AssetKey,
+) -> bool:
+    """Tell whether all runs belong to waves for which the summary has not been started.
+
+    A wave makes what is `measured` for each category, and its summary ends in a `report`.
+    """
+    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
+    names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
+    others = {run.tags.get(BACKFILL): run for run in runs if WAVE not in run.tags}
+    return (
+        len(runs) == len(run_ids)
+        and not any(_has_summary(instance, name) for name in names)
+        and all(
+            _waits(instance, backfill_of_run(instance, run, measured), report)
+            for run in others.values()
+        )
+    )
+
+
+def _waits(instance: dg.DagsterInstance, backfill: Backfill | None, report: dg.AssetKey) -> bool:
+    """Tell whether there is a backfill that is a wave and will have its table and report."""
+    if backfill is None or (backfill.is_over and not backfill.has_metrics):
+        return False
+    return not _is_settled(instance, backfill, report)
+
+
+def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
+    """Define the schedule that benchmarks every category anew; it is off until turned on.
+
+    Raises
+    ------
+    ConfigError
+        If `schedule.cron` is no cron expression.
+    """
+    categories = config.categories
+    try:
+
+        @dg.schedule(
+            name=REBENCHMARK_SCHEDULE,
+            job_name=BENCHMARK_JOB,
+            cron_schedule=config.schedule.cron,
+            execution_timezone=config.schedule.timezone,
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+            description="Benchmarks every category anew, as one wave; the summary follows.",
+        )
+        def rebenchmark(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+            return _requests_of_wave(categories, wave_name(context.scheduled_execution_time))
+
+        return rebenchmark
+    except dg.DagsterInvalidDefinitionError:
+        raise ConfigError(
+            f"{config.path}: schedule.cron: must be a cron expression of five fields (minute, "
+            f"hour, day, month, weekday) such as '0 3 * * 0' (got {config.schedule.cron!r})"
+        ) from None
+
+
+def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunRequest]:
+    return [
+        dg.RunRequest(
+            run_key=f"{wave} {category}",
+            partition_key=category,
+            tags={WAVE: wave, WAVE_RUNS: str(len(categories))},
+        )
+        for category in categories
+    ]
+
+
+def summary_sensor(
+    seconds_between_ticks: int, measured: dg.AssetKey, report: dg.AssetKey
+) -> dg.SensorDefinition:
+    """Define the sensor that makes the table and the report after the last run of a wave.
+
+    It is on by default: without waves there is nothing for it to do. Its cursor is the time up to
+    which all waves are settled, so a tick reads few runs; a wave gets one summary even if the
+    cursor is lost.
+    """
+
+    @dg.sensor(
+        name=SUMMARY_SENSOR,
+        job_name=SUMMARY_JOB,
+        minimum_interval_seconds=seconds_between_ticks,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes the table and the report when the last run of a wave has finished.",
+    )
+    def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        recent = _benchmark_runs(context.instance, since=context.cursor)
+        # After the runs: what is not settled when it is read here is newer than all of them.
+        backfills = recent_backfills(context.instance, context.cursor, measured)
+        waves: list[_ScheduledWave | Backfill]
+        waves = [*_scheduled_waves(context.instance, recent), *backfills]
+        requests, notes, still_open = [], [], []
+        for wave in waves:
+            if _is_settled(context.instance, wave, report):
+                continue
+            if not wave.is_over:
+                still_open.append(wave.created)
+            elif wave.has_metrics:
+                tags = {WAVE: wave.name}
+                requests.append(dg.RunRequest(run_key=f"summary of {wave.name}", tags=tags))
+            else:
+                notes.append(f"no run of wave {wave.name} succeeded, so it has no summary")
+        for note in notes:
+            context.log.warning(note)
+        seen = [run.create_timestamp for run in recent] + [one.created for one in backfills]
+        settled = [moment for moment in seen if not still_open or moment < min(still_open)]
+        waiting = "a wave is at work" if still_open else "no wave is at work"
+        return dg.SensorResult(
+            run_requests=requests,
+            cursor=max(settled).isoformat() if settled else context.cursor,
+            skip_reason=None if requests else "; ".join(notes) or waiting,
+        )
+
+    return summarise_waves
+
+
+@dataclass(frozen=True)
+class _ScheduledWave:
+    """What the sensor has to know of a wave whose runs say how many they are."""
+
+    name: str
+    created: datetime
+    is_over: bool
+    has_metrics: bool
+
+
+def _scheduled_waves(
+    instance: dg.DagsterInstance, recent: Sequence[dg.RunRecord]
+) -> Iterator[_ScheduledWave]:
+    """Yield the scheduled waves among runs given oldest first."""
+    first_run: dict[str, dg.RunRecord] = {}
+    for record in recent:
+        if record.dagster_run.tags.keys() >= {WAVE, WAVE_RUNS}:
+            first_run.setdefault(record.dagster_run.tags[WAVE], record)
+    for name, first in first_run.items():
+        runs = _benchmark_runs(instance, wave=name)
+        succeeded = any(one.dagster_run.is_success for one in runs)
+        yield _ScheduledWave(name, first.create_timestamp, _is_over(runs), succeeded)
+
+
+def _is_settled(
+    instance: dg.DagsterInstance, wave: _ScheduledWave | Backfill, report: dg.AssetKey
+) -> bool:
+    """Tell whether a wave has its table and report, or a run that makes them."""
+    has_own = isinstance(wave, Backfill) and wave.is_over and wave.is_reported(report)
+    return has_own or _has_summary(instance, wave.name)
+
+
+def _benchmark_runs(
+    instance: dg.DagsterInstance, since: str | None = None, wave: str | None = None
+) -> list[dg.RunRecord]:
+    """Return the runs of the benchmark, created after a time or of one wave; the oldest first."""
+    wanted = dg.RunsFilter(
+        job_name=BENCHMARK_JOB,
+        created_after=None if since is None else datetime.fromisoformat(since),
+        tags={} if wave is None else {WAVE: wave},
+    )
+    return list(instance.get_run_records(wanted, ascending=True))
+
+
+def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
+    """Tell whether all runs of a wave have been started and have finished."""
+    categories = {record.dagster_run.tags.get(PARTITION) for record in runs}
+    expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
+    finished = all(record.dagster_run.is_finished for record in runs)
+    return finished and len(categories) >= expected
+
+
+def _has_summary(instance: dg.DagsterInstance, wave: str) -> bool:
+    summaries = dg.RunsFilter(job_name=SUMMARY_JOB, tags={WAVE: wave})
+    return instance.get_runs_count(summaries) > 0

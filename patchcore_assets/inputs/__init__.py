@@ -1,0 +1,1 @@
+"""The observed inputs: their versions, how these become known, and the sensor that watches them."""

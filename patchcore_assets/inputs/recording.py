@@ -1,0 +1,160 @@
+"""Which versions of the inputs Dagster knows, and how a new one becomes known.
+
+Dagster calls an artefact stale when an input has been observed with another version since the
+observation that the artefact's materialisation points to. So whoever uses an input first makes
+sure that the version in hand is the latest observed one, and then points to that observation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+
+from patchcore_assets.inputs.versions import INPUTS
+from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config.snapshot import configuration_hash
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.fingerprints import ABSENT, FileHashes, HashOf
+
+# Tags that Dagster reads: the version of an observation, and what a materialisation was made from.
+DATA_VERSION = "dagster/data_version"
+INPUT_DATA_VERSION = "dagster/input_data_version/"
+INPUT_EVENT_POINTER = "dagster/input_event_pointer/"
+
+_FOLDER = "file_hashes"
+
+
+def file_hashes(
+    instance: dg.DagsterInstance,
+    config: BenchmarkConfig,
+    category: str,
+    until: float | None = None,
+) -> FileHashes:
+    """Return what hashes a category's files, with the memory that this installation keeps.
+
+    The memory describes files of this machine, so it lies in Dagster's local storage, wherever the
+    artefacts are kept.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+    config : BenchmarkConfig
+    category : str
+    until : float, optional
+        See `FileHashes`.
+    """
+    place = hashlib.sha256(str(config.dataset_root / category).encode()).hexdigest()[:8]
+    return FileHashes(_memory(instance, f"{category}-{place}"), until)
+
+
+def weights_hashes(instance: dg.DagsterInstance, until: float | None = None) -> FileHashes:
+    """Return what hashes weights files, which many categories share; see `file_hashes`."""
+    return FileHashes(_memory(instance, "weights"), until)
+
+
+def _memory(instance: dg.DagsterInstance, name: str) -> Path:
+    return Path(instance.storage_directory()) / _FOLDER / name
+
+
+def observation(
+    asset: dg.AssetKey, category: str, version: str, seen_by: str
+) -> dg.AssetObservation:
+    """Say that an input has a version; no run is needed to report it."""
+    return dg.AssetObservation(
+        asset, partition=category, tags={DATA_VERSION: version}, metadata={"seen_by": seen_by}
+    )
+
+
+def known_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, str]:
+    """Return the version of an input that was observed last, of each category that has one."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        asset, dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION]
+    )
+    return {category: one[DATA_VERSION] for category, one in tags.items() if DATA_VERSION in one}
+
+
+def record_inputs(
+    instance: dg.DagsterInstance,
+    config: BenchmarkConfig,
+    category: str,
+    assets: Collection[dg.AssetKey],
+    hash_of: HashOf,
+    seen_by: str,
+) -> Mapping[str, str]:
+    """Make sure that inputs are known with the versions that they have now.
+
+    Returns
+    -------
+    mapping of str to str
+        Tags that point a materialisation to these versions.
+    """
+    tags = {}
+    for observed in INPUTS:
+        if observed.key in assets:
+            version = observed.version_of(config, category, hash_of)
+            if version == ABSENT:
+                continue
+            event = _ensure_known(instance, observed.key, category, version, seen_by)
+            name = observed.key.to_user_string()
+            tags[INPUT_DATA_VERSION + name] = version
+            tags[INPUT_EVENT_POINTER + name] = str(event)
+    return tags
+
+
+def record_newer_settings(
+    instance: dg.DagsterInstance,
+    used: BenchmarkConfig,
+    category: str,
+    assets: Collection[dg.AssetKey],
+    hash_of: HashOf,
+) -> None:
+    """Make settings known that have changed while a run used the ones before."""
+    try:
+        now = load_config(used.path)
+        if category not in now.categories or configuration_hash(now) == configuration_hash(used):
+            return
+        for observed in INPUTS:
+            if observed.key in assets and observed.sections:
+                version = observed.version_of(now, category, hash_of)
+                _ensure_known(instance, observed.key, category, version, "a run that began before")
+    except UserError:
+        # A file that cannot be used now has nothing to say about a run that is over.
+        return
+
+
+def _ensure_known(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, category: str, version: str, seen_by: str
+) -> int:
+    """Return the storage id of the observation by which a version is known as the latest."""
+    of_category = dg.AssetRecordsFilter(asset, [category])
+    latest = _observations(instance, of_category, 1)
+    if latest and latest[0].version == version:
+        return latest[0].storage_id
+    instance.report_runless_asset_event(observation(asset, category, version, seen_by))
+    # Someone else may have reported a version in between, but hardly ten.
+    return next(
+        one.storage_id for one in _observations(instance, of_category, 10) if one.version == version
+    )
+
+
+class _Observation(NamedTuple):
+    storage_id: int
+    category: str
+    version: str
+
+
+def _observations(
+    instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter, limit: int
+) -> list[_Observation]:
+    """Return the latest observations that carry a version, the latest first."""
+    found = []
+    for record in instance.fetch_observations(wanted, limit=limit).records:
+        event = record.asset_observation
+        version = (event.tags or {}).get(DATA_VERSION) if event else None
+        if event and event.partition and version:
+            found.append(_Observation(record.storage_id, event.partition, version))
+    return found

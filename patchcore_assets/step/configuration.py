@@ -1,0 +1,88 @@
+"""The configuration of a run: read once, kept, and the same for all steps of the run.
+
+The first step reads the file and keeps what it says beside the artefacts. Two tags of the run say
+which configuration that is and where it can be read again. Every other step, in whatever process
+and on whatever machine, reads it there; so does a run that goes on after the run's failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from patchcore_assets.storage.documents import read_document, write_document
+from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config.snapshot import configuration_hash, restore, snapshot
+from patchcore_ops.runtime.errors import ConfigError
+
+CONFIGURATION = "patchcore/configuration"
+CONFIGURATION_FILE = "patchcore/configuration_file"
+# The run that has read it: Dagster hands tags on to runs that start anew, which read the file. The
+# pages show no tag that begins like this.
+CONFIGURATION_READ_BY = ".dagster/patchcore_configuration_read_by"
+
+_FOLDER = ".configurations"
+# What Dagster gives to a run that goes on where another has failed.
+_CONTINUES = (
+    "dagster/is_resume_retry",
+    "dagster/is_asset_resume_retry",
+    "dagster/retry_number",
+)
+
+
+def configuration_of_run(
+    instance: dg.DagsterInstance, run_id: str, file: str | Path
+) -> tuple[BenchmarkConfig, bool]:
+    """Return the configuration of a run, and whether it is kept already.
+
+    Raises
+    ------
+    ConfigError
+        If the file holds a mistake, or what was kept is gone.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is None or not _is_kept(run):
+        return load_config(file), False
+    place = run.tags[CONFIGURATION_FILE]
+    text = read_document(place)
+    if text is None:
+        raise ConfigError(
+            f"{place}: the configuration with which the run began is gone; start a new run, which "
+            "reads the file as it is now"
+        )
+    return restore(text), True
+
+
+def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> Mapping[str, str]:
+    """Keep the configuration of a run beside the artefacts.
+
+    Returns
+    -------
+    mapping of str to str
+        Tags by which the steps of the run find it.
+    """
+    text = snapshot(config)
+    name = f"{_FOLDER}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    place = write_document(config.storage_root, name, text, scratch)
+    return {
+        CONFIGURATION: configuration_hash(config),
+        CONFIGURATION_FILE: place,
+        CONFIGURATION_READ_BY: run_id,
+    }
+
+
+def tags_of_configuration(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
+    """Return the tags by which other runs read the configuration that a run has read."""
+    run = instance.get_run_by_id(run_id)
+    kept = (CONFIGURATION, CONFIGURATION_FILE, CONFIGURATION_READ_BY)
+    return {} if run is None else {tag: run.tags[tag] for tag in kept if tag in run.tags}
+
+
+def _is_kept(run: dg.DagsterRun) -> bool:
+    if CONFIGURATION_FILE not in run.tags:
+        return False
+    is_own = run.parent_run_id is None or run.tags.get(CONFIGURATION_READ_BY) == run.run_id
+    return is_own or any(tag in run.tags for tag in _CONTINUES)

@@ -1,0 +1,206 @@
+"""What an artefact was made from, gathered from the sidecars of the artefacts that were read.
+
+Artefacts that are read together must go back to one version of everything that they have in common.
+A data version stands for content and history both, so comparing versions by name is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import dagster as dg
+
+from patchcore_assets.inputs.recording import DATA_VERSION, INPUT_DATA_VERSION
+from patchcore_assets.storage import Artefact, command
+from patchcore_assets.storage.artefact import of
+from patchcore_ops.runtime.errors import StaleArtefact
+
+# Of many categories only this is inherited; what else is known stands in their own sidecars.
+_OVER_CATEGORIES = (".data_version", ".weights_sha256_")
+_DATA_VERSION = "data_version"
+# Only computed artefacts have it. An input's version is that of a whole folder or section, of which
+# an artefact holds the part that matters.
+_MADE = "made"
+
+
+class _Ancestor(NamedTuple):
+    """One artefact that another goes back to, or the artefact itself."""
+
+    asset: str
+    category: str | None
+    version: str
+    made: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.asset}{of(self.category)}"
+
+
+class _Mixture(NamedTuple):
+    """Two versions of one ancestor, and the artefacts that go back to them."""
+
+    old: _Ancestor
+    behind: Artefact
+    new: _Ancestor
+    ahead: Artefact
+    again: list[str]
+
+    @staticmethod
+    def of(
+        first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
+    ) -> _Mixture:
+        old, behind, new, ahead = first, through_first, second, through_second
+        if first.made > second.made:
+            old, behind, new, ahead = second, through_second, first, through_first
+        # What goes back to nothing but this has to be made again itself.
+        is_itself = (behind.asset, behind.category) == (old.asset, old.category)
+        again = [behind.asset] if is_itself else _between(old, behind)
+        return _Mixture(old, behind, new, ahead, again)
+
+    def problem(self) -> MixedVersions:
+        behind, ahead = (f"{one.asset}{of(one.category)}" for one in (self.behind, self.ahead))
+        return MixedVersions(
+            f"{behind} goes back to {self.old.name} of {_when(self.old)}, and {ahead} to that of "
+            f"{_when(self.new)}, so they do not belong together; materialise "
+            f"{' and '.join(self.again)} again: "
+            f"{command(','.join(self.again), self.behind.category)}"
+        )
+
+
+class MixedVersions(StaleArtefact):
+    """Artefacts that shall be used together go back to different versions of the same thing."""
+
+
+class Ancestry:
+    """Everything that the artefacts read so far go back to, each in one version."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], tuple[_Ancestor, Artefact]] = {}
+
+    def add(self, artefact: Artefact) -> None:
+        """Take an artefact in, if it goes back to the same versions as the others.
+
+        Raises
+        ------
+        MixedVersions
+            The sentence names both versions, when they were made, and what to materialise.
+        """
+        ancestors = list(_ancestors(artefact))
+        mixtures = [
+            _Mixture.of(*before, one, artefact)
+            for one in ancestors
+            if (before := self._known.get((one.asset, one.category))) is not None
+            and before[0].version != one.version
+        ]
+        if mixtures:
+            # The nearest ancestor in which they differ leaves the least to make again.
+            raise min(mixtures, key=lambda mixture: len(mixture.again)).problem()
+        for one in ancestors:
+            self._known.setdefault((one.asset, one.category), (one, artefact))
+
+
+def _between(old: _Ancestor, behind: Artefact) -> list[str]:
+    """List, in the order of the data, what was made from an ancestor, up to an artefact itself."""
+    parents = {
+        key.partition(".")[0]: [place.partition(".")[0] for place in value.split(", ")]
+        for key, value in behind.lineage.items()
+        if key.endswith(".made_from")
+    }
+    found = [old.asset]
+    for _ in parents:
+        found.extend(
+            asset
+            for asset, sources in parents.items()
+            if asset not in found and any(source in found for source in sources)
+        )
+    return found[1:] or [behind.asset]
+
+
+def _ancestors(artefact: Artefact) -> Iterator[_Ancestor]:
+    lineage = artefact.lineage
+    for key, version in lineage.items():
+        asset, *middle, what = key.split(".")
+        made = lineage.get(key.removesuffix(_DATA_VERSION) + _MADE)
+        if what == _DATA_VERSION and made is not None:
+            yield _Ancestor(asset, ".".join(middle) or artefact.category, version, made)
+
+
+def _when(one: _Ancestor) -> str:
+    return f"{one.made} (version {one.version})"
+
+
+def made_anew_since(instance: dg.DagsterInstance, artefact: Artefact) -> list[str]:
+    """Name the artefacts that one was made from and that have another version by now.
+
+    It can be used all the same: what is made of it says which versions it goes back to.
+    """
+    found = []
+    for place, version in artefact.made_from.items():
+        asset, _, category = place.partition(".")
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), [category] if category else None)
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            event = record.asset_materialization
+            if event is not None and (event.tags or {}).get(DATA_VERSION) != version:
+                found.append(asset)
+    return found
+
+
+def lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:
+    """Merge what the inputs and the artefacts read say.
+
+    Parameters
+    ----------
+    read : sequence of Artefact
+        All of one category. What one says of itself has precedence over what others say of it.
+    tags : mapping of str to str
+        Of the materialisation; they hold the versions of the inputs that it used.
+
+    Returns
+    -------
+    dict of str to str
+        `<asset>.data_version`, `<asset>.run_id` and the like.
+    """
+    inputs = {
+        f"{tag.removeprefix(INPUT_DATA_VERSION)}.data_version": version
+        for tag, version in tags.items()
+        if tag.startswith(INPUT_DATA_VERSION)
+    }
+    inherited = {key: value for artefact in read for key, value in artefact.lineage.items()}
+    direct = {
+        key: value
+        for artefact in read
+        for key, value in artefact.lineage.items()
+        if key.startswith(f"{artefact.asset}.")
+    }
+    return {**inherited, **direct, **inputs}
+
+
+def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
+    """List the versions of all that the artefacts read were made from, and their weights.
+
+    Returns
+    -------
+    dict of str to str
+        `<asset>.<category>.data_version`; without a category where the asset has none.
+    """
+    lineage = {}
+    for artefact in read:
+        made = f"{artefact.asset}.{_MADE}"
+        for key, value in artefact.lineage.items():
+            asset, _, what = key.partition(".")
+            if artefact.category is None:
+                if asset == artefact.asset and what in (_DATA_VERSION, _MADE):
+                    lineage[key] = value
+            elif key == made or any(part in key for part in _OVER_CATEGORIES):
+                lineage[f"{asset}.{artefact.category}.{what}"] = value
+    return lineage
+
+
+def by_asset(provenance: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Group a sidecar's provenance for people: what it says of itself, then of each asset."""
+    grouped: dict[str, dict[str, str]] = {}
+    for key, value in provenance.items():
+        asset, dot, what = key.partition(".")
+        grouped.setdefault(asset if dot else "this artefact", {})[what if dot else key] = value
+    return grouped
