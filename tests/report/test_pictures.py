@@ -129,12 +129,6 @@ def test_strips_are_stacked_with_gaps(image: np.ndarray) -> None:
     assert (stacked[HEIGHT : HEIGHT + 4] == 255).all()
 
 
-def test_strips_are_scaled_to_a_height(image: np.ndarray) -> None:
-    stacked = stack_strips([image, image], height=10)
-    assert stacked.shape == (24, 10, 3)
-    assert stacked.dtype == np.uint8
-
-
 def test_caption_stands_above_the_picture(image: np.ndarray) -> None:
     shown = captioned(image, "good/000.png   1.25", size=15)
     assert shown.shape == (HEIGHT + 22, WIDTH, 3)

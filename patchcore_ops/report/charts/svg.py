@@ -16,15 +16,7 @@ MINUS = "−"
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from data to drawing units.
-
-    Attributes
-    ----------
-    low, high : float
-        Limits of the data; they must differ.
-    start, end : float
-        Where they lie in the drawing.
-    """
+    """A linear map from data to drawing units."""
 
     low: float
     high: float
