@@ -111,7 +111,6 @@ def test_strips_are_stacked_with_gaps_and_scaled_to_a_height(image: np.ndarray) 
     assert stacked.shape == (3 * HEIGHT + 8, WIDTH, 3)
     np.testing.assert_array_equal(stacked[HEIGHT + 4 : 2 * HEIGHT + 4], 255 - image)
     assert (stacked[HEIGHT : HEIGHT + 4] == 255).all()
-    assert stack_strips([image, image], height=10).shape == (24, 10, 3)
 
 
 def test_caption_stands_above_the_picture(image: np.ndarray) -> None:
