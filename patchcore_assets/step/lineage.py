@@ -176,13 +176,7 @@ def _lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> d
 
 
 def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
-    """List the versions of all that the artefacts read were made from, and their weights.
-
-    Returns
-    -------
-    dict of str to str
-        `<asset>.<category>.data_version`; without a category where the asset has none.
-    """
+    """List the versions of all that the artefacts read were made from, and their weights."""
     lineage = {}
     for artefact in read:
         made = f"{artefact.asset}.{_MADE}"

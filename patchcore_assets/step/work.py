@@ -44,17 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Work:
-    """One step at work.
-
-    Attributes
-    ----------
-    config : BenchmarkConfig
-        The whole configuration, as it was when the run began.
-    store : ArtefactStore
-        Where the artefacts are kept.
-    hash_of : callable
-        Gives a file's SHA-256: for every file the one that went into the recorded versions.
-    """
+    """One step at work."""
 
     _context: dg.AssetExecutionContext
     config: BenchmarkConfig
@@ -200,19 +190,6 @@ class Work:
         Its sidecar records the run, with what it was computed, and the lineage of every artefact
         that was read. A version that a blocking check refuses does not become current: it is kept
         aside, and only its checks are reported.
-
-        Parameters
-        ----------
-        metadata : mapping
-            What is worth seeing; seconds, bytes and the location are added.
-        provenance : mapping of str to str, optional
-            What else the sidecar shall say.
-        unversioned : collection of str
-            Files that tell of earlier versions, and do not count in the data version.
-        findings : mapping of str to Finding, optional
-            By check, in the order in which the asset declares them.
-        device : str, optional
-            The device that computed, if it is not the one that the step has asked for.
         """
         seconds = time.monotonic() - self._started
         recorded = {

@@ -50,18 +50,6 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
     What the body of the context raises passes through, but for what is decoded inside `decoding`.
 
-    Parameters
-    ----------
-    path : Path
-        A file in one of the five formats; links are followed.
-    max_pixels : int
-        Width times height, at most.
-
-    Yields
-    ------
-    ImageFile
-        At its first picture, where the file holds several.
-
     Raises
     ------
     DatasetError
