@@ -1,6 +1,7 @@
 """Networks of many families, tried: how their layers are laid out, or why one is refused.
 
-    python -m benchmarks.try_backbones --page docs/backbones.md
+    python -m benchmarks.try_backbones
+    cp benchmarks/results/try_backbones.csv docs/backbones.csv
 
 Weights are random, so nothing is downloaded. Each network is made for the size of the images where
 timm can, its layers' layouts are found by looking where changes of an image show, and it is
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _LAYERS_OF_TIMM = 4
 _DIMENSION = 256
-BEGIN, END = "<!-- begin of the table -->", "<!-- end of the table -->"
 
 
 def main() -> None:
@@ -52,8 +52,6 @@ def main() -> None:
     ]
     table = tables.Table("Networks that were tried", rows, notes, hidden=())
     tables.write(options, "try_backbones", table, lambda axes: _draw(axes, rows))
-    if options.page is not None:
-        put_into(options.page, table)
 
 
 def _options() -> argparse.Namespace:
@@ -61,7 +59,6 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="only these networks of the list")
-    parser.add_argument("--page", type=Path, help="a page whose table is replaced")
     parser.add_argument(
         "--seconds", type=int, default=180, help="after which a network is given up [%(default)s]"
     )
@@ -190,15 +187,6 @@ def _at_most(seconds: int) -> Iterator[None]:
         yield
     finally:
         signal.alarm(0)
-
-
-def put_into(page: Path, table: tables.Table) -> None:
-    """Replace what a page has between two marks."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    new = f"{before}{BEGIN}\n{table.markdown()}\n\n{notes}\n{END}{after}"
-    page.write_text(new, encoding="utf-8")
 
 
 def _draw(axes: Any, rows: list[tables.Row]) -> None:

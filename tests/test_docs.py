@@ -1,4 +1,4 @@
-"""What docs/operating.md says exists, and all that it has to name is named there."""
+"""What the README and docs/ say exists, and all that they have to name is named there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+README = REPOSITORY / "README.md"
 GUIDE = REPOSITORY / "docs" / "operating.md"
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 MAX_PICTURE_BYTES = 150_000
 
 
@@ -106,9 +108,10 @@ def test_times_are_those_of_the_section_schedule(guide: str) -> None:
 
 
 def test_what_a_section_rebuilds_is_what_depends_on_its_input(
-    guide: str, definitions: dg.Definitions
+    definitions: dg.Definitions,
 ) -> None:
-    rows = table(guide, "section | input | rebuilt from here on", 3)
+    readme = README.read_text(encoding="utf-8")
+    rows = table(readme, "section | input | rebuilt from here on", 3)
     said = {names(where)[0]: names(first) for _, where, first in rows if names(where)}
     depends = {
         dep.asset_key.to_user_string(): asset.key.to_user_string()
@@ -123,19 +126,47 @@ def test_what_a_section_rebuilds_is_what_depends_on_its_input(
     assert set(without) == sections - observed - {"dataset"}
 
 
-def keys(guide: str) -> Iterator[tuple[str, str]]:
-    """Yield what the guide says in backticks that looks like `section.key`."""
-    for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)[`:]", guide):
-        if section in ConfigFile.model_fields:
+def keys(page: str) -> Iterator[tuple[str, str]]:
+    """Yield what a page says in backticks that looks like `section.key` and is no file's name."""
+    for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)[`:]", page):
+        if section in ConfigFile.model_fields and key not in {"csv", "html", "json"}:
             yield section, key
 
 
-def test_every_configuration_key_exists(guide: str) -> None:
-    mentioned = set(keys(guide))
+def test_every_configuration_key_exists() -> None:
+    mentioned = {key for page in PAGES for key in keys(page.read_text(encoding="utf-8"))}
     assert ("checks", "regression_tolerance") in mentioned, "the pattern finds keys"
     for section, key in mentioned:
         model = ConfigFile.model_fields[section].default
         assert key in type(model).model_fields, f"{section}.{key}"
+
+
+def test_every_key_is_in_the_table_of_settings_with_its_default() -> None:
+    page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
+    said = {}
+    for cell, default, _ in table(page, "key | default | meaning", 3):
+        section, _, first = names(cell)[0].partition(".")
+        values = default.split(", ")
+        for key in (first, *names(cell)[1:]):
+            said[section, key] = values.pop(0).strip("`")
+    del said["overrides", "<category>.<section>.<key>"]
+    there = {
+        (section, key): field.default
+        for section, one in ConfigFile.model_fields.items()
+        if section != "overrides"
+        for key, field in type(one.default).model_fields.items()
+    }
+    assert set(said) == set(there)
+    in_words = {("embedding", "members"), ("storage", "cache")}
+    for place in set(said) - in_words:
+        assert said[place] == shown(there[place]), place
+
+
+def shown(default: object) -> str:
+    """Write a default as the table does."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(default) or "none"
 
 
 def test_assets_jobs_and_pools_have_their_names(guide: str, definitions: dg.Definitions) -> None:
@@ -146,12 +177,35 @@ def test_assets_jobs_and_pools_have_their_names(guide: str, definitions: dg.Defi
     assert all(f"`{pool}`" in guide for pool in (GPU, CPU_HEAVY))
 
 
-def test_links_lead_somewhere_and_pictures_are_small(guide: str) -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", guide)
-    assert targets
-    for target in targets:
-        if "://" not in target:
-            assert (GUIDE.parent / target).is_file(), target
-    for picture in (GUIDE.parent / "images").glob("operating-*.png"):
-        assert picture.stat().st_size < MAX_PICTURE_BYTES, picture.name
-        assert f"images/{picture.name}" in guide, picture.name
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file = page.parent / target if target else page
+        assert file.is_file(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what links can name in a page: its headings, written as addresses."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_modules_of_the_repository_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"\b(?:tests|patchcore_ops|patchcore_assets)/[\w/.]*\w", text):
+        assert (REPOSITORY / name).exists(), name
+    for module in re.findall(r"-m ((?:tests|benchmarks)[\w.]*)", text):
+        place = REPOSITORY / module.replace(".", "/")
+        assert place.is_dir() or place.with_suffix(".py").is_file(), module
+
+
+def test_pictures_are_used_and_small() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (REPOSITORY / "docs" / "images").glob("*.png"):
+        assert f"images/{picture.name}" in text, picture.name
+        if picture.name.startswith("operating-"):
+            assert picture.stat().st_size < MAX_PICTURE_BYTES, picture.name
