@@ -40,7 +40,7 @@ class Predictions:
         One row per image, as `layout.read_scores` reads it: `path`, `label`, `is_anomaly`, `score`,
         each member's own score as `score_<member>`, and what tells which image that was.
     proven_share : float or None
-        Share of the patches whose neighbours were proven by bounds, without a flat scan; None
+        Share of the patches whose neighbours were verified by bounds, without a flat scan; None
         where the index is not searched by bounds.
     """
 

@@ -86,12 +86,12 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
 @cache
 def _platform() -> str:
     """Name system, release, machine and C library; `platform.platform` would start a process."""
-    system = os.uname()
+    system = platform.uname()
     try:
         library = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):
         library = ""
-    return " ".join(filter(None, (system.sysname, system.release, system.machine, library)))
+    return " ".join(filter(None, (system.system, system.release, system.machine, library)))
 
 
 @cache

@@ -9,8 +9,9 @@ import pytest
 
 from patchcore_ops.config.sections import CoresetSection
 from patchcore_ops.coreset import coverage as module
-from patchcore_ops.coreset.coverage import bank_coverage, coverage_curve
-from patchcore_ops.coreset.samplers import project, select_rows
+from patchcore_ops.coreset.coverage import bank_coverage, radius_by_picks
+from patchcore_ops.coreset.projection import project
+from patchcore_ops.coreset.samplers import select_rows
 from patchcore_ops.coreset.torch_draws import Draws
 from patchcore_ops.runtime.arrays import ArrayFile
 
@@ -31,11 +32,11 @@ def draw(rows: int, dimension: int, seed: int = 0, offset: float = 0) -> np.ndar
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_the_curve_follows_the_definition(count: int, offset: float) -> None:
     rows, picks = draw(40, 5, offset=offset), draw(count, 5, seed=1, offset=offset)
-    numbers, radius = coverage_curve(rows, picks)
+    numbers, radius = radius_by_picks(rows, picks)
     assert numbers == [power for power in (1, 2, 4, 8, 16) if power < count] + [count]
     expected = [literal_radius(rows, picks[:number]) for number in numbers]
     assert radius == pytest.approx(expected, rel=1e-4)
-    assert coverage_curve(rows, rows)[1][-1] == 0
+    assert radius_by_picks(rows, rows)[1][-1] == 0
 
 
 @pytest.mark.parametrize("dimension", [8, 4])
@@ -66,7 +67,7 @@ def test_of_many_rows_a_sample_tells_the_radius_of_greedy_picks(
     coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
     assert not coverage.is_exact
     assert 1000 <= coverage.rows <= 1000 + len(coverage.picks)
-    _, exact = coverage_curve(rows, rows[indices])
+    _, exact = radius_by_picks(rows, rows[indices])
     # The first picks follow the mean distance to the starting points.
     assert coverage.picks[6] == 64
     assert coverage.radius[6:-1] == pytest.approx(exact[6:-1], rel=1e-4)

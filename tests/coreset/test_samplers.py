@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from patchcore_ops.config.sections import CoresetSection
-from patchcore_ops.coreset import lazy_distances, samplers
+from patchcore_ops.coreset import lazy_distances, projection
+from patchcore_ops.coreset.projection import project, random_projection
 from patchcore_ops.coreset.samplers import (
     SAMPLERS,
-    project,
-    random_projection,
     sample_count,
     select_rows,
 )
@@ -74,7 +73,7 @@ def test_the_number_of_threads_changes_no_pick(
     embeddings: ArrayFile, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Many small blocks, so that the threads have something to share.
-    for module, name in ((lazy_distances, "_ROWS_PER_BLOCK"), (samplers, "_ROWS_PER_BLOCK")):
+    for module, name in ((lazy_distances, "_ROWS_PER_BLOCK"), (projection, "_ROWS_PER_BLOCK")):
         monkeypatch.setattr(module, name, 16)
     picks = []
     for threads in ("1", "2", "3", "8"):
@@ -112,14 +111,14 @@ def test_projection_is_the_uniform_one_of_torch_in_every_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dimension: int, engine: str
 ) -> None:
     """As `torch.nn.Linear` without a bias draws it, and left out where the dimension fits."""
-    monkeypatch.setattr(samplers, "_ROWS_PER_BLOCK", 100)
+    monkeypatch.setattr(projection, "_ROWS_PER_BLOCK", 100)
     rows = np.random.default_rng(0).normal(size=(1050, 6)).astype(np.float32)
     embeddings = stored(rows, tmp_path)
     if engine == "numpy":
         projected = project(embeddings, dimension, Draws(3))
     else:
         weight = random_projection(6, dimension, Draws(3))
-        projected = samplers._project_by_torch(embeddings, dimension, weight, "cpu").numpy()
+        projected = projection._project_by_torch(embeddings, dimension, weight, "cpu").numpy()
     generator = torch.Generator().manual_seed(3)
     drawn = torch.empty(dimension, 6).uniform_(-(6**-0.5), 6**-0.5, generator=generator)
     expected = rows if dimension == 6 else rows @ drawn.numpy().T

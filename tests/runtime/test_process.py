@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-_2013 = "fpu sse2 fma avx avx2"
-_2017 = f"{_2013} avx512f avx512dq avx512cd avx512bw avx512vl"
-
 
 def tuned(then: str, first: str = "", **environment: str) -> list[str]:
     """Run a process that tunes itself; return what it prints."""
@@ -38,42 +35,6 @@ def test_threads_are_the_available_processors_unless_the_user_says_otherwise() -
     assert tuned(libraries, OMP_NUM_THREADS="1") == ["True", "1"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "own", "expected"),
-    [
-        ("fpu sse2", {}, "None"),
-        (_2013, {}, "HASWELL"),
-        (_2017, {}, "SKYLAKEX"),
-        (f"{_2013} avx512f avx512cd", {}, "HASWELL"),
-        (_2017, {"OPENBLAS_CORETYPE": "ZEN"}, "ZEN"),
-        (None, {}, "None"),
-    ],
-)
-def test_openblas_is_told_what_the_processor_can(
-    tmp_path: Path, flags: str | None, own: dict[str, str], expected: str
-) -> None:
-    file = tmp_path / "cpuinfo"
-    if flags is not None:
-        file.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: none\n")
-    first = (
-        "from pathlib import Path; from patchcore_ops.runtime import process\n"
-        f"process._PROCESSORS = Path({str(file)!r})"
-    )
-    assert tuned("import os; print(os.environ.get('OPENBLAS_CORETYPE'))", first, **own) == [
-        expected
-    ]
-
-
-def test_faiss_computes_with_the_kernels_that_it_was_told() -> None:
-    tuned(
-        "import faiss, os, threadpoolctl\n"
-        "for one in threadpoolctl.threadpool_info():\n"
-        "    if one['user_api'] == 'blas' and one['internal_api'] == 'openblas':\n"
-        "        told = os.environ.get('OPENBLAS_CORETYPE', one['architecture'])\n"
-        "        assert one['architecture'].upper() == told.upper(), one"
-    )
-
-
 @pytest.mark.parametrize("reported", [False, True])
 def test_the_collector_runs_seldom_and_not_at_the_end_unless_that_would_be_reported(
     reported: bool,
@@ -85,3 +46,25 @@ def test_the_collector_runs_seldom_and_not_at_the_end_unless_that_would_be_repor
     threshold, is_enabled, frozen = tuned("print(gc.get_threshold()[0], gc.isenabled())", first)
     assert (threshold, is_enabled) == ("500000", "True")
     assert (int(frozen) > 1000) != reported
+
+
+def test_definitions_leave_the_process_of_whoever_loads_them_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "patchcore.yaml").write_text("dataset: {root: data, categories: [bottle]}\n")
+    script = (
+        "import dagster, numpy, threadpoolctl, gc, os\n"
+        "before = dict(os.environ), gc.get_threshold(), gc.isenabled(), gc.get_freeze_count()\n"
+        "from patchcore_assets.definitions import defs\n"
+        "assert defs().resolve_all_job_defs()\n"
+        "from patchcore_ops.scoring.faiss_library import import_faiss\n"
+        "import_faiss()\n"
+        "after = dict(os.environ), gc.get_threshold(), gc.isenabled(), gc.get_freeze_count()\n"
+        "assert after == before, (before, after)"
+    )
+    own = ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "PATCHCORE_CONFIG": str(tmp_path / "patchcore.yaml")},
+        cwd=tmp_path,
+        check=True,
+    )

@@ -170,6 +170,27 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_array_equal(rows, found[0][1])
 
 
+@pytest.mark.parametrize(("offset", "gap"), [(0, 1e-1), (0, 1e-5), (100, 1e-3), (1000, 1e-5)])
+def test_what_bounds_verify_is_nearest_up_to_rounding(offset: float, gap: float) -> None:
+    """Near ties, far from the origin, in as many dimensions as embeddings have."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(12, 1024))
+    base = rng.normal(size=(1100, 12)) @ mixing + 0.3 * rng.normal(size=(1100, 1024))
+    tied = base + gap * rng.normal(size=base.shape)
+    bank = (np.concatenate([base, tied]) + offset).astype(np.float32)
+    halfway = (bank[:40].astype(np.float64) + bank[1100:1140]) / 2
+    queries = (halfway + 0.2 * rng.normal(size=halfway.shape)).astype(np.float32)
+    certified = CertifiedSearch(build_index(bank, "Flat"))
+    distances, rows = certified.search(queries, 2)
+    assert certified.certificates.share == 1
+    every = squared_distances(queries.astype(np.float64), bank)
+    found = np.take_along_axis(every, rows, axis=1)
+    # The difference of two numbers is rounded once, and so is its square: three more in a sum.
+    rounding = sum_bound(bank.shape[1] + 3, found)
+    assert (np.abs(distances - found) <= rounding).all()
+    assert (found - np.sort(every, axis=1)[:, :2] <= 2 * rounding).all()
+
+
 @pytest.mark.parametrize("case", ["small", "narrow", "approximate"])
 def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
     bank, factory = {

@@ -90,7 +90,7 @@ def test_a_fault_at_any_request_of_a_reader_leaves_no_half_file(
         assert len(proxy.requests) > number
         proxy.forget()
         assert read(reader) == OLD
-    assert not list(machines.glob("*/steps/*"))
+    assert len(list(machines.glob("*/*/.versions/asset/c/*.lock"))) <= 7, "one version a machine"
 
 
 @pytest.mark.parametrize("fault", [500, "drop", "lose", "cut"])
