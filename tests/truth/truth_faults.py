@@ -17,7 +17,7 @@ from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import load_config
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.runtime.fingerprints import file_hash
-from patchcore_ops.stages import layout, predictions
+from patchcore_ops.stages import layout
 
 _READ_IMAGES = layout.read_images
 _SECTIONS = ("dataset", "embedding", "coreset", "index", "scoring", "metrics")
@@ -39,7 +39,6 @@ def planted(fault: str | None) -> Iterator[None]:
     patches: dict[str | None, list[tuple[Any, str, Any]]] = {
         "position": [
             (Ancestry, "add", lambda self, artefact: None),
-            (predictions, "read_images", _by_position),
             (layout, "read_images", _by_position),
         ],
         "refused": [(work.Work, "_refused", _current_all_the_same)],
