@@ -84,7 +84,7 @@ def test_a_fault_at_any_request_of_a_reader_leaves_no_half_file(
         try:
             # A client asks again by itself where a connection that it used before was closed.
             assert read(reader) == OLD
-            assert fault in ("drop", "lose")
+            assert fault in ("drop", "lose", "cut")
         except StorageBusy as error:
             assert is_transient(error)
         assert len(proxy.requests) > number
