@@ -5,11 +5,13 @@ CONFIG ?= configs/demo.yaml
 # Test processes at once; each takes up to two processors and 2 GB.
 WORKERS ?= 2
 BIN = $(VENV)/bin
+# The tests of patchcore_ops; those of the assets, of servers and of faults take minutes more.
+ROOMS = $(addprefix tests/,backbones checks config coreset dataset embedding metrics report runtime scoring stages)
 
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.installed-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +37,12 @@ ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
 test: $(VENV)/.installed-dev ## run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+test-ops: $(VENV)/.installed-dev ## run the tests of patchcore_ops, as CI does with a second Python
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ROOMS)
+
+test-quick: $(VENV)/.installed-dev ## run what tells most in a minute, for the one who edits
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ROOMS)
+
 lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,7 +52,11 @@ lint: $(VENV)/.installed-dev ## style, types and layering
 audit: $(VENV)/.installed-dev $(VENV)/.installed-audit ## ask for known vulnerabilities of the packages
 	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
+system-packages: ## as root on Debian: what the tests in a browser need
+	export DEBIAN_FRONTEND=noninteractive; timeout 600 sh -c 'apt-get -qq update && apt-get -qq install \
+		--no-install-recommends -y chromium fonts-liberation' >/dev/null
+
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo
 
-.PHONY: help install demo-data demo benchmark ui test lint audit clean
+.PHONY: help install demo-data demo benchmark ui test test-ops test-quick lint audit system-packages clean

@@ -66,7 +66,7 @@ def main() -> None:
     rows = _rows(runs, sum(options.megabytes))
     notes = [
         f"Medians of {options.repeats} runs; files of {options.megabytes} MB. Writing includes "
-        "hashing, uploading, the switch, and the server's own copies to the plain names.",
+        "hashing, uploading and the switch.",
         "Peak memory is that of the client's process.",
     ]
     table = tables.Table("An artefact in an S3 bucket on this machine", rows, notes)

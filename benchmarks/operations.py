@@ -94,7 +94,8 @@ def _count_coreset(settings: Workload, folder: Path) -> float:
     import torch
 
     from patchcore_ops.coreset import k_center_greedy
-    from patchcore_ops.coreset.samplers import project, sample_count
+    from patchcore_ops.coreset.projection import project
+    from patchcore_ops.coreset.samplers import sample_count
     from patchcore_ops.coreset.torch_draws import Draws
     from patchcore_ops.runtime.arrays import ArrayFile
     from patchcore_ops.stages.layout import TRAIN_EMBEDDINGS, member_folder

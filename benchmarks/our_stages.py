@@ -233,9 +233,11 @@ def write_configuration(workload: Workload, storage: Path, file: Path) -> None:
 
 
 def _import_everything() -> None:
-    import faiss  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
+    from patchcore_ops.scoring.faiss_library import import_faiss
+
+    import_faiss()
     import patchcore_ops.stages.category_metrics
     import patchcore_ops.stages.memory_bank
     import patchcore_ops.stages.predictions

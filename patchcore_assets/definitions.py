@@ -14,9 +14,7 @@ def defs() -> dg.Definitions:
     from patchcore_assets.step.failures import report_plainly
     from patchcore_assets.step.one_category import refuse_partition_range
     from patchcore_ops.config import load_config
-    from patchcore_ops.runtime.process import tune_process
 
-    tune_process()
     with report_plainly():
         config = load_config(config_path())
         refuse_partition_range(config)

@@ -46,7 +46,7 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
         deps=[IMAGE_MANIFEST, EMBEDDING_CONFIG],
         group_name="embedding",
         kinds={"openvino", "pytorch", "numpy"},
-        code_version="4",
+        code_version="5",
         pool=pool_of(_device(config.runtime)),
         check_specs=specs(RAW_EMBEDDINGS, _CHECKS, categories(config)),
         **by_category(config),

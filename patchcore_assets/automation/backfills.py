@@ -30,18 +30,7 @@ def wave_name(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill that makes the metrics of categories.
-
-    Attributes
-    ----------
-    id : str
-    measured : AssetKey
-        What it makes for each category, at least.
-    created : datetime
-        When somebody asked for it; UTC.
-    is_submitted : bool
-        Whether Dagster starts no more runs of it.
-    """
+    """A backfill that makes the metrics of categories."""
 
     instance: dg.DagsterInstance
     id: str

@@ -108,13 +108,7 @@ def versions_until(
     is_input: bool,
     until: Mapping[Category, int],
 ) -> dict[Category, str | None]:
-    """Return the version that each category had at a storage id of its own.
-
-    Returns
-    -------
-    dict of Category to str or None
-        Without the categories that had no version then.
-    """
+    """Return the version that each category had at a storage id of its own."""
     if None in until:
         made = latest_unpartitioned(instance, asset, until[None])
         return {category: latest.version for category, latest in made.items()}

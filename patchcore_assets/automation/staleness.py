@@ -38,15 +38,7 @@ _AT_WORK = [
 
 
 class Changes(NamedTuple):
-    """Why an artefact is stale.
-
-    Attributes
-    ----------
-    parents : frozenset of Target
-        Those with another version than it was made from.
-    is_otherwise : bool
-        Whether its code is another, or it depends on other assets than it did.
-    """
+    """Why an artefact is stale."""
 
     parents: frozenset[Target]
     is_otherwise: bool

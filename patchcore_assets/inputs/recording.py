@@ -38,14 +38,6 @@ def file_hashes(
 
     The memory describes files of this machine, so it lies in Dagster's local storage, wherever the
     artefacts are kept.
-
-    Parameters
-    ----------
-    instance : DagsterInstance
-    config : BenchmarkConfig
-    category : str
-    until : float, optional
-        See `FileHashes`.
     """
     place = hashlib.sha256(str(config.dataset_root / category).encode()).hexdigest()[:8]
     return FileHashes(_memory(instance, f"{category}-{place}"), until)
@@ -85,13 +77,7 @@ def record_inputs(
     hash_of: HashOf,
     seen_by: str,
 ) -> Mapping[str, str]:
-    """Make sure that inputs are known with the versions that they have now.
-
-    Returns
-    -------
-    mapping of str to str
-        Tags that point a materialisation to these versions.
-    """
+    """Make sure that inputs are known with the versions that they have now."""
     tags = {}
     for observed in INPUTS:
         if observed.key in assets:

@@ -27,17 +27,7 @@ VersionOf = Callable[[BenchmarkConfig, str, HashOf], str]
 
 @dataclass(frozen=True)
 class ObservedInput:
-    """One input: its key, what it is, and its version for a category.
-
-    Attributes
-    ----------
-    sections : tuple of str
-        The sections of the configuration that it stands for; an artefact that depends on it
-        records them.
-    version_of : callable
-        Takes the configuration, the category, and what hashes files; a `UserError` says why
-        there is no version.
-    """
+    """One input: its key, what it is, and its version for a category."""
 
     key: dg.AssetKey
     description: str

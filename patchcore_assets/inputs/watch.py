@@ -39,17 +39,7 @@ _SETTINGS = tuple(one for one in INPUTS if one.key != IMAGES)
 
 @dataclass
 class Sighting:
-    """What one look at the inputs has found.
-
-    Attributes
-    ----------
-    changed : list of AssetObservation
-        One for each input and category whose version is not the last known one.
-    notes : list of str
-        What a person should know: one sentence each.
-    next : str or None
-        The category whose folder the next look begins with; None where all were looked at.
-    """
+    """What one look at the inputs has found."""
 
     changed: list[dg.AssetObservation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -8,6 +8,7 @@ version: it is kept aside, its checks are reported, the step fails, and the vers
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -77,6 +78,13 @@ def refusals(asset: dg.AssetsDefinition, findings: Mapping[str, Finding]) -> lis
         and not finding.passed
         and asset.get_spec_for_check_key(dg.AssetCheckKey(asset.key, name)).blocking
     ]
+
+
+def log_findings(log: logging.Logger, findings: Mapping[str, Finding]) -> None:
+    """Say in the run's log what checks have found fault with."""
+    for name, finding in findings.items():
+        if not finding.passed:
+            (log.error if finding.is_error else log.warning)(f"{name} failed: {finding.sentence}")
 
 
 def _shown(fact: Fact) -> dg.MetadataValue[Any]:

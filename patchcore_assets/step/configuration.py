@@ -57,13 +57,7 @@ def configuration_of_run(
 
 
 def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> Mapping[str, str]:
-    """Keep the configuration of a run beside the artefacts.
-
-    Returns
-    -------
-    mapping of str to str
-        Tags by which the steps of the run find it.
-    """
+    """Keep the configuration of a run beside the artefacts."""
     text = snapshot(config)
     name = f"{_FOLDER}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     place = write_document(config.storage_root, name, text, scratch)

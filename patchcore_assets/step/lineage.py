@@ -146,20 +146,19 @@ def made_anew_since(instance: dg.DagsterInstance, artefact: Artefact) -> list[st
     return found
 
 
-def lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:
-    """Merge what the inputs and the artefacts read say.
+def lineage_of(
+    read: Sequence[Artefact], category: str | None, tags: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the lineage of what is made for a category, or for all; see the two below."""
+    if category is None:
+        return lineage_over_categories(read)
+    return _lineage_of_category(read, tags)
 
-    Parameters
-    ----------
-    read : sequence of Artefact
-        All of one category. What one says of itself has precedence over what others say of it.
-    tags : mapping of str to str
-        Of the materialisation; they hold the versions of the inputs that it used.
 
-    Returns
-    -------
-    dict of str to str
-        `<asset>.data_version`, `<asset>.run_id` and the like.
+def _lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:
+    """Merge what tags say of the inputs, and what the artefacts read say.
+
+    What an artefact says of itself has precedence over what others say of it.
     """
     inputs = {
         f"{tag.removeprefix(INPUT_DATA_VERSION)}.data_version": version
@@ -177,13 +176,7 @@ def lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> di
 
 
 def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
-    """List the versions of all that the artefacts read were made from, and their weights.
-
-    Returns
-    -------
-    dict of str to str
-        `<asset>.<category>.data_version`; without a category where the asset has none.
-    """
+    """List the versions of all that the artefacts read were made from, and their weights."""
     lineage = {}
     for artefact in read:
         made = f"{artefact.asset}.{_MADE}"

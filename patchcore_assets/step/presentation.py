@@ -52,12 +52,6 @@ def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataVal
     """Embed a picture as JPEG, compressed until the entry is at most `MAX_PICTURE_BYTES` large.
 
     It is scaled down to the width of the dialog that shows it.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape [H, W, 3]
-    title : str
-        Alternative text.
     """
     from PIL import Image
 

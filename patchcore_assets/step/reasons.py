@@ -8,16 +8,7 @@ from patchcore_ops.runtime.errors import UserError
 
 
 def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
-    """Return what has failed first in a run, and why.
-
-    Returns
-    -------
-    name : str
-        The step; the job where it failed before or after its steps.
-    reason : str
-        What the step says of a user's mistake or of a version that it refuses, or type and message
-        of the exception that was raised in the first place.
-    """
+    """Return what has failed first in a run, and why."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         step, data = str(event.step_key), event.step_failure_data
         said = data.user_failure_data.description if data.user_failure_data is not None else None

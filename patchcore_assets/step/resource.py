@@ -28,13 +28,7 @@ from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The benchmark that a configuration file describes, and where its artefacts are kept.
-
-    Attributes
-    ----------
-    config_path : str
-        The YAML file. A run reads it once, when it begins.
-    """
+    """The benchmark that a configuration file describes, and where its artefacts are kept."""
 
     config_path: str
     # Dagster makes one resource per run: what a step has written is not hashed by the next.
@@ -63,20 +57,6 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         The inputs on which the step depends become known with the versions that it uses, whether
         or not anything has observed them. The run is tagged with its configuration, and with the
         device of a step that asks for one. A transient error of the storage starts the step again.
-
-        Parameters
-        ----------
-        context : AssetExecutionContext
-        device_of : callable, optional
-            Gives `runtime.device` as it holds for the step; without it, the step computes on the
-            CPU.
-        less_memory : str
-            What to do where memory runs out.
-
-        Yields
-        ------
-        Work
-            For the category of the step's partition, or for all where the asset has none.
         """
         instance, run_id = context.instance, context.run.run_id
         with plain_failures(), transient_errors_retried(context), ExitStack() as stack:

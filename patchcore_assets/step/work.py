@@ -10,22 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
-from patchcore_assets.step.checks import refusals, results
-from patchcore_assets.step.lineage import (
-    Ancestry,
-    by_asset,
-    lineage_of_category,
-    lineage_over_categories,
-    made_anew_since,
-)
+from patchcore_assets.step.checks import log_findings, refusals, results
+from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.progress import log_progress
 from patchcore_assets.storage import (
@@ -48,46 +42,26 @@ if TYPE_CHECKING:
     from patchcore_ops.checks.finding import Finding
 
 
+@dataclass(eq=False)
 class Work:
-    """One step at work.
+    """One step at work."""
 
-    Attributes
-    ----------
-    config : BenchmarkConfig
-        The whole configuration, as it was when the run began.
-    hash_of : callable
-        Gives a file's SHA-256: for every file the one that went into the recorded versions.
-    """
-
-    def __init__(
-        self,
-        context: dg.AssetExecutionContext,
-        config: BenchmarkConfig,
-        store: ArtefactStore,
-        staging: Staging,
-        stack: ExitStack,
-        asset: str,
-        category: str | None,
-        hash_of: HashOf,
-        used: Mapping[str, str],
-        device: str,
-    ) -> None:
-        self.config = config
-        self.hash_of = hash_of
-        self._context = context
-        self._store = store
-        self._staging = staging
-        self._stack = stack
-        self._asset = asset
-        self._category = category
-        self._used = used
-        self._device = device
-        self._read: list[Artefact] = []
-        self._still_open: list[Artefact] = []
-        self._ancestry = Ancestry()
-        self._inherited: dict[str, Mapping[str, Any]] = {}
-        self._recorded_by_settings: dict[int, Recorded] = {}
-        self._started = time.monotonic()
+    _context: dg.AssetExecutionContext
+    config: BenchmarkConfig
+    store: ArtefactStore
+    _staging: Staging
+    _stack: ExitStack
+    _asset: str
+    _category: str | None
+    hash_of: HashOf
+    _used: Mapping[str, str]
+    _device: str
+    _read: list[Artefact] = field(default_factory=list, init=False)
+    _still_open: list[Artefact] = field(default_factory=list, init=False)
+    _ancestry: Ancestry = field(default_factory=Ancestry, init=False)
+    _inherited: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
+    _recorded_by_settings: dict[int, Recorded] = field(default_factory=dict, init=False)
+    _started: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def category(self) -> str:
@@ -115,8 +89,10 @@ class Work:
         """The local folder that receives this step's files."""
         return self._staging.folder
 
-    def open(self, asset: str, category: str | None = None) -> Artefact:
-        """Open an upstream artefact, by default of the same category; it stays while at work.
+    def read(self, asset: str) -> Path:
+        """Open an upstream artefact of the same category, and return its local folder.
+
+        It stays open while at work.
 
         Raises
         ------
@@ -125,23 +101,19 @@ class Work:
         DamagedArtefact
             If its files are not those that were written.
         MixedVersions
-            If it does not belong to what was opened before.
+            If it does not belong to what was read before.
         """
-        artefact = self._stack.enter_context(self._store.open(asset, category or self._category))
+        artefact = self._stack.enter_context(self.store.open(asset, self._category))
         self._take_in(artefact)
         self._still_open.append(artefact)
-        return artefact
+        return artefact.folder
 
     @contextmanager
     def opened(self, asset: str, category: str) -> Iterator[Artefact]:
-        """Open one artefact of many, see `open`, for as long as it takes to read it."""
-        with self._store.open(asset, category) as artefact:
+        """Open one artefact of many, see `read`, for as long as it takes to read it."""
+        with self.store.open(asset, category) as artefact:
             self._take_in(artefact)
             yield artefact
-
-    def read(self, asset: str, category: str | None = None) -> Path:
-        """Open an upstream artefact, see `open`, and return its local folder."""
-        return self.open(asset, category).folder
 
     def earlier(self) -> Path | None:
         """Open the version of this step's own artefact that it is about to replace, if any.
@@ -149,7 +121,7 @@ class Work:
         A damaged one counts as none: it is about to be replaced.
         """
         try:
-            own = self._store.open(self._asset, self._category)
+            own = self.store.open(self._asset, self._category)
             return self._stack.enter_context(own).folder
         except MissingArtefact:
             return None
@@ -165,18 +137,15 @@ class Work:
         MissingArtefact
             If none has.
         """
-        existing = set(self._store.categories(asset))
+        existing = set(self.store.categories(asset))
         present = [category for category in self.config.categories if category in existing]
         absent = [category for category in self.config.categories if category not in existing]
         if not present:
-            raise missing(asset, absent[0], self._store.root)
+            raise missing(asset, absent[0], self.store.root)
         return present, absent
 
     def recorded_now(self, category: str) -> Recorded | None:
-        """Return what artefacts of a category would record with the run's configuration.
-
-        None where the configuration does not have the category.
-        """
+        """Return what artefacts of a category would record now; None if it is not configured."""
         settings = self.config.by_category.get(category)
         if settings is None:
             return None
@@ -191,14 +160,9 @@ class Work:
         self._context.log.warning(sentence)
 
     @property
-    def store(self) -> ArtefactStore:
-        """Where the artefacts are kept."""
-        return self._store
-
-    @property
     def networks(self) -> KeptNetworks:
         """Where exported networks are kept."""
-        return KeptNetworks(self._store, self._context.log)
+        return KeptNetworks(self.store, self._context.log)
 
     def per_second(self, items: int) -> float:
         """Return how many items a second this step has worked off so far."""
@@ -223,28 +187,15 @@ class Work:
     ) -> CheckedResult:
         """Keep the output folder as the artefact's new version and report it.
 
-        Its sidecar records the run, with what it was computed (see `stages.provenance`), and the
-        lineage of every artefact that was read. A version that a blocking check refuses does not
-        become current: it is kept aside, and only its checks are reported.
-
-        Parameters
-        ----------
-        metadata : mapping
-            What is worth seeing; seconds, bytes and the location are added.
-        provenance : mapping of str to str, optional
-            What else the sidecar shall say about how the artefact came about.
-        unversioned : collection of str
-            Files that do not count in the data version, because they tell of earlier versions.
-        findings : mapping of str to Finding, optional
-            What the asset's checks have found, by name, in the order of the checks.
-        device : str, optional
-            The device that computed, if it is not the one that the step has asked for.
+        Its sidecar records the run, with what it was computed, and the lineage of every artefact
+        that was read. A version that a blocking check refuses does not become current: it is kept
+        aside, and only its checks are reported.
         """
         seconds = time.monotonic() - self._started
         recorded = {
             **self._provenance(device or self._device),
             **(provenance or {}),
-            **self._lineage(),
+            **lineage_of(self._read, self._category, self._used),
         }
         if settings := self._recorded():
             write_settings(self.output, settings)
@@ -256,7 +207,7 @@ class Work:
             return self._refused(sentences, findings, recorded)  # type: ignore[return-value]
         made_from = {artefact.place: artefact.data_version for artefact in self._read}
         artefact = self._staging.commit(recorded, unversioned, made_from)
-        self._log(findings)
+        log_findings(self._context.log, findings)
         return dg.MaterializeResult(
             metadata={
                 **metadata,
@@ -274,25 +225,18 @@ class Work:
         self, sentences: list[str], findings: Mapping[str, Finding], recorded: Mapping[str, str]
     ) -> Iterator[dg.AssetCheckResult]:
         """Keep the output folder aside, and report its checks but no materialisation."""
-        place = self._staging.refuse({**recorded, "refused": " ".join(sentences)})
-        self._log(findings)
-        said = (
-            f"{' '.join(sentences)} What was made is kept in {place}; the version before stays "
-            "in use, if there is one."
+        why = " ".join(sentences)
+        place = self._staging.refuse({**recorded, "refused": why})
+        log_findings(self._context.log, findings)
+        kept = (
+            f"What was made is kept in {place}; the version before stays in use, if there is one."
         )
 
         def report() -> Iterator[dg.AssetCheckResult]:
             yield from results(findings)
-            raise dg.Failure(description=said, allow_retries=False)
+            raise dg.Failure(description=f"{why} {kept}", allow_retries=False)
 
         return report()
-
-    def _log(self, findings: Mapping[str, Finding]) -> None:
-        """Say in the run's log what checks have found fault with."""
-        for name, finding in findings.items():
-            if not finding.passed:
-                log = self._context.log.error if finding.is_error else self._context.log.warning
-                log(f"{name} failed: {finding.sentence}")
 
     def _take_in(self, artefact: Artefact) -> None:
         """Note what was read: its versions, and the settings that it was made with."""
@@ -307,31 +251,24 @@ class Work:
                 )
         self._read.append(artefact)
 
-    @cached_property
-    def _own(self) -> Recorded:
-        """The sections that determine this step's result beyond what it reads."""
-        deps = {dep.asset_key for dep in self._context.assets_def.get_asset_spec().deps}
-        sections = sections_of(deps)
-        if not sections or self._category is None:
-            return {}
-        return record(self.config.for_category(self._category), sections, self.hash_of)
-
     def _recorded(self) -> Recorded:
-        """Return what this step's artefact records: the settings of what it read, and its own."""
-        return {**self._inherited, **self._own}
+        """Return the settings of what was read, and those of the sections that the step adds."""
+        sections = sections_of({dep.asset_key for dep in self._spec.deps})
+        if not sections or self._category is None:
+            return self._inherited
+        own = record(self.config.for_category(self._category), sections, self.hash_of)
+        return {**self._inherited, **own}
+
+    @property
+    def _spec(self) -> dg.AssetSpec:
+        spec: dg.AssetSpec = self._context.assets_def.get_asset_spec()
+        return spec
 
     def _provenance(self, device: str) -> dict[str, str]:
         """Say which run of which code has made the artefact, when, and with what."""
-        code_version = self._context.assets_def.get_asset_spec().code_version
         return {
             "run_id": self._context.run.run_id,
             "made": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "code_version": code_version or "",
+            "code_version": self._spec.code_version or "",
             **provenance_of_step(self.runtime, device),
         }
-
-    def _lineage(self) -> dict[str, str]:
-        """Say what the artefact was made from."""
-        if self._category is None:
-            return lineage_over_categories(self._read)
-        return lineage_of_category(self._read, self._used)

@@ -36,27 +36,7 @@ class DamagedArtefact(UserError):
 
 @dataclass(frozen=True)
 class Artefact:
-    """What one asset holds for one category (or for all, where `category` is None).
-
-    Attributes
-    ----------
-    folder : Path
-        Local folder of the files.
-    files : mapping of str to (bytes, SHA-256)
-        By path relative to the folder.
-    provenance : mapping of str to str
-        What it was made from and with.
-    unversioned : collection of str
-        The files that do not count in the data version, because they tell of earlier versions.
-    made_from : mapping of str to str
-        The data versions of the artefacts that were read, by `place`.
-    hash_of : callable
-        Gives a file's SHA-256 to `verify`.
-    version : str or None
-        The version's name where files of several lie side by side, as in a bucket.
-    location : str
-        What people know as the folder, where that is not `folder`.
-    """
+    """What one asset holds for one category (or for all, where `category` is None)."""
 
     asset: str
     category: str | None
@@ -201,17 +181,6 @@ class Artefact:
         location: str = "",
     ) -> Artefact:
         """Read the artefact of a folder from its sidecar; the files are not looked at.
-
-        Parameters
-        ----------
-        folder : Path
-            The folder.
-        asset, category : str, optional
-            Whose artefact it has to be. Without `asset`, anyone's.
-        hash_of : callable
-            Gives a file's SHA-256 to `verify`.
-        location : str, optional
-            What people know as the folder.
 
         Raises
         ------

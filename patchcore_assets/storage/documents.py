@@ -12,21 +12,6 @@ _ASIDE = ".document"
 def write_document(root: str, name: str, text: str, scratch: Path) -> str:
     """Write a text below a storage root, unless it is there already.
 
-    Parameters
-    ----------
-    root : str
-        The folder or URL of the storage.
-    name : str
-        A relative path that follows from the content: a document is never changed.
-    text : str
-    scratch : Path
-        A folder of the same file system that somebody removes if this process dies.
-
-    Returns
-    -------
-    str
-        The path or URL from which `read_document` reads it.
-
     Raises
     ------
     StorageBusy, StorageRefused, OSError

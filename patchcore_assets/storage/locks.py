@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 
 def lock_of(folder: Path) -> Path:
@@ -15,41 +17,40 @@ def lock_of(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(file: Path, operation: int, *, create: bool) -> Iterator[int]:
+def locked(file: Path, *, shared: bool = False, wait: bool = True, create: bool) -> Iterator[int]:
     """Hold an advisory lock on a file.
-
-    Parameters
-    ----------
-    file : Path
-        The file.
-    operation : int
-        Of `fcntl.flock`. A shared lock needs no right to write.
-    create : bool
-        Whether to make the file where it is absent.
-
-    Yields
-    ------
-    int
-        The file's descriptor.
 
     Raises
     ------
     BlockingIOError
-        If another holds the lock, and the operation does not wait.
+        If another holds the lock, and this is not to wait.
     FileNotFoundError
         If the file is absent and not to be made.
     """
-    flags = os.O_RDWR if operation & fcntl.LOCK_EX else os.O_RDONLY
+    flags = os.O_RDONLY if shared else os.O_RDWR
     while True:
         descriptor = os.open(file, flags | (os.O_CREAT if create else 0), 0o644)
         try:
-            fcntl.flock(descriptor, operation)
+            _lock(descriptor, shared, wait)
             # The file may have been removed, or made anew, while we waited for it.
             if _is_same_file(descriptor, file):
                 yield descriptor
                 return
         finally:
             os.close(descriptor)
+
+
+def _lock(descriptor: int, shared: bool, wait: bool) -> None:
+    if shared:
+        try:
+            import fcntl
+        except ImportError:
+            pass  # Windows: there, readers keep each other out.
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
+            return
+    if not lock_descriptor(descriptor, blocking=wait):
+        raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
 
 
 def _is_same_file(descriptor: int, file: Path) -> bool:

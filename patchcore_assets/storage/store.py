@@ -38,11 +38,6 @@ class Staging(Protocol):
         """Keep the folder aside, where nothing reads it; the current version stays.
 
         It takes the place of what was refused before.
-
-        Returns
-        -------
-        str
-            The path or URL at which people find it.
         """
 
 
@@ -87,23 +82,12 @@ def open_store(
     cache: Path | None = None,
     cache_bytes: int | None = None,
 ) -> ArtefactStore:
-    """Open the store at a folder or at any URL that fsspec understands.
-
-    Parameters
-    ----------
-    root : str
-        The folder or URL.
-    hashes : HashedFiles, optional
-        What the process has hashed already. Who opens a store several times keeps one, so that
-        files that it has just written or verified are not read again to verify them.
-    cache, cache_bytes : Path, int, optional
-        For a URL: where files stay on this machine, and how much of them; see `FileCache`.
-    """
+    """Open the store at a folder or at any URL that fsspec understands."""
     if "://" in root:
-        from patchcore_assets.storage.remote.cache import FileCache
+        from patchcore_assets.storage.remote.cache import ArtefactCache
         from patchcore_assets.storage.remote.store import RemoteStore
 
-        return RemoteStore(root, FileCache(cache, cache_bytes, hashes))
+        return RemoteStore(root, ArtefactCache(cache, cache_bytes, hashes))
     from patchcore_assets.storage.local.store import LocalStore
 
     return LocalStore(root, hashes)

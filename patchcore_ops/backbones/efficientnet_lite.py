@@ -44,12 +44,6 @@ _BLOCK_KEY = re.compile(r"_blocks\.(\d{1,6})\.(\w+?)\.(.+)")
 def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """Build EfficientNet-lite0 with pretrained weights; its input has mean = std = 0.5.
 
-    Parameters
-    ----------
-    weights : path-like, optional
-        A file with a state dict under efficientnet_pytorch's or timm's names; None means the one
-        of the package.
-
     Raises
     ------
     WeightsError

@@ -20,24 +20,7 @@ _MOST_PREFIX_TOKENS = 16
 
 @dataclass(frozen=True, eq=False)
 class FeatureLayout:
-    """How the output of one layer becomes a map.
-
-    Attributes
-    ----------
-    axes : "NCHW", "NHWC", "NLC" or "NCL"
-        Of the tensor: images, channels, height, width; L is the tokens. Tokens in blocks have two
-        axes L.
-    shape : (int, int, int)
-        Channels, height and width of the map.
-    part : tuple of int or str
-        Which element of an output that is a tuple, a list or a dict, and of its element.
-    prefix_tokens : int
-        Tokens before those of the image.
-    order : Tensor of int64, shape [height * width], optional
-        Which token stands for each cell, row by row; None where they come in that order.
-    order_name : str
-        What that order is, for people.
-    """
+    """How the output of one layer becomes a map."""
 
     axes: Axes
     shape: tuple[int, int, int]
@@ -54,13 +37,7 @@ class FeatureLayout:
         return tensor
 
     def to_map(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Bring the layer's tensor into [B, C, height, width].
-
-        Parameters
-        ----------
-        tensor : Tensor
-            As `tensor_of` returns it.
-        """
+        """Bring the layer's tensor into [B, C, height, width]."""
         if self.axes == "NCHW":
             return tensor
         if self.axes == "NHWC":
@@ -99,18 +76,7 @@ def tensors_of(
 def candidates(
     output: Any, images: torch.Tensor, network: torch.nn.Module
 ) -> Iterator[FeatureLayout]:
-    """Yield every layout that an output may have by its shape.
-
-    Parameters
-    ----------
-    output : object
-        What the layer gave.
-    images : Tensor, shape [B, C, H, W]
-        What the network was given.
-    network : torch.nn.Module
-        Which may know how many prefix tokens it has (`num_prefix_tokens`, as timm's do), and how
-        to bring its tokens back into their order (`reroll`, as Hiera does).
-    """
+    """Yield every layout that an output may have by its shape."""
     for part, tensor in tensors_of(output):
         is_of_images = tensor.ndim in (3, 4) and len(tensor) == len(images)
         if is_of_images and tensor.is_floating_point() and tensor.numel() > 0:

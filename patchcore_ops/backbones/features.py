@@ -23,16 +23,6 @@ class _AllLayersSeen(Exception):
 class FeatureExtractor(torch.nn.Module):
     """Collects the maps of named layers and stops the forward pass after the last of them.
 
-    Parameters
-    ----------
-    backbone : torch.nn.Module
-        Any network; it is not copied.
-    layers : sequence of str
-        Module names, dotted where nested (`layer2`, `features.denseblock2`, `blocks.2`).
-    layouts : mapping of str to FeatureLayout, optional
-        How the layers' outputs are laid out, from `find_layouts`. By default each call finds that
-        out, on a few images of its own.
-
     Raises
     ------
     WeightsError
@@ -54,15 +44,6 @@ class FeatureExtractor(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Run the backbone on normalised images.
 
-        Parameters
-        ----------
-        images : Tensor of float32, shape [B, 3, H, W]
-
-        Returns
-        -------
-        list of Tensor, shape [B, C, h, w]
-            One per layer, in the order of `layers`. A cell shows what is at its place in the image.
-
         Raises
         ------
         WeightsError
@@ -77,11 +58,6 @@ class FeatureExtractor(torch.nn.Module):
     @torch.no_grad()
     def find_layouts(self, images: torch.Tensor) -> dict[str, FeatureLayout]:
         """Find out how the layers' outputs are laid out, by looking where changes show.
-
-        Parameters
-        ----------
-        images : Tensor of floating point, shape [B, C, H, W]
-            Of which only the shape, the type and the device count.
 
         Raises
         ------

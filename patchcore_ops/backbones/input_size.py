@@ -22,18 +22,6 @@ State = Mapping[str, torch.Tensor]
 def size_options(name: str, imagesize: int | None) -> dict[str, int]:
     """Return what `timm.create_model` is to be given for images of a size.
 
-    Parameters
-    ----------
-    name : str
-        A timm model name.
-    imagesize : int or None
-        Side of the square images, in pixels; None means the network's own.
-
-    Returns
-    -------
-    dict
-        Empty where the network takes any size, has that size, or cannot be made for another.
-
     Raises
     ------
     WeightsError
@@ -57,22 +45,7 @@ def size_options(name: str, imagesize: int | None) -> dict[str, int]:
 
 
 def resize_state(state: State, network: torch.nn.Module, name: str) -> State | None:
-    """Resize what depends on the image size in weights that were saved for another.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-    network : torch.nn.Module
-        Which the weights are for.
-    name : str
-        Its timm model name.
-
-    Returns
-    -------
-    mapping of str to Tensor, or None
-        The same where nothing is to be resized, or where more differs than the image size explains.
-        None where timm cannot resize what is.
-    """
+    """Resize what depends on the image size in weights that were saved for another."""
     misfits = _misfits(state, network)
     if not misfits or not misfits <= _depends_on_the_size(name):
         return state

@@ -27,19 +27,7 @@ _BLUR = 0.15
 
 
 def probe_images(images: torch.Tensor, look: int = 0) -> torch.Tensor:
-    """Return noise, and the same noise with a change in each of some places.
-
-    Parameters
-    ----------
-    images : Tensor of floating point, shape [B, C, H, W]
-        What the network is going to be given; only its shape, type and device count.
-    look : int
-        Each has its own noise; the changes are brighter and darker in turn.
-
-    Returns
-    -------
-    Tensor, shape [4, C, H, W]
-    """
+    """Return noise, and the same noise with a change in each of some places."""
     height, width = images.shape[2:]
     noise = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(look)) * _NOISE
     probe = noise.repeat(1 + len(_PLACES), 1, 1, 1)
@@ -51,15 +39,6 @@ def probe_images(images: torch.Tensor, look: int = 0) -> torch.Tensor:
 
 class LayoutSearch:
     """Decides how a layer's output is laid out.
-
-    Parameters
-    ----------
-    layer : str
-        Its name, for the message.
-    output : object
-        What the layer gave for the first probe, see `probe_images`.
-    probe : Tensor
-    network : torch.nn.Module
 
     Raises
     ------

@@ -16,15 +16,6 @@ def fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str,
 
     The classifier, which PatchCore never runs, may be absent or another.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-    state : mapping of str to Tensor
-    source : str
-        Where the weights come from, for the message.
-    name : str
-        The backbone's name, for the message.
-
     Raises
     ------
     WeightsError

@@ -33,12 +33,6 @@ _FORBIDDEN = re.compile(
 def read_state_dict(weights: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read a state dict from a `.pth` or `.safetensors` file; the content tells which it is.
 
-    Returns
-    -------
-    dict of str to Tensor
-        On the CPU. A state dict under `state_dict`, `model_state_dict` or `model` is taken out, and
-        a prefix that a wrapper has put before every name is removed.
-
     Raises
     ------
     WeightsError

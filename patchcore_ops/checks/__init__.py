@@ -1,5 +1,1 @@
-"""Checks of what each stage has made: plain functions that look at an artefact and say what is so.
-
-One module a subject. Every function returns a `Finding`: whether it passed, one sentence, and the
-facts behind it.
-"""
+"""Checks of each stage's artefacts: functions that return a `Finding`, one module a subject."""

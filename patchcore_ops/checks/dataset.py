@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,48 +16,38 @@ def masks_match_images(scan: CategoryScan) -> Finding:
     """Check that every mask is as large as its image; others are not used as ground truth."""
     used = int(scan.images["mask_path"].notna().sum())
     wrong = pd.DataFrame(scan.misfits, columns=["mask", "mask_size", "image_size"])
+    facts = {"masks": used, "misfits": len(wrong)}
     if wrong.empty:
-        return Finding(
-            True,
-            f"The {counted(used, 'mask has', 'masks have')} the size of their images."
-            if used
-            else "There are no masks.",
-            facts={"masks": used, "misfits": 0},
-        )
+        passed = f"The {counted(used, 'mask has', 'masks have')} the size of their images."
+        return Finding(True, passed if used else "There are no masks.", facts=facts)
     first = scan.misfits[0]
     return Finding(
         False,
         f"{counted(len(wrong), 'mask has', 'masks have')} another size than the image, "
         f"{such_as([first.mask])} ({first.mask_size} pixels instead of {first.image_size}): which "
         "pixels it marks is unknown; replace it, or remove it to do without.",
-        facts={"masks": used, "misfits": len(wrong), "files": wrong.head(NAMED_FILES)},
+        facts={**facts, "files": wrong.head(NAMED_FILES)},
     )
 
 
 def defects_have_masks(scan: CategoryScan) -> Finding:
-    """Check that every defective image has a mask, where the category has ground truth at all."""
-    test = scan.images[scan.images["split"] == "test"]
-    defective = test[test["is_anomaly"]]
+    """Check that every defective image has a mask, if the category has ground truth."""
+    defective = scan.images[(scan.images["split"] == "test") & scan.images["is_anomaly"]]
     without = defective.loc[defective["mask_path"].isna(), "path"].tolist()
     facts = {"defective_images": len(defective), "without_mask": len(without)}
     if not scan.has_ground_truth:
         return Finding(
             True, "The category has no ground truth, hence no pixel metrics.", False, facts
         )
-    if not without:
-        return Finding(
-            True,
-            f"Each of the {counted(len(defective), 'defective image')} has a mask.",
-            is_error=False,
-            facts=facts,
-        )
-    return Finding(
-        False,
+    return Finding.of(
+        not without,
+        f"Each of the {counted(len(defective), 'defective image')} has a mask.",
         f"{counted(len(without), 'defective image has', 'defective images have')} no mask "
         f"({such_as(without)}) and will not count in pixel metrics; add what is missing to "
         "ground_truth, as <defect>/<image>_mask.png.",
+        facts,
+        without,
         is_error=False,
-        facts={**facts, "files": without[:NAMED_FILES]},
     )
 
 
@@ -65,34 +56,26 @@ def enough_images(images: pd.DataFrame, checks: ChecksSection) -> Finding:
     train = int((images["split"] == "train").sum())
     defective = int(images["is_anomaly"].sum())
     good = len(images) - train - defective
-    problems = []
-    if train < checks.minimum_train_images:
-        problems.append(
-            f"{counted(train, 'train image')} (checks.minimum_train_images is "
-            f"{checks.minimum_train_images})"
+    problems = [
+        f"{counted(count, f'{split} image')} (checks.minimum_{split}_images is {minimum})"
+        for split, count, minimum in (
+            ("train", train, checks.minimum_train_images),
+            ("test", good + defective, checks.minimum_test_images),
         )
-    if good + defective < checks.minimum_test_images:
-        problems.append(
-            f"{counted(good + defective, 'test image')} (checks.minimum_test_images is "
-            f"{checks.minimum_test_images})"
-        )
+        if count < minimum
+    ]
     problems.extend(
         f"no {kind} test image, so image metrics are undefined"
         for kind, count in (("normal", good), ("defective", defective))
         if count == 0
     )
-    return Finding(
+    return Finding.of(
         not problems,
-        f"There are {'; '.join(problems)}."
-        if problems
-        else f"There are {counted(train, 'train image')}, and {good:,} normal and {defective:,} "
+        f"There are {counted(train, 'train image')}, and {good:,} normal and {defective:,} "
         "defective test images.",
+        f"There are {'; '.join(problems)}.",
+        {"train_images": train, "normal_test_images": good, "defective_test_images": defective},
         is_error=False,
-        facts={
-            "train_images": train,
-            "normal_test_images": good,
-            "defective_test_images": defective,
-        },
     )
 
 
@@ -106,44 +89,35 @@ def image_sizes_agree(images: pd.DataFrame) -> Finding:
     )
     usual = f"{sizes['width'][0]} x {sizes['height'][0]}"
     others = int(sizes["images"][1:].sum())
-    return Finding(
+    return Finding.of(
         others == 0,
-        f"All images have {usual} pixels."
-        if others == 0
-        else f"{counted(others, 'image has', 'images have')} another size than the usual {usual} "
+        f"All images have {usual} pixels.",
+        f"{counted(others, 'image has', 'images have')} another size than the usual {usual} "
         f"pixels ({such_as(sizes['example'][1:].tolist())}): what is cropped, and how large a "
         "defect appears, differs; check that they show the same scene.",
+        {"sizes": sizes.head(NAMED_FILES)},
         is_error=False,
-        facts={"sizes": sizes.head(NAMED_FILES)},
     )
 
 
 def images_are_large_enough(images: pd.DataFrame, size: ImageSize) -> Finding:
-    """Check that no image has to be enlarged to fill the crop.
-
-    Parameters
-    ----------
-    images : DataFrame
-        The manifest.
-    size : ImageSize
-        Resize and crop.
-    """
+    """Check that no image has to be enlarged to fill the crop."""
     small = images.loc[images[["width", "height"]].min(axis=1) < size.imagesize, "path"].tolist()
-    return Finding(
+    return Finding.of(
         not small,
         f"Every image has at least {size.imagesize} pixels on its shorter side, the side of the "
-        "crop."
-        if not small
-        else f"{counted(len(small), 'image is', 'images are')} smaller than the crop of "
+        "crop.",
+        f"{counted(len(small), 'image is', 'images are')} smaller than the crop of "
         f"{size.imagesize} x {size.imagesize} pixels ({such_as(small)}) and enlarged, which adds "
         "no detail; take larger images, or lower dataset.resize and dataset.imagesize.",
+        {"small_images": len(small)},
+        small,
         is_error=False,
-        facts={"small_images": len(small), **({"files": small[:NAMED_FILES]} if small else {})},
     )
 
 
 def images_are_read_as_shown(scan: CategoryScan) -> Finding:
-    """Check that images hold nothing that a viewer makes use of and the benchmark does not."""
+    """Check that no image has what a viewer applies and the benchmark ignores, such as rotation."""
     return _no_remarks(
         scan.image_remarks,
         "No image has an EXIF rotation, several pictures, transparent parts or unused bits.",
@@ -153,10 +127,7 @@ def images_are_read_as_shown(scan: CategoryScan) -> Finding:
 
 
 def masks_mark_defects(scan: CategoryScan) -> Finding:
-    """Check that the masks in use mark something, in black and white, inside the crop.
-
-    Where a mask marks nothing, its image counts as free of defects in pixel metrics.
-    """
+    """Check that the masks in use mark something, in black and white, inside the crop."""
     share = scan.median_mask_share
     if share is None:
         return Finding(True, "There are no masks.", is_error=False, facts={"remarks": 0})
@@ -178,7 +149,7 @@ def masks_mark_defects(scan: CategoryScan) -> Finding:
     )
 
 
-def _no_remarks(remarks: tuple[Remark, ...], passed: str, what: str, remedy: str) -> Finding:
+def _no_remarks(remarks: Sequence[Remark], passed: str, what: str, remedy: str) -> Finding:
     files = len({remark.path for remark in remarks})
     table = pd.DataFrame(remarks, columns=["path", "remark"])
     by_remark = table.groupby("remark", sort=False)["path"].agg(["size", "first"])
@@ -186,22 +157,21 @@ def _no_remarks(remarks: tuple[Remark, ...], passed: str, what: str, remedy: str
         f"{row['first']} {remark}" + (f", like {row['size'] - 1:,} more" if row["size"] > 1 else "")
         for remark, row in by_remark.iterrows()
     )
-    return Finding(
+    return Finding.of(
         not remarks,
-        passed
-        if not remarks
-        else f"{counted(files, f'{what} is', f'{what}s are')} perhaps not used as meant: {listed}; "
+        passed,
+        f"{counted(files, f'{what} is', f'{what}s are')} perhaps not used as meant: {listed}; "
         f"{remedy}",
+        {"remarks": len(remarks)},
+        table,
         is_error=False,
-        facts={"remarks": len(remarks), **({"files": table[:NAMED_FILES]} if remarks else {})},
     )
 
 
 def every_file_is_used(scan: CategoryScan) -> Finding:
-    """Check that no file was passed over: neither among the images nor among the masks.
+    """Check that no file among the images and masks was ignored.
 
-    What lies beside train, test and ground_truth and has no name of an image, such as a licence,
-    is counted and is no reason to warn.
+    Files beside train, test and ground_truth, such as a licence, are only counted.
     """
     unused = [(file.path, file.reason) for file in scan.skipped]
     unused.extend((path, "the mask of no defective image") for path in scan.unused_masks)
@@ -210,17 +180,16 @@ def every_file_is_used(scan: CategoryScan) -> Finding:
         f"{counted(int(number), 'file')}: {reason}"
         for reason, number in table["reason"].value_counts(sort=False).items()
     )
-    return Finding(
+    return Finding.of(
         not unused,
-        "Every file is an image or a mask that is used."
-        if not unused
-        else f"{counted(len(unused), 'file is', 'files are')} not used "
-        f"({such_as([path for path, _ in unused])}). {reasons}. Rename, move or remove them.",
-        is_error=False,
-        facts={
+        "Every file is an image or a mask that is used.",
+        f"{counted(len(unused), 'file is', 'files are')} not used "
+        f"({such_as(table['path'].tolist())}). {reasons}. Rename, move or remove them.",
+        {
             "skipped": len(scan.skipped),
             "masks_of_no_image": len(scan.unused_masks),
             "beside_the_dataset": len(scan.beside),
-            **({"files": table[:NAMED_FILES]} if unused else {}),
         },
+        table,
+        is_error=False,
     )

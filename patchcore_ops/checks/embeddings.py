@@ -1,7 +1,4 @@
-"""Checks of the patch embeddings, without reading them all again.
-
-That every value is finite was seen to while they were computed.
-"""
+"""Checks of the patch embeddings on a sample; each value was checked while it was computed."""
 
 from __future__ import annotations
 
@@ -17,60 +14,37 @@ from patchcore_ops.stages.layout import TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, membe
 from patchcore_ops.stages.raw_embeddings import Grid
 
 SAMPLED_ROWS = 256
+_FILES = {"train": TRAIN_EMBEDDINGS, "test": TEST_EMBEDDINGS}
 
 
 def every_patch_has_an_embedding(
     folder: Path, grids: Sequence[Grid], train_images: int, test_images: int
 ) -> Finding:
-    """Check that there is one row per image and patch, for every member.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the stage `raw_embeddings`.
-    grids : sequence of Grid
-        One per member.
-    train_images, test_images : int
-        Of the manifest.
-    """
+    """Check that there is one row per image and patch, for every member."""
     rows = []
     for member, grid in enumerate(grids):
-        for split, file, images in _splits(train_images, test_images):
-            found = ArrayFile(member_folder(folder, member) / file).shape
+        for split, images in (("train", train_images), ("test", test_images)):
+            found = ArrayFile(member_folder(folder, member) / _FILES[split]).shape
             expected = (images * grid.patches, grid.dimension)
             rows.append(
-                {
-                    "member": member,
-                    "split": split,
-                    "expected": f"{expected[0]} x {expected[1]}",
-                    "found": " x ".join(map(str, found)),
-                }
+                (member, split, " x ".join(map(str, expected)), " x ".join(map(str, found)))
             )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["member", "split", "expected", "found"])
     wrong = table[table["expected"] != table["found"]]
-    return Finding(
+    return Finding.of(
         wrong.empty,
-        f"There is an embedding for each patch of the {train_images + test_images:,} images."
-        if wrong.empty
-        else f"{counted(len(wrong), 'array does', 'arrays do')} not have a row per image and "
-        "patch; materialise raw_embeddings again.",
-        facts={"arrays": table},
+        f"There is an embedding for each patch of the {train_images + test_images:,} images.",
+        f"{counted(len(wrong), 'array does', 'arrays do')} not have a row per image and patch; "
+        "materialise raw_embeddings again.",
+        {"arrays": table},
     )
 
 
 def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
-    """Check on evenly spaced rows that embeddings are finite and not all the same.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the stage `raw_embeddings`.
-    grids : sequence of Grid
-        One per member.
-    """
+    """Check on evenly spaced rows that embeddings are finite and not all the same."""
     rows = []
     for member in range(len(grids)):
-        for split, file, _ in _splits(0, 0):
+        for split, file in _FILES.items():
             array = ArrayFile(member_folder(folder, member) / file)
             chosen = np.unique(np.linspace(0, len(array) - 1, SAMPLED_ROWS).astype(np.int64))
             sample = array.take(chosen).astype(np.float64)
@@ -89,17 +63,12 @@ def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
     table = pd.DataFrame(rows)
     bad = table[~table["finite"] | table["constant"]]
     sampled = counted(int(table["rows"].sum()), "sampled embedding")
-    if bad.empty:
-        sentence = f"The {sampled} are finite and differ from each other."
-    else:
-        first = bad.iloc[0]
-        what = "all the same" if first["constant"] else "not finite"
-        sentence = (
-            f"The {first['split']} embeddings of member {first['member']} are {what}: its backbone "
-            "sees nothing in the images; check its weights and layers, and the images."
-        )
-    return Finding(bad.empty, sentence, facts={"arrays": table.drop(columns="constant")})
-
-
-def _splits(train_images: int, test_images: int) -> tuple[tuple[str, str, int], ...]:
-    return (("train", TRAIN_EMBEDDINGS, train_images), ("test", TEST_EMBEDDINGS, test_images))
+    first = (table if bad.empty else bad).iloc[0]
+    return Finding.of(
+        bad.empty,
+        f"The {sampled} are finite and differ from each other.",
+        f"The {first['split']} embeddings of member {first['member']} are "
+        f"{'all the same' if first['constant'] else 'not finite'}: its backbone sees nothing in "
+        "the images; check its weights and layers, and the images.",
+        {"arrays": table.drop(columns="constant")},
+    )

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ import pandas as pd
 
 Fact: TypeAlias = bool | int | float | str | Sequence[str] | pd.DataFrame
 
-# More names than this are a folder listing, not something that anybody reads.
+# Nobody reads a longer list.
 NAMED_FILES = 50
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check.
-
-    Attributes
-    ----------
-    passed : bool
-    sentence : str
-        What is so; where the check failed, with the remedy.
-    is_error : bool
-        Whether a failure is an error rather than a warning.
-    facts : mapping of str to Fact
-        Counts, names of files and tables behind the sentence.
-    """
+    """The result of one check; a failure is an error, or with `is_error` false a warning."""
 
     passed: bool
-    sentence: str
+    sentence: str  # after a failure with the remedy
     is_error: bool = True
     facts: Mapping[str, Fact] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        is_good: bool,
+        passed: str,
+        failed: str,
+        facts: Mapping[str, Fact],
+        files: Sequence[str] | pd.DataFrame = (),
+        *,
+        is_error: bool = True,
+    ) -> Finding:
+        """Choose the sentence by `is_good`; the first of the `files`, if any, become a fact."""
+        named = {"files": files[:NAMED_FILES]} if len(files) else {}
+        return Finding(is_good, passed if is_good else failed, is_error, {**facts, **named})
 
 
 def counted(count: int, what: str, plural: str | None = None) -> str:
@@ -42,4 +45,4 @@ def counted(count: int, what: str, plural: str | None = None) -> str:
 
 def such_as(names: Sequence[str]) -> str:
     """Name the first of several, for a sentence."""
-    return names[0] if len(names) == 1 else f"such as {names[0]}"
+    return f"such as {names[0]}" if len(names) > 1 else "".join(names)

@@ -1,21 +1,15 @@
-"""Check that pixel metrics count every marked defect as one."""
+"""Check that pixel metrics count every marked defect as anomalous."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from patchcore_ops.checks.finding import NAMED_FILES, Fact, Finding, counted, such_as
+from patchcore_ops.checks.finding import Finding, counted, such_as
 
 
 def no_marked_defect_is_lost(metrics: Mapping[str, Any]) -> Finding:
-    """Check that resize, crop and the reference's rule for masks leave something of every defect.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What the stage `category_metrics` found.
-    """
+    """Check that resize, crop and the reference's mask rule leave a part of every defect."""
     lost = metrics["lost_defects"]
     unmarked, without_white = lost["unmarked"], lost["without_white"]
     in_regions = list(lost["missed_regions"])
@@ -45,19 +39,18 @@ def no_marked_defect_is_lost(metrics: Mapping[str, Any]) -> Finding:
             f"{'counts' if regions == 1 else 'count'} as sound in full_pixel_auroc and "
             "anomaly_pixel_auroc; set that to false to count them."
         )
-    facts: dict[str, Fact] = {
-        "reference_masks_applied": bool(metrics["reference_masks_applied"]),
-        "unmarked": len(unmarked),
-        "without_white_pixel": len(without_white),
-        "regions_without_white_pixel": regions,
-    }
-    if files := [*unmarked, *without_white, *in_regions]:
-        facts["files"] = files[:NAMED_FILES]
-    passed = (
+    return Finding.of(
+        not sentences,
         "Something of every marked defect counts as one in every pixel metric."
         if metrics["masked_images"]
-        else "There are no masks."
-    )
-    return Finding(
-        not sentences, " ".join(sentences) if sentences else passed, is_error=False, facts=facts
+        else "There are no masks.",
+        " ".join(sentences),
+        {
+            "reference_masks_applied": bool(metrics["reference_masks_applied"]),
+            "unmarked": len(unmarked),
+            "without_white_pixel": len(without_white),
+            "regions_without_white_pixel": regions,
+        },
+        [*unmarked, *without_white, *in_regions],
+        is_error=False,
     )

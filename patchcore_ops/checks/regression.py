@@ -1,11 +1,10 @@
 """Check of a category's metrics against those of the materialisation before.
 
-What is compared must be comparable. `instance_auroc` needs only scores, so it is compared on the
-test images that both materialisations scored, by a paired bootstrap: a drop counts if it is larger
-than the tolerance and its confidence interval does not reach zero. The pixel metrics are figures
-without their pixels; they are compared by the tolerance alone, and only if images, masks and the
-way of judging are the same. Then the pixels are the same too, and what has changed is no chance of
-the test set.
+`instance_auroc` needs only scores. It is compared on the test images that both materialisations
+scored, by a paired bootstrap: a drop counts if it exceeds the tolerance and its confidence interval
+does not reach zero. Pixel metrics are kept without their pixels. They are compared by the tolerance
+alone, and only if images, masks and the section `metrics` are the same: then the pixels are the
+same too, and a change is not chance.
 """
 
 from __future__ import annotations
@@ -28,43 +27,21 @@ from patchcore_ops.stages.layout import COMPARED_SCORES, read_scores
 PIXEL_METRICS = ("full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 _IMAGE = ["path", "fingerprint", "is_anomaly"]
 _JUDGED_BY = "judged_by"
+_COLUMNS = ["metric", "before", "now", "change", "low", "high", "worse"]
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The metrics of a category with what is needed to compare them.
-
-    Attributes
-    ----------
-    metrics : mapping
-        What the stage `category_metrics` found.
-    images : DataFrame
-        One row per test image: `path`, `fingerprint`, `mask_fingerprint`, `is_anomaly`, `score`
-        and `judged_by`, the hash of the section `metrics`.
-    """
+    """The metrics of a category, and the rows of `compared_scores.parquet`."""
 
     metrics: Mapping[str, Any]
     images: pd.DataFrame
 
 
 def keep_for_comparison(
-    metrics: Mapping[str, Any],
-    predictions: Path,
-    settings: MetricsSection,
-    folder: Path,
+    metrics: Mapping[str, Any], predictions: Path, settings: MetricsSection, folder: Path
 ) -> Judged:
-    """Write the scores that the next materialisation will be compared with.
-
-    Parameters
-    ----------
-    metrics : mapping
-        What the stage `category_metrics` found.
-    predictions : Path
-        Folder of the stage `predictions`.
-    settings : MetricsSection
-    folder : Path
-        Receives `compared_scores.parquet`.
-    """
+    """Write the scores that the next materialisation will be compared with."""
     content = read_scores(predictions)[
         ["path", "fingerprint", "mask_fingerprint", "is_anomaly", "score"]
     ].copy()
@@ -74,47 +51,35 @@ def keep_for_comparison(
 
 
 def read_judged(folder: Path | None) -> Judged | None:
-    """Read an earlier version of the artefact, None where there is none that can be compared."""
+    """Read an earlier version of the artefact, None if there is none that can be compared."""
     if folder is None or not (folder / COMPARED_SCORES).is_file():
         return None
     return Judged(read_metrics(folder), pd.read_parquet(folder / COMPARED_SCORES))
 
 
 def metrics_did_not_drop(before: Judged | None, now: Judged, checks: ChecksSection) -> Finding:
-    """Check that no metric is worse than in the materialisation before, beyond noise.
-
-    Parameters
-    ----------
-    before : Judged or None
-        None where there is nothing to compare with.
-    now : Judged
-    checks : ChecksSection
-        Severity, tolerance and confidence level.
-    """
+    """Check that no metric is worse than in the materialisation before, beyond noise."""
     facts = _present_interval(now, checks.confidence)
     if before is None:
         return Finding(True, "This is the first materialisation that can be compared.", facts=facts)
     shared = before.images.merge(now.images, on=_IMAGE, suffixes=("_before", "_now"))
-    rows, remarks = [], []
-    if len(shared) == len(before.images) == len(now.images):
-        remarks.append(f"on the same {counted(len(shared), 'test image')}")
-    else:
-        remarks.append(
+    rows = []
+    remark = f"on the same {counted(len(shared), 'test image')}"
+    if not len(shared) == len(before.images) == len(now.images):
+        remark = (
             f"on the {counted(len(shared), 'test image')} scored both times "
             f"({len(before.images):,} before, {len(now.images):,} now)"
         )
     if shared["is_anomaly"].nunique() == 2:
         rows.append(_compare_images(shared, checks))
     else:
-        remarks.append("instance_auroc cannot be compared: too few test images in common")
+        remark += "; instance_auroc cannot be compared: too few test images in common"
     obstacle = _obstacle(before, now, shared)
     if obstacle:
-        remarks.append(f"pixel metrics cannot be compared: {obstacle}")
+        remark += f"; pixel metrics cannot be compared: {obstacle}"
     else:
         rows.extend(_compare_pixels(before, now, checks.regression_tolerance))
-    table = pd.DataFrame(
-        rows, columns=["metric", "before", "now", "change", "low", "high", "worse"]
-    )
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     facts |= {
         "compared": table.drop(columns="worse"),
         "compared_images": len(shared),
@@ -124,11 +89,11 @@ def metrics_did_not_drop(before: Judged | None, now: Judged, checks: ChecksSecti
     worse = table[table["worse"].astype(bool)]
     if worse.empty:
         what = "Nothing could be compared" if table.empty else "No metric has dropped"
-        return Finding(True, f"{what}, {'; '.join(remarks)}.", facts=facts)
+        return Finding(True, f"{what}, {remark}.", facts=facts)
     return Finding(
         checks.regression == "ignore",
-        f"{_fall(worse, checks)}, {'; '.join(remarks)}; compare what has changed since: "
-        "configuration, images, weights, packages.",
+        f"{_fall(worse, checks)}, {remark}; compare what has changed since: configuration, images, "
+        "weights, packages.",
         is_error=checks.regression == "fail",
         facts=facts,
     )
@@ -147,41 +112,24 @@ def _present_interval(now: Judged, confidence: float) -> dict[str, Any]:
     }
 
 
-def _compare_images(shared: pd.DataFrame, checks: ChecksSection) -> dict[str, Any]:
+def _compare_images(shared: pd.DataFrame, checks: ChecksSection) -> tuple[Any, ...]:
     is_anomaly = shared["is_anomaly"].to_numpy(dtype=bool)
     before, now = (shared[f"score_{when}"].to_numpy() for when in ("before", "now"))
     change = auroc_change(before, now, is_anomaly, checks.confidence)
     present = auroc_interval(now, is_anomaly, checks.confidence, resamples=1).estimate
-    return {
-        "metric": "instance_auroc",
-        "before": present - change.estimate,
-        "now": present,
-        "change": change.estimate,
-        "low": change.low,
-        "high": change.high,
-        "worse": change.estimate < -checks.regression_tolerance and change.high < 0,
-    }
+    worse = change.estimate < -checks.regression_tolerance and change.high < 0
+    past = present - change.estimate
+    return ("instance_auroc", past, present, change.estimate, change.low, change.high, worse)
 
 
-def _compare_pixels(before: Judged, now: Judged, tolerance: float) -> list[dict[str, Any]]:
+def _compare_pixels(before: Judged, now: Judged, tolerance: float) -> list[tuple[Any, ...]]:
     rows = []
     for name in PIXEL_METRICS:
         old, new = float(before.metrics[name]), float(now.metrics[name])
-        if math.isnan(old):
-            continue
-        # What was defined for these images and masks and no longer is has been lost altogether.
+        # A metric that was defined for these images and masks and no longer is has dropped.
         worse = math.isnan(new) or new - old < -tolerance
-        rows.append(
-            {
-                "metric": name,
-                "before": old,
-                "now": new,
-                "change": new - old,
-                "low": math.nan,
-                "high": math.nan,
-                "worse": worse,
-            }
-        )
+        if not math.isnan(old):
+            rows.append((name, old, new, new - old, math.nan, math.nan, worse))
     return rows
 
 
@@ -189,9 +137,8 @@ def _obstacle(before: Judged, now: Judged, shared: pd.DataFrame) -> str:
     """Say why pixel metrics are not comparable; empty if they are."""
     if not len(shared) == len(before.images) == len(now.images):
         return "the test images are others"
-    if (
-        shared["mask_fingerprint_before"].fillna("") != shared["mask_fingerprint_now"].fillna("")
-    ).any():
+    masks = shared[["mask_fingerprint_before", "mask_fingerprint_now"]].fillna("")
+    if (masks.iloc[:, 0] != masks.iloc[:, 1]).any():
         return "masks have changed"
     if (shared[f"{_JUDGED_BY}_before"] != shared[f"{_JUDGED_BY}_now"]).any():
         return "the section metrics of the configuration has changed"

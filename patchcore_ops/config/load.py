@@ -158,18 +158,6 @@ def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -
     Only what differs from its default counts, so that a new key with a default makes nothing stale.
     Nor does a default that changes: whoever changes one raises the `code_version` of the asset that
     the section determines.
-
-    Parameters
-    ----------
-    sections : BaseModel
-        Resolved sections, in a fixed order.
-    extra : mapping, optional
-        Further facts that belong to the version, such as the hash of a weights file.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
     """
     content = [
         *(

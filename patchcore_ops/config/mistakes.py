@@ -21,13 +21,7 @@ _NUMBER_WANTED = ("int_type", "float_type", "int_parsing", "float_parsing")
 
 
 class Mistakes:
-    """The mistakes of one file: the first that is found at a key counts, in the order found.
-
-    Parameters
-    ----------
-    file : Path
-        Named in every line.
-    """
+    """The mistakes of one file: the first that is found at a key counts, in the order found."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

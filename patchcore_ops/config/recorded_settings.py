@@ -29,17 +29,7 @@ class Difference(NamedTuple):
 
 
 def record(settings: CategoryConfig, sections: Collection[str], hash_of: HashOf) -> Recorded:
-    """Return sections as an artefact records them.
-
-    Parameters
-    ----------
-    settings : CategoryConfig
-        The resolved sections of a category.
-    sections : collection of str
-        Names of those that determine the artefact, such as `embedding`.
-    hash_of : callable
-        Gives a file's SHA-256: local weights are recorded by content, not by place.
-    """
+    """Return sections as an artefact records them."""
     recorded = settings.model_dump(mode="json", include=set(sections))
     if "embedding" in recorded:
         for member in recorded["embedding"]["members"]:
@@ -57,14 +47,7 @@ def _content(file: Path, hash_of: HashOf) -> str:
 
 
 def apply(settings: CategoryConfig, recorded: Recorded) -> CategoryConfig:
-    """Return settings with recorded sections in the place of their own.
-
-    Parameters
-    ----------
-    settings : CategoryConfig
-    recorded : mapping of str to mapping
-        What `record` gave.
-    """
+    """Return settings with recorded sections in the place of their own."""
     sections = settings.model_dump(mode="json")
     sections.update(recorded)
     sections["dataset"] = {**sections["dataset"], "max_pixels": settings.dataset.max_pixels}
@@ -126,18 +109,7 @@ def differences(used: Recorded, other: Recorded) -> list[Difference]:
 
 
 def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list[str]]]:
-    """Find the settings that are not the same in all categories.
-
-    Parameters
-    ----------
-    recorded : mapping of str to mapping
-        By category.
-
-    Returns
-    -------
-    dict of str to dict of str to list of str
-        Dotted key to value to the categories that have it; empty if all settings agree.
-    """
+    """Find the settings that are not the same in all categories."""
     values: dict[str, dict[str, list[str]]] = {}
     for category, settings in recorded.items():
         for key, value in flatten(settings):
@@ -151,13 +123,7 @@ def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name every value of nested settings by its dotted path.
-
-    Yields
-    ------
-    path, value : str
-        Lists of plain values stay on one line; lists of sections are numbered from 0.
-    """
+    """Name every value of nested settings by its dotted path."""
     for key, value in nested.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):

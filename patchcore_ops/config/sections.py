@@ -21,18 +21,7 @@ Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset
 
 
 class ImageSize(Section):
-    """How an image becomes the network's input.
-
-    Attributes
-    ----------
-    resize : int
-        Length of the shorter side after resizing, in pixels.
-    imagesize : int
-        Side of the centred square that is cropped from it, in pixels.
-    max_pixels : int
-        Width times height that an image file may have. It guards the memory and changes no result,
-        so it is in no dump of the section, and in no version of it.
-    """
+    """How an image becomes the network's input."""
 
     resize: int = Field(256, ge=8, le=4096)
     imagesize: int = Field(224, ge=8, le=4096)

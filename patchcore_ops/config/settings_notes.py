@@ -13,20 +13,7 @@ _NAMED_CATEGORIES = 5
 def changed_since(
     used: Mapping[str, Recorded], now: Mapping[str, Recorded | None]
 ) -> dict[str, list[Difference]]:
-    """Find the categories whose figures were made with other settings than there are now.
-
-    Parameters
-    ----------
-    used : mapping of str to mapping
-        By category, what its figures were made with.
-    now : mapping of str to mapping or None
-        What the configuration says, None where it does not have the category.
-
-    Returns
-    -------
-    dict of str to list of Difference
-        Without the categories in which nothing differs.
-    """
+    """Find the categories whose figures were made with other settings than there are now."""
     found = {}
     for category, settings in used.items():
         current = now.get(category)
@@ -57,16 +44,7 @@ def note_on_changes(changed: Mapping[str, Sequence[Difference]]) -> str | None:
 
 
 def notes_on_mean(used: Mapping[str, Recorded], applied: Mapping[str, bool]) -> list[str]:
-    """Say in what the categories of a mean differ, one sentence each.
-
-    Parameters
-    ----------
-    used : mapping of str to mapping
-        By category, the settings that its figures were made with.
-    applied : mapping of str to bool
-        By category, whether fully white pixels alone count as defects in the metrics that the
-        reference prints too; see `patchcore_ops.metrics.lost_defects`.
-    """
+    """Say in what the categories of a mean differ, one sentence each."""
     return [note for note in (_settings_of_mean(used), _masks_of_mean(applied)) if note]
 
 

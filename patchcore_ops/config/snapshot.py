@@ -18,11 +18,6 @@ from patchcore_ops.config.sections import CategoryConfig, RuntimeSection, Schedu
 def snapshot(config: BenchmarkConfig) -> str:
     """Write down a resolved configuration.
 
-    Returns
-    -------
-    str
-        JSON. `categories` gives each category the number of its entry in `settings`.
-
     Examples
     --------
     >>> restore(snapshot(config)) == config  # doctest: +SKIP
@@ -55,13 +50,7 @@ def restore(text: str) -> BenchmarkConfig:
 
 
 def configuration_hash(config: BenchmarkConfig) -> str:
-    """Hash everything that a configuration says, wherever its file lies.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
+    """Hash everything that a configuration says, wherever its file lies."""
     content = {**_document(config), "path": None}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -23,16 +23,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True)
 class Document:
-    """The content of a YAML file.
-
-    Attributes
-    ----------
-    content : dict
-        Keys are text; values are dicts, lists, text, numbers, booleans and None.
-    mistakes : mapping of str to str
-        What is wrong though the file could be read, by dotted key: values that are given twice or
-        carry a tag. The later of two is in `content`.
-    """
+    """The content of a YAML file."""
 
     content: dict[str, Any]
     mistakes: Mapping[str, str]

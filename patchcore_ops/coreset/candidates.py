@@ -25,20 +25,7 @@ class Limit(NamedTuple):
 
 
 def best_candidates(squared: Array, count: int) -> tuple[Array, Limit]:
-    """Find the `count` rows with the largest anchors, lowest rows first among equals.
-
-    Parameters
-    ----------
-    squared : array of float32, shape [N]
-    count : int
-
-    Returns
-    -------
-    candidates : array of int64
-        Ascending row numbers.
-    limit : Limit
-        The best of the other rows.
-    """
+    """Find the `count` rows with the largest anchors (the lowest among equals), and the limit."""
     xp = namespace_of(squared)
     if count >= len(squared):
         return xp.arange(len(squared), device=squared.device), Limit(-np.inf, 0)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import CoresetSection
-from patchcore_ops.coreset.samplers import random_projection
+from patchcore_ops.coreset.projection import random_projection
 from patchcore_ops.coreset.torch_draws import Draws
 from patchcore_ops.runtime.arrays import ArrayFile
 
@@ -24,18 +24,9 @@ _PICKS_PER_BLOCK = 1024
 
 @dataclass(frozen=True)
 class Coverage:
-    """The coverage radius by number of picks.
+    """The coverage radius after 1, 2, 4, ... and all picks, measured on `rows` rows.
 
-    Attributes
-    ----------
-    picks : list of int
-        The powers of two below the size of the bank, and that size.
-    radius : list of float
-        The radius after as many picks.
-    rows : int
-        How many rows were measured.
-    is_exact : bool
-        Whether these were all rows. From a sample, a radius is a lower bound.
+    From a sample of the rows (`is_exact` is false) a radius is a lower bound.
     """
 
     picks: list[int]
@@ -61,55 +52,27 @@ def bank_coverage(
     selection takes the farthest row next, so for the greedy samplers the radius after a power of
     two is that over all rows (as long as the mean distance to the starting points, with which
     `approx_greedy_coreset` begins, is larger); only that of the whole bank is from the sample.
-
-    Parameters
-    ----------
-    embeddings : ArrayFile, shape [N, D]
-        From which the bank was selected.
-    features : ndarray of float32, shape [M, D]
-        The bank.
-    indices : ndarray of int64, shape [M]
-        Rows of `embeddings`, in pick order.
-    coreset : CoresetSection
-        Its seed and dimension give the projection.
-
-    Returns
-    -------
-    Coverage
     """
     count = min(SAMPLED_ROWS, max(_MAX_DISTANCES // len(indices), 64))
     is_exact = len(embeddings) <= count
     sample = np.unique(np.linspace(0, len(embeddings) - 1, count).astype(np.int64))
     next_picks = indices[np.array(_powers_of_two(len(indices)), dtype=np.int64)]
     sample = np.unique(np.concatenate([sample, next_picks]))
-    weight = random_projection(
-        embeddings.shape[1],
-        coreset.projection_dimension,
-        Draws(coreset.seed),
-    )
+    draws = Draws(coreset.seed)
+    weight = random_projection(embeddings.shape[1], coreset.projection_dimension, draws)
     rows, picks = (
         array if weight is None else array @ weight for array in (embeddings.take(sample), features)
     )
-    numbers, radius = coverage_curve(rows, picks)
+    numbers, radius = radius_by_picks(rows, picks)
     return Coverage(numbers, radius, len(rows), is_exact)
 
 
-def coverage_curve(
+def radius_by_picks(
     rows: npt.NDArray[np.float32], picks: npt.NDArray[np.float32]
 ) -> tuple[list[int], list[float]]:
-    """Compute the largest distance from any row to its nearest pick, by number of picks.
+    """Compute the largest distance of any row [S, d] to its nearest pick, by number of picks.
 
-    Parameters
-    ----------
-    rows : ndarray of float32, shape [S, d]
-    picks : ndarray of float32, shape [M, d]
-        In pick order.
-
-    Returns
-    -------
-    picks : list of int
-        1, 2, 4, ... below M, and M.
-    radius : list of float
+    `picks` [M, d] are in pick order. Returns 1, 2, 4, ..., M and the radius after as many picks.
     """
     rows, picks = rows - picks[:1], picks - picks[:1]
     norms = np.einsum("ij,ij->i", picks, picks)

@@ -1,19 +1,18 @@
-"""Greedy k-center selection without computing most of the distances, and without changing a pick.
+"""Greedy k-center selection (paper, algorithm 1), exact but without most of the distances.
 
-The definition (paper, algorithm 1; reference: `ApproximateGreedyCoresetSampler`): every row has an
-anchor distance; as often as asked, the row with the largest one is picked, and every anchor is
-lowered to the row's distance to the pick where that is smaller. Written literally, each pick is a
-pass over all rows.
+The definition: every row has an anchor distance, the distance to its nearest pick. The row with the
+largest one is picked next, and all anchor distances are lowered to the distance to it where that is
+smaller. Written literally, each pick is a pass over all rows.
 
-Anchors only fall, so an outdated one is an upper bound. It is enough to keep a pool of the rows
-with the largest anchors up to date, and to pick inside the pool as long as its largest anchor is
-not below the largest outdated one outside. Inside the pool the same holds once more: the candidates
-and the distances between them fit into the processor's cache, where a pick costs microseconds.
-What remains are matrix products.
+Anchor distances only fall, so an outdated one is an upper bound. Only a pool of the rows with the
+largest bounds is kept up to date, and picks are made inside the pool while its largest value is not
+below the largest bound outside. Inside the pool the same holds once more: the distances between a
+few candidates fit into the processor's cache, where a pick costs microseconds. What remains are
+matrix products.
 
-Distances are kept squared, which has the same order. Rows are shifted so that the first is the
-origin: a common offset would spoil the rounding of |a|^2 - 2ab + |b|^2, and unlike a shift by the
-mean this one keeps whole numbers whole, so that ties stay ties.
+Distances are kept squared. Rows are shifted so that the first is the origin: a common offset would
+spoil the rounding of |a|^2 - 2ab + |b|^2, and unlike the mean this shift keeps whole numbers whole,
+so that ties stay ties.
 """
 
 from __future__ import annotations
@@ -63,6 +62,12 @@ def k_center_greedy(
     -------
     ndarray of int64, shape [num_samples]
         Row numbers in the order in which they were picked.
+
+    Examples
+    --------
+    >>> rows = np.array([[0.0], [1.0], [10.0], [4.0]], dtype=np.float32)
+    >>> k_center_greedy(rows, 3, start_indices=[0])
+    array([2, 3, 1])
     """
     xp = namespace_of(points)
     origin, starts = xp.asarray(points[:1], copy=True), points[list(start_indices)]
@@ -104,23 +109,7 @@ def greedy_picks(
     num_samples: int,
     on_progress: Progress | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Pick greedily from given anchor distances.
-
-    Parameters
-    ----------
-    rows : array of float32, shape [N, d]
-        Not far from the origin, for the sake of rounding.
-    squared_anchors : array of float32, shape [N]
-        Square of each row's initial anchor distance.
-    num_samples : int
-        Number of picks.
-    on_progress : callable, optional
-        Called with (picks so far, `num_samples`) now and then.
-
-    Returns
-    -------
-    ndarray of int64, shape [num_samples]
-    """
+    """Pick rows [N, d], near the origin, greedily from their squared anchor distances [N]."""
     if not 0 <= num_samples <= len(rows):
         raise ValueError(f"cannot pick {num_samples} of {len(rows)} rows")
     if not bool(namespace_of(rows).isfinite(squared_anchors).all()):

@@ -62,23 +62,8 @@ class _Picks(NamedTuple):
 class LazyDistances:
     """The rows, their squared anchor distances, and how many picks each of these has seen.
 
-    Parameters
-    ----------
-    rows : array of float32, shape [N, d]
-        Of numpy or torch; what is computed stays on its device. Not far from the origin, for the
-        sake of rounding.
-    squared : array of float32, shape [N]
-        Square of each row's initial anchor distance.
-    capacity : int
-        How many rows will be picked at most.
-    for_each : callable
-        Computes blocks of rows, see `block_threads`.
-
-    Attributes
-    ----------
-    squared : array of float32, shape [N]
-        At least the square of each row's anchor distance.
-    pick_count : int
+    `squared` holds an upper bound of the square of each row's anchor distance. Rows are float32
+    [N, d] of numpy or torch, near the origin; `capacity` is the largest number of picks.
     """
 
     def __init__(self, rows: Array, squared: Array, capacity: int, for_each: ForEach) -> None:
@@ -107,20 +92,8 @@ class LazyDistances:
     def refresh(self, pool: Array, limit: Limit) -> Array:
         """Lower the anchors of the pool's rows by the picks that they have not seen.
 
-        A row is left alone as soon as its anchor falls below the limit: the next pick will not be
-        it, whatever the picks that it has still not seen.
-
-        Parameters
-        ----------
-        pool : array of int64
-            Ascending row numbers.
-        limit : Limit
-            Of the rows outside the pool.
-
-        Returns
-        -------
-        array of int64
-            The pool's rows whose anchors are up to date and not below the limit, ascending.
+        A row that falls below the limit cannot be the next pick and is left outdated. Returns the
+        rows of the pool (ascending) that are up to date and not below the limit.
         """
         outdated = pool[self._seen[pool] < self.pick_count]
         if len(outdated):
@@ -135,10 +108,7 @@ class LazyDistances:
         return pool[is_ready]
 
     def _compare_within_cells(self, rows: Array) -> None:
-        """Lower rows' anchors by the picks of their own cells, whether they have seen these or not.
-
-        That makes the anchors lower upper bounds; up to which pick a row has seen all stays.
-        """
+        """Tighten rows' bounds by the picks of their own cells; what a row has seen stays."""
         if self._cells is None:
             self._cells = self._divide()
         order, row_ends = self._by_cell(rows)
@@ -172,17 +142,7 @@ class LazyDistances:
             first = last
 
     def pick_inside(self, pool: Array, limit: Limit, wanted: int) -> None:
-        """Pick from an up-to-date pool while its largest anchor comes before the limit outside.
-
-        Parameters
-        ----------
-        pool : array of int64
-            Ascending row numbers.
-        limit : Limit
-            Of the rows outside the pool.
-        wanted : int
-            How many picks, at most.
-        """
+        """Pick up to `wanted` rows of an up-to-date pool while the best comes before the limit."""
         group = _Group(pool, self._rows, self._norms, self.squared)
         if len(pool) < len(self._rows):  # A copy of all rows would be one too many.
             group = self._gather(pool)

@@ -59,22 +59,7 @@ class Candidate(NamedTuple):
 
 @dataclass
 class Listing:
-    """What a category's folder holds.
-
-    Attributes
-    ----------
-    images : list of Candidate
-        Train first, then test by label, each by name.
-    masks : mapping of str to list of Path
-        By label, what has the place and the name of a mask.
-    other_truth : list of Path
-        What else lies in the ground truth.
-    skipped : list of Skipped
-    beside : list of Path
-        What lies beside train, test and ground_truth and has no name of an image, such as the
-        licence.
-    problems : list of Problem
-    """
+    """What a category's folder holds."""
 
     images: list[Candidate] = field(default_factory=list)
     masks: dict[str, list[Path]] = field(default_factory=dict)

@@ -50,18 +50,6 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
     What the body of the context raises passes through, but for what is decoded inside `decoding`.
 
-    Parameters
-    ----------
-    path : Path
-        A file in one of the five formats; links are followed.
-    max_pixels : int
-        Width times height, at most.
-
-    Yields
-    ------
-    ImageFile
-        At its first picture, where the file holds several.
-
     Raises
     ------
     DatasetError
@@ -157,6 +145,8 @@ def _refuse_unfit(image: ImageFile.ImageFile, max_pixels: int) -> None:
             f"has {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide, and "
             "only its centre square would be inspected; cut it into pieces or remove the file"
         )
+    if image.mode == "P" and image.palette is None:
+        raise UnfitImage("has no palette for its colours; replace or remove the file")
     if image.mode in ("I", "F"):
         raise UnfitImage(
             f"has pixels of 32 bits (mode {image.mode}), of which nobody knows what is white; "

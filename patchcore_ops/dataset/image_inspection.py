@@ -82,14 +82,6 @@ def inspect_image(path: Path, max_pixels: int) -> ImageTraits:
 def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTraits:
     """Read a whole mask file and see what it marks.
 
-    Parameters
-    ----------
-    path : Path
-    size : ImageSize
-        Resize and crop that it will get.
-    mask_threshold : float
-        Share of white from which on a pixel counts as a defect.
-
     Raises
     ------
     DatasetError
@@ -106,21 +98,7 @@ def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTrai
 def read_all(
     files: Iterable[Path], read: Callable[[Path], _Traits], problems: list[str]
 ) -> dict[Path, _Traits]:
-    """Read files in threads, in order.
-
-    Parameters
-    ----------
-    files : iterable of Path
-    read : callable
-        `inspect_image` or `inspect_mask`, with its settings.
-    problems : list of str
-        Receives what is wrong with the files that cannot be used.
-
-    Returns
-    -------
-    mapping of Path to traits
-        Of all others.
-    """
+    """Read files in threads, in order."""
 
     def attempt(file: Path) -> _Traits | DatasetError:
         try:

@@ -27,17 +27,6 @@ class ImageStream:
     Threads suffice, for Pillow decodes and resizes outside the interpreter lock; unlike processes
     they cost neither start-up nor memory. Some 32 MB of decoded images wait at most, which lets
     the decoders work while the network is still being loaded.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Image files.
-    size : ImageSize
-        Resize and crop, in pixels.
-    num_workers : int
-        Decoding threads; 0 decodes in the caller's thread.
-    on_image : callable, optional
-        Called with each file and its pixels, in the thread that has decoded it.
     """
 
     def __init__(
@@ -62,19 +51,7 @@ class ImageStream:
         return self
 
     def batches(self, count: int, batch_size: int) -> Iterator[Pixels]:
-        """Hand out the next images.
-
-        Parameters
-        ----------
-        count : int
-            How many images in all.
-        batch_size : int
-            Images per batch; the last batch may be smaller.
-
-        Yields
-        ------
-        ndarray of uint8, shape [B, imagesize, imagesize, 3]
-            RGB.
+        """Hand out the next `count` images in batches [B, imagesize, imagesize, 3] of uint8.
 
         Raises
         ------

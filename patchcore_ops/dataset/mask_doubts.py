@@ -39,17 +39,7 @@ def marked_share(content: MaskContent, least: float) -> float:
 
 
 def doubt(content: MaskContent, size: ImageSize, least: float) -> str | None:
-    """Find the first doubt that applies to a mask, if any.
-
-    Parameters
-    ----------
-    content : MaskContent
-        Of a file with at least one pixel.
-    size : ImageSize
-        Resize and crop that it will get.
-    least : float
-        Level from which on a pixel is marked.
-    """
+    """Find the first doubt that applies to a mask, if any."""
     return next(_doubts(content, size, least), None)
 
 

@@ -11,19 +11,7 @@ _MASK_SUFFIX = "_mask"
 
 
 def pair_masks(listing: Listing) -> tuple[dict[Path, Path], list[Problem]]:
-    """Find the mask of each defective image: `<image>_mask` or `<image>`, whatever its format.
-
-    Parameters
-    ----------
-    listing : Listing
-
-    Returns
-    -------
-    mapping of Path to Path
-        The mask of each defective image that has one.
-    list of Problem
-        Images that would have one mask between them.
-    """
+    """Find the mask of each defective image: `<image>_mask` or `<image>`, whatever its format."""
     masks: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
     problems = []

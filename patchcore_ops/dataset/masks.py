@@ -29,19 +29,7 @@ _LOSSY_COMPRESSIONS = frozenset({"jpeg", "tiff_jpeg", "webp"})
 
 
 class MaskContent(NamedTuple):
-    """What a mask file says.
-
-    Attributes
-    ----------
-    levels : Image
-        Grey levels; white is marked.
-    histogram : list of int
-        Pixels of each of the 256 levels.
-    is_exact : bool
-        Whether the levels are those that were saved, and not made by a lossy format.
-    uses_hidden_colours : bool
-        Whether levels are of colours that no viewer shows, since the opacity had no clear meaning.
-    """
+    """What a mask file says."""
 
     levels: Image.Image
     histogram: list[int]
@@ -76,12 +64,7 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 def load_masks(
     paths: Sequence[Path | None], size: ImageSize, num_workers: int
 ) -> npt.NDArray[np.uint8]:
-    """Load the masks of many images; an image without a mask file has an empty mask.
-
-    Returns
-    -------
-    ndarray of uint8, shape [len(paths), imagesize, imagesize]
-        Grey levels, see `load_mask`.
+    """Load masks [n, imagesize, imagesize]; an image without a mask file has an empty one.
 
     Raises
     ------
@@ -112,21 +95,6 @@ def load_masks(
 
 def mask_content(image: ImageFile.ImageFile, path: Path) -> MaskContent:
     """Read the pixels of a mask as they are meant.
-
-    Parameters
-    ----------
-    image : ImageFile
-        An opened mask file.
-    path : Path
-        Of the file, for the message.
-
-    Returns
-    -------
-    MaskContent
-        Its levels are those of the file, with these exceptions. Where the opacity varies and all
-        visible pixels have one colour, they are the opacity (unless that colour is black and the
-        hidden ones are not, which could mean either). Where a file of an exact format then holds
-        black and a single other level, that level is white.
 
     Raises
     ------

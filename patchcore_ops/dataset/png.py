@@ -29,16 +29,6 @@ def decoded(image: ImageFile.ImageFile) -> Image.Image:
     palettes, transparency and other depths Pillow makes the picture, for the reference's figures
     rest on its conversions.
 
-    Parameters
-    ----------
-    image : ImageFile
-        At its beginning.
-
-    Returns
-    -------
-    Image
-        The picture; if it is left to Pillow, the image as it came, decoded.
-
     Raises
     ------
     RuntimeError

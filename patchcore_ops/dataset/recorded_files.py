@@ -33,15 +33,6 @@ def fault_of(file: Path, digest: str, hash_of: HashOf) -> Fault | None:
 def unchanged(recorded: Mapping[Path, str], since: str, hash_of: HashOf) -> Iterator[None]:
     """See that files have the content that was recorded, before they are read and afterwards.
 
-    Parameters
-    ----------
-    recorded : mapping of Path to str
-        The SHA-256 of each file.
-    since : str
-        The asset that recorded it.
-    hash_of : callable
-        Gives a file's SHA-256.
-
     Raises
     ------
     DatasetError

@@ -12,22 +12,7 @@ from patchcore_ops.dataset.image_formats import printable
 def same_in(
     images: pd.DataFrame, others: pd.DataFrame, content: str, unlike: str | None = None
 ) -> pd.DataFrame:
-    """Pair images with others of the same content.
-
-    Parameters
-    ----------
-    images, others : DataFrame
-        With the columns `path` and those named below; no row is in both.
-    content : str
-        Column with the hash by which images are the same.
-    unlike : str, optional
-        Column in which a pair must differ.
-
-    Returns
-    -------
-    DataFrame
-        `path` of each image that is among the others too, and `same_as`, the first of these.
-    """
+    """Pair images with others of the same content."""
     differing = [content] if unlike is None else [content, unlike]
     # One of any two that differ from each other differs from a third.
     candidates = others.drop_duplicates(differing).groupby(content, sort=False).head(len(differing))

@@ -89,17 +89,7 @@ class PatchEmbedder(torch.nn.Module):
         return self.pool([maps.float() for maps in self.extractor(images)])
 
     def pool(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Turn the layers' feature maps into embeddings: everything after the backbone.
-
-        Parameters
-        ----------
-        features : sequence of Tensor of float32, shape [B, C, h, w]
-            One per layer.
-
-        Returns
-        -------
-        Tensor of float32, shape [B * h * w, target_embed_dimension]
-        """
+        """Turn the layers' feature maps into embeddings [B * h * w, target]."""
         grid = features[0].shape[2:]
         joined = features[0].new_empty(len(features[0]), 0, *grid)
         for first, pooling, maps in zip(

@@ -23,22 +23,6 @@ def open_engine(
 ) -> tuple[Engine, str]:
     """Open the engine of an ensemble member; its network is exported first where it has to be.
 
-    Parameters
-    ----------
-    config : CategoryConfig
-    member : int
-    runtime : RuntimeSection
-        Engine, device and batch size.
-    networks : NetworkStore
-    hash_of : callable
-        Gives a file's SHA-256.
-
-    Returns
-    -------
-    engine : Engine
-    fallback : str
-        Why it is torch although OpenVINO was wanted; empty otherwise.
-
     Raises
     ------
     WeightsError, EnvironmentProblem

@@ -22,28 +22,6 @@ NamedBatch = tuple[Pixels, Sequence[object]]
 class Networks:
     """Everything that turns a batch of images into embeddings.
 
-    Parameters
-    ----------
-    config : CategoryConfig
-        Image size and embedding members.
-    runtime : RuntimeSection
-        Engine, device and batch size.
-    networks : NetworkStore, optional
-        Where exported networks are kept; by default they are made for this use alone.
-    hash_of : callable
-        Gives a file's SHA-256.
-
-    Attributes
-    ----------
-    engines : list of Engine
-        One per member.
-    fallbacks : list of str
-        Why torch runs a member although OpenVINO was wanted; empty otherwise.
-    dimension : int
-        Length of an embedding.
-    batch_size : int
-        Images of a batch.
-
     Raises
     ------
     WeightsError, EnvironmentProblem
@@ -78,19 +56,7 @@ class Networks:
         self._calls_at_once = max(engine.calls_at_once for engine in self.engines)
 
     def embed_all(self, batches: Iterable[NamedBatch]) -> Generator[list[Embeddings]]:
-        """Embed batches, as many at once as pays; close it where it may not be exhausted.
-
-        Parameters
-        ----------
-        batches : iterable of (images, names)
-            As `embed` takes them, of `batch_size` images.
-
-        Yields
-        ------
-        list of ndarray
-            As `embed` returns them, in the order of the batches. Two more than are computed at once
-            are in memory at most.
-        """
+        """Embed batches, as many at once as pays; close it where it may not be exhausted."""
         pending: deque[Future[list[Embeddings]]] = deque()
         executor = ThreadPoolExecutor(self._calls_at_once, thread_name_prefix="embed")
         try:

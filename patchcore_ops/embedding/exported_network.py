@@ -29,22 +29,7 @@ _EXPORTING = ("torch", "timm", "openvino")
 
 
 class NetworkSettings(BaseModel, frozen=True):
-    """Everything that can change the numbers of an exported network.
-
-    Attributes
-    ----------
-    backbone : str
-        Its name in the configuration.
-    weights : str
-        SHA-256 of the file that holds them, or `published` for those that timm downloads, which
-        its version and the backbone's name fix.
-    layers : tuple of str
-    patchsize, pretrain_embed_dimension, target_embed_dimension, imagesize : int
-    precision : str
-        Number format in which the graph is run.
-    libraries : tuple of str
-        Names and versions of the libraries that export it.
-    """
+    """Everything that can change the numbers of an exported network."""
 
     backbone: str
     weights: str
@@ -64,13 +49,6 @@ class NetworkSettings(BaseModel, frozen=True):
 
 def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> NetworkSettings:
     """Say what identifies the network of an ensemble member.
-
-    Parameters
-    ----------
-    config : CategoryConfig
-    member : int
-    hash_of : callable
-        Gives a file's SHA-256.
 
     Raises
     ------
@@ -101,23 +79,7 @@ def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> Ne
 
 
 class ExportedNetwork(BaseModel, frozen=True):
-    """What `network.json` holds.
-
-    Attributes
-    ----------
-    settings : NetworkSettings
-    weights_sha256 : str
-        Of the weights as they were in memory, see `backbones.weights_hash`.
-    grid : (int, int)
-        Height and width of the patch grid.
-    first_dimensions : tuple of int
-        The first dimension of an embedding to which each layer contributes.
-    refusal : str
-        Why there is no graph; empty where there is one.
-    relative_error : float or None
-        How far the graph's embeddings of an image of noise are from torch's at most, as a share of
-        the largest; None where they were not compared.
-    """
+    """What `network.json` holds."""
 
     settings: NetworkSettings
     weights_sha256: str
@@ -142,15 +104,7 @@ class NetworkStore(Protocol):
     def opened(
         self, settings: NetworkSettings, make: Callable[[Path], None]
     ) -> AbstractContextManager[Path]:
-        """Open the folder of an exported network; it is made first where there is none.
-
-        Parameters
-        ----------
-        settings : NetworkSettings
-            Which network.
-        make : callable
-            Given an empty folder, exports the network into it.
-        """
+        """Open the folder of an exported network; it is made first where there is none."""
 
 
 class NetworksOfOneUse:

@@ -28,16 +28,6 @@ def export_network(
 ) -> None:
     """Export the network of an ensemble member, and compare what it gives with torch.
 
-    Parameters
-    ----------
-    config : CategoryConfig
-    member : int
-    settings : NetworkSettings
-        What identifies it.
-    folder : Path
-        Receives `network.xml`, `network.bin` and `network.json`. Where the network cannot be
-        exported, only the last, which says why.
-
     Raises
     ------
     WeightsError
@@ -59,24 +49,7 @@ def export_network(
 def export_embedder(
     network: ImageEmbedder, imagesize: int, folder: Path
 ) -> tuple[str, float | None]:
-    """Write a network as OpenVINO's intermediate representation, and try that.
-
-    Parameters
-    ----------
-    network : ImageEmbedder
-        In float32, on the CPU.
-    imagesize : int
-    folder : Path
-        Receives `network.xml` and `network.bin`; nothing where it cannot be exported.
-
-    Returns
-    -------
-    refusal : str
-        Why it cannot be exported; empty if it can.
-    relative_error : float or None
-        How far the graph's embeddings of an image of noise are from torch's at most, as a share of
-        the largest; None where they could not be compared.
-    """
+    """Write a network as OpenVINO's intermediate representation, and try that."""
     image = _noise(imagesize)
     error = None
     try:

@@ -29,15 +29,6 @@ class OpenVinoEngine:
     images beside it. As many images as there are streams are in memory at once, and each stream
     has the same share of the threads however many there are: fewer streams need less memory and
     more time, and give the same numbers.
-
-    Parameters
-    ----------
-    folder : Path
-        An exported network; it may go once this has been made.
-    processors : int
-        How many threads may compute.
-    images_at_once : int
-        How many images may be computed at once.
     """
 
     images_per_call = 1
@@ -75,16 +66,7 @@ class OpenVinoEngine:
 
 
 def compile_graph(folder: Path, precision: str, processors: int, streams: int) -> Any:
-    """Compile an exported graph for the CPU.
-
-    Parameters
-    ----------
-    folder : Path
-    precision : "float32" or "bfloat16"
-        Left to itself, OpenVINO takes a shorter format than float32 where the processor has one.
-    processors, streams : int
-        Threads, and images that are computed at once.
-    """
+    """Compile an exported graph for the CPU."""
     core = import_openvino().Core()
     # A mapped file would be needed as long as the network is.
     core.set_property({"ENABLE_MMAP": False})

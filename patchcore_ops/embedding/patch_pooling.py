@@ -25,20 +25,7 @@ _GATHERING_COST = 32
 
 
 class PatchPooling(torch.nn.Module):
-    """One layer's share of the embedding, at that layer's own resolution.
-
-    Parameters
-    ----------
-    matrix : sparse matrix of shape [target, C * p * p]
-        What each output dimension takes from a flattened patch, see `pooling_matrices`.
-    patchsize : int
-        p.
-
-    Attributes
-    ----------
-    first, last : int
-        The output dimensions `first` to `last - 1` depend on this layer.
-    """
+    """One layer's share of the embedding, at that layer's own resolution."""
 
     channels: torch.Tensor | None
     kernels: torch.Tensor
@@ -66,16 +53,7 @@ class PatchPooling(torch.nn.Module):
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Pool a feature map.
-
-        Parameters
-        ----------
-        features : Tensor, shape [B, C, h, w]
-
-        Returns
-        -------
-        Tensor, shape [B, last - first, h, w]
-        """
+        """Pool feature maps: [B, C, h, w] -> [B, last - first, h, w]."""
         features = features.contiguous(memory_format=torch.channels_last)
         if self.channels is not None:
             features = features.index_select(1, self.channels)
@@ -135,25 +113,7 @@ def pooling_matrices(
     pretrain_embed_dimension: int,
     target_embed_dimension: int,
 ) -> list[sparse.csr_matrix]:
-    """Compose the two adaptive average poolings into one matrix per layer.
-
-    Parameters
-    ----------
-    channel_counts : list of int
-        Channels of each layer.
-    patchsize : int
-        Side of a patch, p.
-    pretrain_embed_dimension : int
-        Dimension to which each layer's patch is pooled first.
-    target_embed_dimension : int
-        Dimension to which the concatenated layers are pooled then.
-
-    Returns
-    -------
-    list of sparse matrices, shape [target_embed_dimension, C * p * p], float64
-        Their sum over layers, each applied to its flattened patch (channel, row, column), is the
-        embedding.
-    """
+    """Compose both adaptive average poolings into one [target, C * p * p] matrix per layer."""
     across = _adaptive_pooling(
         len(channel_counts) * pretrain_embed_dimension, target_embed_dimension
     )

@@ -17,14 +17,7 @@ from patchcore_ops.runtime.errors import WeightsError
 
 
 class ImageEmbedder(torch.nn.Module):
-    """From decoded images to embeddings: normalisation, backbone and pooling.
-
-    Parameters
-    ----------
-    embedder : PatchEmbedder
-    mean, std : Tensor, shape [1, 3, 1, 1]
-        Of the backbone's input, in units of [0, 1] pixel values.
-    """
+    """From decoded images to embeddings: normalisation, backbone and pooling."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -69,16 +62,7 @@ def load_embedder(config: CategoryConfig, member: int, device: torch.device) -> 
 
 
 class TorchEngine:
-    """Embeds by torch; see `Engine`.
-
-    Parameters
-    ----------
-    embedder : ImageEmbedder
-    precision : "float32" or "bfloat16"
-        Number format of the backbone.
-    batch_size : int
-        Images that are embedded in one pass.
-    """
+    """Embeds by torch; see `Engine`."""
 
     network = ""
     calls_at_once = 1

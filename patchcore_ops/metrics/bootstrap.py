@@ -1,9 +1,8 @@
-"""Confidence intervals of an image AUROC by bootstrap over the test images.
+"""Confidence intervals of an image AUROC by a bootstrap, stratified by class.
 
-Normal and defective images are drawn separately, so that every resample has both. An AUROC is the
-share of pairs (defective, normal) in which the defective image has the higher score, an equal score
-counting half. So it is a mean over a table of pairs, and that of a resample is the same mean
-weighted by how often each image was drawn: one matrix product for all resamples.
+An AUROC is the share of pairs (anomalous, normal) in which the anomalous image scores higher; ties
+count half. On a resample it is the mean over the same pairs, weighted by how often each image was
+drawn: one matrix product for all resamples.
 """
 
 from __future__ import annotations
@@ -30,26 +29,27 @@ class Interval:
 
 
 def auroc_interval(
-    scores: Floats,
-    is_anomaly: npt.NDArray[np.bool_],
-    confidence: float,
-    resamples: int = RESAMPLES,
+    scores: Floats, is_anomaly: npt.NDArray[np.bool_], confidence: float, resamples: int = RESAMPLES
 ) -> Interval:
-    """Estimate the AUROC of image scores, with its interval.
+    """Estimate the AUROC of image scores with a percentile bootstrap interval.
 
     Parameters
     ----------
     scores : ndarray of float, shape [n]
     is_anomaly : ndarray of bool, shape [n]
-        Both classes must be present.
+        Must hold both classes.
     confidence : float
-        Confidence level, in (0, 1).
-    resamples : int
+        In (0, 1), for example 0.95.
 
-    Returns
-    -------
-    Interval
-        Between the quantiles of the resamples (percentile bootstrap).
+    Raises
+    ------
+    ValueError
+        If one class is missing.
+
+    Examples
+    --------
+    >>> auroc_interval(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]), 0.95)
+    Interval(estimate=1.0, low=1.0, high=1.0)
     """
     return _interval(_pairs(scores, is_anomaly), confidence, resamples)
 
@@ -61,26 +61,7 @@ def auroc_change(
     confidence: float,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Estimate by how much the AUROC of the same images has changed, with its interval.
-
-    The bootstrap is paired: each resample takes the same images before and after, so that images
-    that are easy or hard both times cancel out.
-
-    Parameters
-    ----------
-    before, after : ndarray of float, shape [n]
-        Scores of the same images in the same order; their scales need not be the same.
-    is_anomaly : ndarray of bool, shape [n]
-        Both classes must be present.
-    confidence : float
-        Confidence level, in (0, 1).
-    resamples : int
-
-    Returns
-    -------
-    Interval
-        AUROC after minus AUROC before.
-    """
+    """Estimate AUROC after minus AUROC before on the same images, by a paired bootstrap."""
     change = _pairs(after, is_anomaly) - _pairs(before, is_anomaly)
     return _interval(change, confidence, resamples)
 
@@ -88,13 +69,7 @@ def auroc_change(
 def resample_counts(
     anomalous: int, normal: int, resamples: int = RESAMPLES
 ) -> tuple[Counts, Counts]:
-    """Draw images with replacement, each class by itself, always in the same way.
-
-    Returns
-    -------
-    anomalous, normal : ndarray of int64, shape [resamples, anomalous] and [resamples, normal]
-        How often each image of a class was drawn.
-    """
+    """Count how often each image of each class is drawn; shapes [resamples, images]."""
     generator = np.random.default_rng(SEED)
     drawn = [
         generator.multinomial(count, np.full(count, 1 / count), size=resamples)

@@ -1,4 +1,4 @@
-"""The metrics of one category, under the reference's names and with what users ask for besides."""
+"""The metrics of one category, under the reference's names where it has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.metrics.lost_defects import find_faint_masks, name_lost_defects
-from patchcore_ops.metrics.pixel_ranking import PixelRanking, PixelSet, pixel_sets
+from patchcore_ops.metrics.pixel_ranking import PixelRanking, pixel_sets
 from patchcore_ops.metrics.ranking import (
     Ranking,
     auroc,
@@ -45,6 +45,8 @@ _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
 _ALL_MASKED = "every pixel is marked as a defect"
 
+Curve = dict[str, list[float]]
+
 
 def category_metrics(
     predictions: pd.DataFrame,
@@ -53,31 +55,38 @@ def category_metrics(
     has_truth: npt.NDArray[np.bool_],
     settings: MetricsSection,
 ) -> dict[str, Any]:
-    """Judge the predictions of one category.
+    """Compute the metrics of one category.
 
     Parameters
     ----------
     predictions : DataFrame
         One row per test image with `path`, `label`, `is_anomaly` and `score`.
     anomaly_maps : ndarray of float32, shape [n, H, W]
-        In the same order.
     mask_levels : ndarray of uint8, shape [n, H, W]
         Ground truth as grey levels; black for normal images.
     has_truth : ndarray of bool, shape [n]
-        Whether the pixels of an image are known: normal images and those with a mask. Only these
-        count in pixel metrics.
+        Normal images and those with a mask. Only these count in pixel metrics.
     settings : MetricsSection
-        How masks become binary, and the limit of the false-positive rate for `aupro`.
 
     Returns
     -------
     dict
-        Every name of `METRICS` with a float, NaN where undefined; `notes` with the reason for each
-        NaN; `per_defect`, a list of dicts, one per defect type; `curves`, the points of `roc`,
-        `pixel_roc` and `pro`, None where undefined; the counts `images`, `anomalous_images` and
-        `masked_images`; `reference_masks_applied`, whether the reference's rule for masks was (it
-        is not where it would take an image's whole defect for normal); `lost_defects`, see
-        `name_lost_defects`.
+        Every name of `METRICS` with a float, NaN where undefined; `notes`, the reason for each NaN;
+        `per_defect`, a list of dicts by defect type; `curves`, points of `roc`, `pixel_roc` and
+        `pro`, None where undefined; the counts `images`, `anomalous_images` and `masked_images`;
+        `reference_masks_applied`, false where the reference's rule for masks would take the whole
+        defect of an image for normal; `lost_defects`, see `name_lost_defects`.
+
+    Examples
+    --------
+    >>> predictions = pd.DataFrame(
+    ...     {"path": ["0.png", "1.png"], "label": ["good", "cut"],
+    ...      "is_anomaly": [False, True], "score": [0.1, 0.9]})
+    >>> maps = np.array([[[0.1, 0.2]], [[0.1, 0.9]]], dtype=np.float32)
+    >>> masks = np.array([[[0, 0]], [[0, 255]]], dtype=np.uint8)
+    >>> result = category_metrics(predictions, maps, masks, masks[:, 0, 0] == 0, MetricsSection())
+    >>> result["instance_auroc"], result["aupro"]
+    (1.0, 1.0)
     """
     scores = predictions["score"].to_numpy(dtype=np.float64)
     is_anomaly = predictions["is_anomaly"].to_numpy(dtype=bool)
@@ -95,20 +104,27 @@ def category_metrics(
     pixels = PixelRanking.of(list(sets.values()))
     limit = settings.aupro_fpr_limit
     result = {**_image_metrics(images), **_pixel_metrics(pixels, limit)}
-    return {
-        **{name: result[name] for name in METRICS},
-        "notes": _notes(result, pixels),
-        "per_defect": [
+    per_defect = []
+    for defect in sorted(set(labels[is_anomaly])):
+        chosen = (labels == defect) | ~is_anomaly
+        its_sets = [each for (label, _), each in sets.items() if label in (defect, NORMAL)]
+        per_defect.append(
             {
                 "defect_type": defect,
                 "images": int((labels == defect).sum()),
                 **_image_metrics(rank(scores[chosen], is_anomaly[chosen])),
-                **_pixel_metrics(_against_normal(sets, defect), limit),
+                **_pixel_metrics(PixelRanking.of(its_sets), limit),
             }
-            for defect in sorted(set(labels[is_anomaly]))
-            for chosen in [(labels == defect) | ~is_anomaly]
-        ],
-        "curves": {"roc": _roc(images), **_pixel_curves(pixels, limit)},
+        )
+    return {
+        **{name: result[name] for name in METRICS},
+        "notes": _notes(result, pixels),
+        "per_defect": per_defect,
+        "curves": {
+            "roc": _roc(images),
+            "pixel_roc": _roc(pixels.all),
+            "pro": _pro(pixels.all, limit),
+        },
         "images": len(predictions),
         "anomalous_images": int(is_anomaly.sum()),
         "masked_images": sum(len(each.rows) for each in sets.values() if each.is_masked),
@@ -118,18 +134,24 @@ def category_metrics(
 
 
 def summary_table(by_category: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Tabulate the categories, as the reference's results.csv does.
+    """Tabulate categories, as the reference's results.csv does.
 
     Parameters
     ----------
     by_category : mapping
-        What `category_metrics` gave for each category.
+        The result of `category_metrics` by category.
 
     Returns
     -------
     DataFrame
-        Column `category`, then `METRICS`; the last row is `Mean`. Undefined values (NaN) are left
-        out of the mean; thresholds have none.
+        `category`, then `METRICS`; the last row is `Mean`, over the defined values. Thresholds
+        have no mean.
+
+    Examples
+    --------
+    >>> table = summary_table({"nut": dict.fromkeys(METRICS, 0.5)})
+    >>> table["category"].tolist(), table["aupro"].tolist()
+    (['nut', 'Mean'], [0.5, 0.5])
     """
     rows = [
         {"category": category, **{name: metrics[name] for name in METRICS}}
@@ -148,9 +170,14 @@ def with_mean(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame([{"category": MEAN, **mean}])], ignore_index=True)
 
 
-def _against_normal(sets: Mapping[tuple[str, bool], PixelSet], defect: str) -> PixelRanking:
-    """Rank the pixels of one defect type's images and of the normal ones."""
-    return PixelRanking.of([each for (label, _), each in sets.items() if label in (defect, NORMAL)])
+def _image_metrics(images: Ranking) -> dict[str, float]:
+    best, threshold = f1_max(images)
+    return {
+        "instance_auroc": auroc(images),
+        "instance_ap": average_precision(images),
+        "instance_f1_max": best,
+        "instance_f1_threshold": threshold,
+    }
 
 
 def _pixel_metrics(pixels: PixelRanking, fpr_limit: float) -> dict[str, float]:
@@ -165,40 +192,19 @@ def _pixel_metrics(pixels: PixelRanking, fpr_limit: float) -> dict[str, float]:
     }
 
 
-def _pixel_curves(
-    pixels: PixelRanking, fpr_limit: float
-) -> dict[str, dict[str, list[float]] | None]:
-    """Compute the pixels' ROC curve and the PRO curve up to its limit, for drawing."""
-    pro = None
-    if pixels.all.has_both_classes:
-        pro = thin_curve(*pro_curve_below(pixels.all, fpr_limit))
-    return {"pixel_roc": _roc(pixels.all), "pro": pro}
-
-
-def _roc(ranking: Ranking) -> dict[str, list[float]] | None:
+def _roc(ranking: Ranking) -> Curve | None:
     return thin_curve(*roc_curve(ranking)) if ranking.has_both_classes else None
 
 
-def _image_metrics(images: Ranking) -> dict[str, float]:
-    best, threshold = f1_max(images)
-    return {
-        "instance_auroc": auroc(images),
-        "instance_ap": average_precision(images),
-        "instance_f1_max": best,
-        "instance_f1_threshold": threshold,
-    }
+def _pro(ranking: Ranking, limit: float) -> Curve | None:
+    return thin_curve(*pro_curve_below(ranking, limit)) if ranking.has_both_classes else None
 
 
 def _notes(result: Mapping[str, float], pixels: PixelRanking) -> dict[str, str]:
     """Say why each undefined metric is undefined."""
-    reasons = {}
-    for name in METRICS:
-        if not math.isnan(result[name]):
-            continue
-        if name.startswith("instance"):
-            reasons[name] = _ONE_CLASS
-        elif not pixels.all.has_positives:
-            reasons[name] = _NO_MASKS
-        else:
-            reasons[name] = _ALL_MASKED
-    return reasons
+    of_pixels = _ALL_MASKED if pixels.all.has_positives else _NO_MASKS
+    return {
+        name: _ONE_CLASS if name.startswith("instance") else of_pixels
+        for name in METRICS
+        if math.isnan(result[name])
+    }

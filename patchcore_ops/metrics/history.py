@@ -1,4 +1,4 @@
-"""The history of the table: what each wave of benchmarking measured, one block of rows a wave."""
+"""The history of the benchmark's table: one block of rows for each wave (one run of all)."""
 
 from __future__ import annotations
 
@@ -20,24 +20,7 @@ KEPT_WAVES = 200
 def block_of_wave(
     summary: pd.DataFrame, wave: str, finished: datetime, run_id: str
 ) -> pd.DataFrame:
-    """Make the block of rows that says what a wave has measured.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        The table of the wave, as `patchcore_ops.metrics.category.summary_table` gives it.
-    wave : str
-        The name of the wave.
-    finished : datetime
-        When the table was made, with its time zone.
-    run_id : str
-        The run that made it.
-
-    Returns
-    -------
-    DataFrame
-        Columns `COLUMNS`, without the row of means.
-    """
+    """Turn a wave's summary table into its block of the history, without the row of means."""
     block = summary[summary["category"] != MEAN].reindex(columns=COLUMNS)
     block[WAVE] = wave
     block[FINISHED] = pd.Timestamp(finished.astimezone(UTC))
@@ -51,24 +34,10 @@ def add_up(
     latest: pd.DataFrame,
     kept_waves: int = KEPT_WAVES,
 ) -> pd.DataFrame:
-    """Add what waves have measured to the history; of a wave that was measured again the last.
+    """Merge blocks into the history, ordered by finish, `latest` at the end.
 
-    Parameters
-    ----------
-    history : DataFrame or None
-        The history so far, as this function gave it; None or an empty one if there is none.
-    blocks : sequence of DataFrame
-        Blocks of waves, which the history may hold already.
-    latest : DataFrame
-        The block of the wave that the history is to end with.
-    kept_waves : int
-        How many waves are kept at most; the oldest are dropped.
-
-    Returns
-    -------
-    DataFrame
-        Columns `COLUMNS`; the blocks in the order in which the waves were last measured. Metrics
-        that an older version did not know are NaN there.
+    The last block of a repeated wave counts; the oldest waves beyond `kept_waves` are dropped.
+    Metrics that an older release did not have are NaN.
     """
     known = [] if history is None else [block for _, block in history.groupby(WAVE, sort=False)]
     by_wave: dict[str, pd.DataFrame] = {}
@@ -88,19 +57,7 @@ def _finished(block: pd.DataFrame) -> pd.Timestamp:
 
 
 def previous_wave(history: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the table of the wave before the latest one.
-
-    Parameters
-    ----------
-    history : DataFrame
-        As `add_up` gives it, `history.parquet` of the artefact `metrics`.
-
-    Returns
-    -------
-    DataFrame or None
-        In the form of `summary_table`: column `category`, then `METRICS`, last row `Mean`.
-        None if there is only one wave.
-    """
+    """Return the summary table of the wave before the latest, None if there is only one."""
     waves = history[WAVE].unique()
     if len(waves) < 2:
         return None

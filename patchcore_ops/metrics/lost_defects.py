@@ -1,8 +1,8 @@
-"""Marked defects that pixel metrics take for sound, after resize and crop have made them fainter.
+"""Marked defects that pixel metrics count as normal, because resize and crop made them fainter.
 
 By the reference's rule only fully white pixels are anomalous. A thin defect can have none left, so
-that finding it would count as a mistake. The rule is therefore applied to a category only if it
-leaves something of the defect in every image.
+that detecting it would count as a mistake. The rule is therefore applied to a category only if it
+leaves a part of the defect in every image.
 """
 
 from __future__ import annotations
@@ -20,34 +20,16 @@ _WHITE = 255
 
 
 class FaintMasks(NamedTuple):
-    """Which images have masks that mark little.
+    """Which masks mark too little, arrays of shape [n]."""
 
-    Attributes
-    ----------
-    unmarked : ndarray of bool, shape [n]
-        Nothing reaches `mask_threshold`: the image counts as sound in every pixel metric.
-    without_white : ndarray of bool, shape [n]
-        Something does, but no pixel is fully white, as `reference_masks` asks for.
-    """
-
-    unmarked: npt.NDArray[np.bool_]
-    without_white: npt.NDArray[np.bool_]
+    unmarked: npt.NDArray[np.bool_]  # no pixel reaches `mask_threshold`
+    without_white: npt.NDArray[np.bool_]  # some do, but none is white as `reference_masks` asks
 
 
 def find_faint_masks(
     mask_levels: npt.NDArray[np.uint8], has_mask: npt.NDArray[np.bool_], settings: MetricsSection
 ) -> FaintMasks:
-    """Look for masks of which a rule leaves nothing.
-
-    Parameters
-    ----------
-    mask_levels : ndarray of uint8, shape [n, H, W]
-        Grey levels of the ground truth.
-    has_mask : ndarray of bool, shape [n]
-        Whether an image is defective and its mask is known.
-    settings : MetricsSection
-        How masks become binary.
-    """
+    """Find the masks, grey levels of shape [n, H, W], of which a rule leaves nothing."""
     brightest = mask_levels.reshape(len(mask_levels), -1).max(axis=1, initial=0)
     is_marked = brightest >= settings.mask_threshold * _WHITE
     return FaintMasks(
@@ -59,21 +41,9 @@ def find_faint_masks(
 def name_lost_defects(
     paths: Sequence[str], faint: FaintMasks, sets: Iterable[PixelSet]
 ) -> dict[str, list[str] | dict[str, int]]:
-    """Name the images with defects that count as sound, or would by the reference's rule.
+    """Name the images whose defects count as normal, or would by the reference's rule.
 
-    Parameters
-    ----------
-    paths : sequence of str
-        Of the images.
-    faint : FaintMasks
-    sets : iterable of PixelSet
-        Their pixels, as they are judged.
-
-    Returns
-    -------
-    dict
-        `unmarked` and `without_white`, the paths of `FaintMasks`; `missed_regions`, how many of an
-        image's connected regions have no fully white pixel, where the reference's rule is applied.
+    `missed_regions` counts, by path, the regions without a white pixel where the rule is applied.
     """
     missed = sorted(
         pair

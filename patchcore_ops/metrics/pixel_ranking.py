@@ -1,4 +1,4 @@
-"""The pixels of a category's test images, sorted once by groups of images and combined at will."""
+"""The pixels of a category's test images, sorted once by groups of images, to be combined."""
 
 from __future__ import annotations
 
@@ -18,51 +18,24 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PixelSet:
-    """The pixels of some images of one label.
+    """The pixel scores of images of one label, all with a mask that is not empty or all without."""
 
-    Attributes
-    ----------
-    rows : ndarray of int64
-        Which images these are.
-    is_masked : bool
-        Whether these images have masks that are not empty.
-    white, edge : ndarray of float32
-        Scores of the anomalous pixels: those that are so in the reference's masks too, and the
-        others, ascending.
-    normal : ndarray of float32
-        Scores of the other pixels, ascending.
-    weights : ndarray of float64
-        `region_weights` of the anomalous pixels, first of the white ones.
-    missed_regions : ndarray of int64
-        Of each image, the connected regions of anomalous pixels none of which is white.
-    """
-
-    rows: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]  # positions of the images
     is_masked: bool
-    white: Scores
-    edge: Scores
-    normal: Scores
-    weights: Floats
-    missed_regions: npt.NDArray[np.int64]
+    white: Scores  # anomalous in the reference's masks too
+    edge: Scores  # anomalous by `mask_threshold` alone, ascending
+    normal: Scores  # ascending
+    weights: Floats  # `region_weights` of white, then of edge
+    missed_regions: npt.NDArray[np.int64]  # for each image, its regions without a white pixel
 
 
 @dataclass(frozen=True)
 class PixelRanking:
-    """The pixels of several images, ranked as the metrics need them.
+    """The pixels of several images, ranked as the metrics need them."""
 
-    Attributes
-    ----------
-    all : Ranking
-        Every pixel, labelled by `mask_threshold`, with its `region_weights`.
-    reference : Ranking
-        Every pixel, labelled for the metrics that the reference prints too.
-    reference_in_masked : Ranking
-        The same of images with a mask only.
-    """
-
-    all: Ranking
-    reference: Ranking
-    reference_in_masked: Ranking
+    all: Ranking  # labelled by `mask_threshold`, weighted by `region_weights`
+    reference: Ranking  # labelled by the reference's rule
+    reference_in_masked: Ranking  # the same, over the images with a mask
 
     @staticmethod
     def of(sets: Sequence[PixelSet]) -> PixelRanking:
@@ -85,23 +58,9 @@ def pixel_sets(
     has_truth: npt.NDArray[np.bool_],
     settings: MetricsSection,
 ) -> Mapping[tuple[str, bool], PixelSet]:
-    """Sort the pixels of the images whose truth is known, by label and by whether they have a mask.
+    """Sort the pixels of the images with known truth, by label and by whether they have a mask.
 
-    Parameters
-    ----------
-    anomaly_maps : ndarray of float32, shape [n, H, W]
-        May be a memory map: each image is read once.
-    mask_levels : ndarray of uint8, shape [n, H, W]
-        Grey levels of the ground truth.
-    labels : ndarray of str, shape [n]
-        Defect type, or one name for all normal images.
-    has_truth : ndarray of bool, shape [n]
-    settings : MetricsSection
-        How masks become binary.
-
-    Returns
-    -------
-    mapping of (label, is_masked) to PixelSet
+    `anomaly_maps`, shape [n, H, W], may be a memory map: each image is read once.
     """
     is_masked = mask_levels.any(axis=(1, 2))
     sets = {}

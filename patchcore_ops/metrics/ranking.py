@@ -1,8 +1,8 @@
-"""Curves over all thresholds from one sort: the common ground of every metric.
+"""ROC, precision and F1 over all thresholds, from one sort.
 
-A curve bends only where a positive sample is passed. So the few positives are ranked, and for each
-of their scores the negatives above it are counted in sorted order. Counts of negatives add up over
-groups of samples, which therefore need to be sorted only once, however they are combined.
+A ROC curve bends only at the score of a positive sample. So the few positives are ranked, and at
+each of their scores the negatives above are counted by binary search. Counts of groups add up, so
+each group is sorted once, however groups are combined.
 """
 
 from __future__ import annotations
@@ -14,34 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What is found at each threshold; only the scores of positives are thresholds.
+    """Counts at each threshold, arrays of shape [t]; samples at the threshold count as detected."""
 
-    Attributes
-    ----------
-    thresholds : ndarray of float, shape [t]
-        The distinct scores of the positives, descending.
-    true_positives : ndarray of int64, shape [t]
-        Positives from each threshold on.
-    false_positives : ndarray of int64, shape [t]
-        Negatives from each threshold on.
-    false_positives_above : ndarray of int64, shape [t]
-        Negatives whose score is larger than the threshold.
-    covered : ndarray of float64, shape [t]
-        Weight of the positives from each threshold on.
-    negatives : int
-        Number of all negatives.
-    """
-
-    thresholds: Scores
-    true_positives: npt.NDArray[np.int64]
-    false_positives: npt.NDArray[np.int64]
-    false_positives_above: npt.NDArray[np.int64]
-    covered: Floats
+    thresholds: Scores  # distinct scores of the positives, descending
+    true_positives: Counts
+    false_positives: Counts
+    false_positives_above: Counts  # without the negatives at the threshold itself
+    covered: Floats  # weight of the true positives
     negatives: int
 
     @property
@@ -56,29 +41,14 @@ class Ranking:
 
 
 def rank(scores: Scores, positive: npt.NDArray[np.bool_]) -> Ranking:
-    """Rank labelled samples.
-
-    Parameters
-    ----------
-    scores : ndarray of float, shape [n]
-    positive : ndarray of bool, shape [n]
-    """
+    """Rank samples by score, given which are positive."""
     return rank_positives(scores[positive], [np.sort(scores[~positive])])
 
 
 def rank_positives(
     positives: Scores, sorted_negatives: Sequence[Scores], weights: Floats | None = None
 ) -> Ranking:
-    """Rank positives among the negatives of several groups.
-
-    Parameters
-    ----------
-    positives : ndarray of float, shape [p]
-    sorted_negatives : sequence of ndarray of float
-        The negatives of each group, ascending.
-    weights : ndarray of float64, shape [p], optional
-        What each positive adds to `Ranking.covered`; 1 by default.
-    """
+    """Rank positives (weighted, by default by 1) among groups of negatives sorted ascending."""
     if weights is None:
         ranked = np.sort(positives)[::-1]
     else:
@@ -87,6 +57,7 @@ def rank_positives(
     last_of_score = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)].nonzero()[0]
     thresholds = ranked[last_of_score]
     true_positives = last_of_score + 1
+    covered = true_positives.astype(float) if weights is None else weights.cumsum()[last_of_score]
     none = np.zeros(len(thresholds), dtype=np.int64)
     counts = [_count_from(negatives, thresholds) for negatives in sorted_negatives]
     return Ranking(
@@ -94,16 +65,12 @@ def rank_positives(
         true_positives=true_positives,
         false_positives=sum((reached for reached, _ in counts), none),
         false_positives_above=sum((above for _, above in counts), none),
-        covered=true_positives.astype(float)
-        if weights is None
-        else np.cumsum(weights)[last_of_score],
+        covered=covered,
         negatives=sum(len(negatives) for negatives in sorted_negatives),
     )
 
 
-def _count_from(
-    ascending: Scores, thresholds: Scores
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _count_from(ascending: Scores, thresholds: Scores) -> tuple[Counts, Counts]:
     """Count the scores from each threshold on, and those above it."""
     below = np.searchsorted(ascending, thresholds)
     up_to = below.copy()
@@ -115,29 +82,17 @@ def _count_from(
 
 
 def roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
-    """Compute the corners of the ROC curve.
-
-    Returns
-    -------
-    false_positive_rate, true_positive_rate : ndarray of float64
-        From (0, 0) to (1, 1).
-    """
+    """Compute the corners of the ROC curve: false and true positive rates."""
     return _curve(ranking, ranking.true_positives)
 
 
-def coverage_curve(ranking: Ranking) -> tuple[Floats, Floats]:
-    """Compute the corners of the covered share of the weights against the false-positive rate.
-
-    Returns
-    -------
-    false_positive_rate, covered : ndarray of float64
-        From (0, 0) to (1, 1).
-    """
+def weighted_roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
+    """Compute the ROC curve whose true positive rate is the share of the positives' weight."""
     return _curve(ranking, ranking.covered)
 
 
-def _curve(ranking: Ranking, reached: npt.NDArray[np.int64] | Floats) -> tuple[Floats, Floats]:
-    """Join the points before and after each threshold; between them negatives are passed."""
+def _curve(ranking: Ranking, reached: Counts | Floats) -> tuple[Floats, Floats]:
+    """Join the points before and after each threshold, from (0, 0) to (1, 1)."""
     corners = 2 * len(reached)
     x, y = np.zeros(corners + 2), np.zeros(corners + 2)
     x[1:-1:2], x[2:-1:2] = ranking.false_positives_above, ranking.false_positives
@@ -147,19 +102,13 @@ def _curve(ranking: Ranking, reached: npt.NDArray[np.int64] | Floats) -> tuple[F
 
 
 def thin_curve(x: Floats, y: Floats, points: int = 200) -> dict[str, list[float]]:
-    """Keep about so many points of a monotone curve, evenly along its course, for drawing.
-
-    Returns
-    -------
-    dict
-        `x` and `y`, lists of float; both ends are kept.
-    """
+    """Thin out a monotone curve for drawing; see `evenly_along`."""
     kept = evenly_along(x, y, points)
     return {"x": x[kept].round(6).tolist(), "y": y[kept].round(6).tolist()}
 
 
-def evenly_along(x: Floats, y: Floats, points: int) -> npt.NDArray[np.int64]:
-    """Choose about so many positions of a curve, evenly along its course, both ends included."""
+def evenly_along(x: Floats, y: Floats, points: int) -> Counts:
+    """Choose about `points` positions, evenly spaced along a curve, both ends included."""
     course = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
     chosen = np.searchsorted(course, np.linspace(0, course[-1], points)).clip(max=len(x) - 1)
     return np.unique(np.concatenate([[0], chosen, [len(x) - 1]]))
@@ -183,13 +132,7 @@ def average_precision(ranking: Ranking) -> float:
 
 
 def f1_max(ranking: Ranking) -> tuple[float, float]:
-    """Find the best F1 score over all thresholds.
-
-    Returns
-    -------
-    f1, threshold : float
-        A sample counts as anomalous from `threshold` on. NaN without positives.
-    """
+    """Return the best F1 over all thresholds, and its threshold; NaN without positives."""
     if not ranking.has_positives:
         return float("nan"), float("nan")
     found = ranking.true_positives

@@ -1,6 +1,6 @@
 """Per-region overlap (PRO) and the area under its curve, as MVTec AD's evaluation code defines it.
 
-The PRO at a threshold is the covered share of each connected component of each mask, averaged over
+The PRO at a threshold is the detected share of each connected component of the masks, averaged over
 the components. Giving every anomalous pixel the weight 1 / (size of its component) turns it into a
 cumulative sum over the ranked anomalous pixels, divided by the number of components.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from patchcore_ops.metrics.ranking import Floats, Ranking, coverage_curve, rank_positives
+from patchcore_ops.metrics.ranking import Floats, Ranking, rank_positives, weighted_roc_curve
 
 # Connected within an image by edges and corners, never across images.
 _EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
@@ -33,19 +33,13 @@ def weights_of(regions: Regions) -> Floats:
     return np.asarray(weights[regions])
 
 
+def region_weights(masks: npt.NDArray[np.bool_]) -> Floats:
+    """Weight each anomalous pixel by its share of its region, so that each region sums to 1."""
+    return weights_of(label_regions(masks))
+
+
 def missed_regions(regions: Regions, found: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Count the regions of each image that have no pixel among the found ones.
-
-    Parameters
-    ----------
-    regions : ndarray of int32, shape [n, H, W]
-        Of `label_regions`.
-    found : ndarray of bool, shape [n, H, W]
-
-    Returns
-    -------
-    ndarray of int64, shape [n]
-    """
+    """Count, for each image, the regions without a found pixel; shape [n]."""
     is_missed = np.ones(int(regions.max(initial=0)) + 1, dtype=bool)
     is_missed[regions[found]] = False
     is_missed[0] = False
@@ -55,36 +49,12 @@ def missed_regions(regions: Regions, found: npt.NDArray[np.bool_]) -> npt.NDArra
     return counts
 
 
-def region_weights(masks: npt.NDArray[np.bool_]) -> Floats:
-    """Weight each anomalous pixel by what it adds to the PRO.
-
-    Parameters
-    ----------
-    masks : ndarray of bool, shape [n, H, W]
-
-    Returns
-    -------
-    ndarray of float64, shape [n, H, W]
-        1 / (size of the component) where there is one, so that the sum is the number of components.
-    """
-    return weights_of(label_regions(masks))
-
-
 def pro_curve_below(ranking: Ranking, fpr_limit: float) -> tuple[Floats, Floats]:
     """Compute the PRO curve up to a false-positive rate, its end interpolated.
 
-    Parameters
-    ----------
-    ranking : Ranking
-        The pixels of all test images, the anomalous ones with their `region_weights`.
-    fpr_limit : float
-
-    Returns
-    -------
-    false_positive_rate, overlap : ndarray of float64
-        From (0, 0) to the limit; at the end of the curve the overlap is 1.
+    The weights of `ranking` must be `region_weights`.
     """
-    false_positive_rate, overlap = coverage_curve(ranking)
+    false_positive_rate, overlap = weighted_roc_curve(ranking)
     inside = false_positive_rate <= fpr_limit
     return (
         np.append(false_positive_rate[inside], fpr_limit),
@@ -93,13 +63,7 @@ def pro_curve_below(ranking: Ranking, fpr_limit: float) -> tuple[Floats, Floats]
 
 
 def area_under_pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
-    """Integrate the PRO curve up to a false-positive rate and divide by it.
-
-    Returns
-    -------
-    float
-        In [0, 1]; NaN if there is no anomalous or no normal pixel.
-    """
+    """Integrate the PRO curve up to a false-positive rate and divide by it; NaN with one class."""
     if not ranking.has_both_classes:
         return float("nan")
     x, y = pro_curve_below(ranking, fpr_limit)
@@ -118,12 +82,17 @@ def aupro(
     masks : ndarray, shape [n, H, W]
         Non-zero marks a defect; normal images have empty masks and count for false positives.
     fpr_limit : float
-        False-positive rate up to which is integrated.
+        Upper limit of the integral over the false-positive rate.
 
     Returns
     -------
     float
-        In [0, 1]; NaN if there is no anomalous or no normal pixel.
+        In [0, 1]; NaN without anomalous or without normal pixels.
+
+    Examples
+    --------
+    >>> aupro(np.array([[[0.1, 0.2, 0.9]]]), np.array([[[0, 0, 1]]]))
+    1.0
     """
     positive = masks.astype(bool)
     ranking = rank_positives(

@@ -1,8 +1,4 @@
-"""The benchmark's report: one HTML file that holds everything it shows.
-
-`contents` is what a report is made of, `render` turns it into HTML; `published` holds the figures
-to compare with. Rendering reads no file besides this package's own template, style and script.
-"""
+"""The benchmark's report: one HTML file that holds everything it shows."""
 
 from patchcore_ops.metrics.published import published_baseline
 from patchcore_ops.report.contents import (

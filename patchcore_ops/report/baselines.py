@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,20 +14,11 @@ from patchcore_ops.report.contents import BenchmarkReport
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Figures that the report is compared with.
+    """Figures that the report is compared with."""
 
-    Attributes
-    ----------
-    key : "previous" or "published"
-    title : str
-        As a sentence continues after "compared with".
-    values : DataFrame
-        One row per category that both sides have, indexed by name; one column per metric.
-    """
-
-    key: str
-    title: str
-    values: pd.DataFrame
+    key: str  # "previous" or "published"
+    title: str  # continues "compared with"
+    values: pd.DataFrame  # metrics of the categories that both have, indexed by category
 
     def value(self, category: str, metric: str) -> float:
         """Return the baseline's value; NaN where it has none."""
@@ -37,28 +27,13 @@ class Baseline:
         return float(self.values[metric][category])
 
     def mean_difference(self, current: pd.DataFrame, metric: str) -> float:
-        """Average the differences over the categories that both sides have.
+        """Average the differences over the categories that both have; NaN without any.
 
-        The difference of the two means would compare different sets of categories as soon as one
-        side lacks some.
-
-        Parameters
-        ----------
-        current : DataFrame
-            Indexed by category.
-        metric : str
-
-        Returns
-        -------
-        float
-            NaN where no category can be compared.
+        The difference of the two means would compare different categories.
         """
-        differences = [
-            float(current[metric][category]) - self.value(category, metric)
-            for category in self.values.index
-        ]
-        known = [difference for difference in differences if not math.isnan(difference)]
-        return sum(known) / len(known) if known else math.nan
+        if metric not in self.values.columns:
+            return math.nan
+        return float((current[metric] - self.values[metric]).mean())
 
 
 def by_category(summary: pd.DataFrame) -> pd.DataFrame:
@@ -67,11 +42,8 @@ def by_category(summary: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates("category", keep="last").set_index("category")
 
 
-def baselines(report: BenchmarkReport) -> Sequence[Baseline]:
-    """Collect what the report can be compared with; baselines without a common figure are left out.
-
-    Thresholds are never compared: a higher one is neither better nor worse.
-    """
+def baselines(report: BenchmarkReport) -> list[Baseline]:
+    """Collect the baselines that share a figure with the report."""
     current = by_category(report.summary)
     candidates = (
         ("published", "the published figures", report.published),
@@ -87,6 +59,7 @@ def baselines(report: BenchmarkReport) -> Sequence[Baseline]:
 
 
 def _shared(table: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    """Keep what both have; thresholds are left out, for a higher one is not better or worse."""
     metrics = [
         name
         for name in table.columns

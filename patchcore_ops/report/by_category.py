@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -15,32 +15,15 @@ from patchcore_ops.report.charts.bars import axis_floor, metric_bars
 from patchcore_ops.report.columns import CHARTED, COLUMN_OF, Column
 
 
-@dataclass(frozen=True)
-class CategoryBars:
-    """One drawing per metric, all on one axis.
-
-    Attributes
-    ----------
-    floor : float
-        Where the axis begins.
-    drawings : mapping of str to Markup
-        By the metric's key.
-    """
+class CategoryBars(NamedTuple):
+    """One drawing for each metric, and where their common axis begins."""
 
     floor: float
     drawings: Mapping[str, Markup]
 
 
 def category_bars(summary: pd.DataFrame, published: pd.DataFrame | None) -> CategoryBars:
-    """Draw a bar per category for each main metric, with the published figure as a tick across it.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        From `metrics.summary_table`.
-    published : DataFrame or None
-        See `published.published_baseline`; categories and metrics that it lacks have no tick.
-    """
+    """Draw a bar per category for each main metric, with the published figure as a tick."""
     ours = _columns(summary)
     theirs = {} if published is None else _columns(published)
     floor = axis_floor(
@@ -51,56 +34,40 @@ def category_bars(summary: pd.DataFrame, published: pd.DataFrame | None) -> Cate
             for value in (values[category], theirs.get(metric, {}).get(category, math.nan))
         ]
     )
-    return CategoryBars(
-        floor,
-        {
-            metric: metric_bars(
-                f"{COLUMN_OF[metric].full_title} by category, in percent",
-                values,
-                theirs.get(metric, {}),
-                floor,
-            )
-            for metric, values in ours.items()
-            if values
-        },
-    )
+    drawings = {
+        metric: metric_bars(
+            f"{COLUMN_OF[metric].full_title} by category, in percent",
+            values,
+            theirs.get(metric, {}),
+            floor,
+        )
+        for metric, values in ours.items()
+        if values
+    }
+    return CategoryBars(floor, drawings)
 
 
 def beside_published(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate the main metrics in percent, each with its difference to the published figure.
+    """Tabulate the main metrics in percent with the difference, such as `99.21 (−0.79)`.
 
-    Parameters
-    ----------
-    summary, published : DataFrame
-        See `category_bars`.
-
-    Returns
-    -------
-    DataFrame
-        Column `category`, then one column of text per metric, such as `99.21 (−0.79)`. The last row
-        is the mean, compared only where both have the same categories.
+    The mean is compared only if both tables have the same categories.
     """
     theirs = published.set_index("category")
     shown = [COLUMN_OF[name] for name in CHARTED if name in summary.columns]
-    comparable = set(summary["category"]) == set(published["category"])
-    return pd.DataFrame(
-        [
-            {
-                "category": row["category"],
-                **{
-                    column.full_title: _compared(
-                        column,
-                        float(row[column.name]),
-                        float(theirs[column.name].get(row["category"], math.nan))
-                        if comparable or row["category"] != MEAN
-                        else math.nan,
-                    )
-                    for column in shown
-                },
-            }
-            for row in summary.to_dict("records")
-        ]
-    )
+    if set(summary["category"]) != set(published["category"]):
+        theirs = theirs.drop(MEAN, errors="ignore")
+    rows = []
+    for row in summary.to_dict("records"):
+        cells = {
+            column.full_title: _compared(
+                column,
+                float(row[column.name]),
+                float(theirs[column.name].get(row["category"], math.nan)),
+            )
+            for column in shown
+        }
+        rows.append({"category": row["category"], **cells})
+    return pd.DataFrame(rows)
 
 
 def _columns(table: pd.DataFrame) -> dict[str, dict[str, float]]:

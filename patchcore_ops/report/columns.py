@@ -12,21 +12,7 @@ UNDEFINED = "—"
 
 @dataclass(frozen=True)
 class Column:
-    """One metric in a table.
-
-    Attributes
-    ----------
-    name : str
-        Key in `metrics.category_metrics`.
-    group : "Image" or "Pixel"
-        What is judged.
-    title : str
-        Heading below the group's.
-    meaning : str
-        One sentence for readers who do not know the metric.
-    is_threshold : bool
-        Whether the value is a score rather than a share; such values have no better or worse.
-    """
+    """One metric in a table."""
 
     name: str
     group: str

@@ -1,4 +1,4 @@
-"""Everything that a report shows, in memory; rendering needs nothing else."""
+"""The contents of a report, in memory; rendering needs nothing else."""
 
 from __future__ import annotations
 
@@ -16,48 +16,21 @@ from patchcore_ops.report.pictures import Picture
 
 @dataclass(frozen=True, eq=False)
 class GalleryItem:
-    """One test image with its prediction.
+    """One test image with its prediction."""
 
-    Attributes
-    ----------
-    name : str
-        File name as shown, for example `broken_large/003.png`.
-    label : str
-        Defect type, or `good`.
-    is_anomaly : bool
-    score : float
-        Anomaly score of the whole image.
-    image : ndarray of uint8, shape [H, W, 3], or None
-        None where the image that was scored is not there any more.
-    mask : ndarray of bool, shape [H, W], or None
-        Ground truth; None where it is not known.
-    heat : ndarray of uint8, shape [H, W, 3]
-        The anomaly map as a picture, on the same frame as `image`.
-    note : str
-        What is wrong with the image, if anything.
-    """
-
-    name: str
-    label: str
+    name: str  # as shown, for example `broken_large/003.png`
+    label: str  # defect type, or `good`
     is_anomaly: bool
     score: float
-    image: Picture | None
-    mask: npt.NDArray[np.bool_] | None
-    heat: Picture
-    note: str = ""
+    image: Picture | None  # None if the image that was scored is gone
+    mask: npt.NDArray[np.bool_] | None  # ground truth, shape [H, W]; None if unknown
+    heat: Picture  # the anomaly map as a picture
+    note: str = ""  # what is wrong with the image
 
 
 @dataclass(frozen=True, eq=False)
 class ImageScores:
-    """The scores of all test images of a category, in one order.
-
-    Attributes
-    ----------
-    labels : sequence of str, length n
-        Defect type of each image, or `good`.
-    is_anomaly : ndarray of bool, shape [n]
-    score : ndarray of float, shape [n]
-    """
+    """The scores of all test images of a category, sequences of length n."""
 
     labels: Sequence[str]
     is_anomaly: npt.NDArray[np.bool_]
@@ -66,18 +39,7 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class Origin:
-    """One artefact or input that a category's results were made from.
-
-    Attributes
-    ----------
-    name : str
-        The asset.
-    data_version : str
-    run_id : str
-        The run that made it; empty for an input.
-    made : str
-        When, in UTC; empty for an input.
-    """
+    """An asset or input that results were made from; inputs have neither run nor time."""
 
     name: str
     data_version: str
@@ -91,23 +53,18 @@ class CategoryReport:
 
     Attributes
     ----------
-    name : str
     metrics : mapping
-        What `metrics.category_metrics` returns. It may also hold `curves`: a mapping of `roc`,
-        `pixel_roc` and `pro` to `{"x": [...], "y": [...]}`; any of them may be missing or None.
-    scores : ImageScores
+        From `metrics.category_metrics`; single `curves` may be missing or None.
     gallery : sequence of GalleryItem
-        The test images to show; `gallery.choose_items` helps to choose them.
+        The test images to show; `choose_items` helps to choose them.
     config : mapping
         The settings with which the results were made, nested as they are written.
     origins : sequence of Origin
-        What this category's results were made from, in the order of the data.
+        In the order of the data.
     provenance : mapping of str to str
-        What else is known of how they came about, such as the hash of the weights.
-    made : str
-        When the metrics were made.
+        Further facts, such as the hash of the weights.
     changes : str
-        In which settings the configuration differs by now, in words; empty if in none.
+        Settings that have changed since, in words.
     """
 
     name: str
@@ -135,23 +92,20 @@ class BenchmarkReport:
 
     Attributes
     ----------
-    title : str
-    created : datetime
     summary : DataFrame
-        From `metrics.summary_table`: column `category`, then metrics; the last row is `Mean`.
+        From `metrics.summary_table`.
     previous : DataFrame or None
         The summary of the previous wave.
     published : DataFrame or None
-        Published figures under the same column names; see `published.published_baseline`.
+        Published figures under the same column names; see `metrics.published_baseline`.
     missing : sequence of str
-        Configured categories that have no results.
-    categories : sequence of CategoryReport
+        Configured categories without results.
     failed : sequence of FailedCategory
-        Categories of the summary that have no section.
+        Categories of the summary without a section.
     changes : mapping of str to str
-        By category of the summary, in which settings the configuration differs by now, in words.
+        By category, settings that have changed since, in words.
     notes : sequence of str
-        What has to be known to read the summary: one sentence each.
+        Sentences for the reader of the summary.
     provenance : mapping of str to str
         Versions of packages, platform and the like.
     """

@@ -20,20 +20,7 @@ _OUTLINE = (0, 255, 80, 255)
 
 
 def picture_uri(picture: Picture, max_side: int = MAX_SIDE) -> str:
-    """Encode a picture as WebP.
-
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape [H, W, 3]
-    max_side : int
-        Longer side of the result in pixels; smaller pictures keep their size.
-
-    Returns
-    -------
-    str
-        `data:image/webp;base64,...`, of at most `MAX_PICTURE_BYTES` before base64 at the default
-        size.
-    """
+    """Encode a picture as a WebP of at most `max_side` pixels and `MAX_PICTURE_BYTES`."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     content = b""
@@ -45,21 +32,9 @@ def picture_uri(picture: Picture, max_side: int = MAX_SIDE) -> str:
 
 
 def outline_uri(mask: npt.NDArray[np.bool_], max_side: int = MAX_SIDE) -> str:
-    """Encode the outline of a mask as a WebP that is transparent elsewhere.
+    """Encode the outline of a mask as a WebP, transparent elsewhere, to lie over a `picture_uri`.
 
-    It is meant to lie over the `picture_uri` of the same frame, so that one file of a few hundred
-    bytes serves the image and the heat map.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape [H, W]
-    max_side : int
-        Longer side of the result in pixels; smaller masks keep their size.
-
-    Returns
-    -------
-    str
-        `data:image/webp;base64,...`
+    So one outline serves the image and the heat map.
     """
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     image.thumbnail((max_side, max_side), Image.Resampling.BOX)

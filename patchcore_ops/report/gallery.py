@@ -1,4 +1,4 @@
-"""Which test images a report shows, and how they appear on the page."""
+"""The test images that a report shows, and their cards on the page."""
 
 from __future__ import annotations
 
@@ -23,42 +23,19 @@ _ENCODERS = 2
 
 @dataclass(frozen=True)
 class Card:
-    """One test image as it appears on the page.
-
-    Attributes
-    ----------
-    name, label : str
-    short_name : str
-        The name without the folder, where that only repeats the label.
-    is_anomaly : bool
-    score : str
-        For people; `sort_score` is for sorting.
-    sort_score : float
-    image : str or None
-        Data URI; None where the image is not there any more.
-    heat : str
-        Data URI.
-    outline : str or None
-        Data URI of the ground truth's outline; None where there is nothing to outline.
-    truth : str
-        What is known about the ground truth, in words.
-    verdict : str or None
-        `missed` or `false alarm` where the threshold misjudges the image.
-    note : str
-        What is wrong with the image, if anything.
-    """
+    """One test image as it appears on the page; pictures are data URIs."""
 
     name: str
-    short_name: str
+    short_name: str  # without the folder, if that repeats the label
     label: str
     is_anomaly: bool
     score: str
     sort_score: float
     image: str | None
     heat: str
-    outline: str | None
-    truth: str
-    verdict: str | None
+    outline: str | None  # of the ground truth
+    truth: str  # the ground truth in words
+    verdict: str | None  # "missed" or "false alarm" if the threshold is wrong
     note: str
 
 
@@ -70,26 +47,26 @@ def gallery_limit(categories: int) -> int:
 def choose_items(
     labels: Sequence[str], scores: npt.NDArray[np.floating], limit: int = GALLERY_LIMIT
 ) -> list[int]:
-    """Choose test images so that every defect type is shown over its whole range of scores.
-
-    Every label gets a fair share, taken evenly from its lowest to its highest score.
+    """Choose test images: each label gets a fair share, spread evenly over its range of scores.
 
     Parameters
     ----------
     labels : sequence of str, length n
     scores : ndarray of float, shape [n]
     limit : int
-        How many to choose at most.
+        At most as many are chosen.
 
     Returns
     -------
     list of int
-        Ascending positions.
+        Positions, ascending.
+
+    Examples
+    --------
+    >>> choose_items(["cut", "cut", "cut", "good"], np.array([0.3, 0.1, 0.2, 0.0]), limit=3)
+    [0, 1, 3]
     """
-    by_label = {
-        label: np.array([at for at, other in enumerate(labels) if other == label])
-        for label in sorted(set(labels))
-    }
+    by_label = {label: np.flatnonzero(np.asarray(labels) == label) for label in sorted(set(labels))}
     shares = _fair_shares({label: len(members) for label, members in by_label.items()}, limit)
     chosen = [
         int(position)
@@ -102,20 +79,7 @@ def choose_items(
 def gallery_cards(
     items: Sequence[GalleryItem], threshold: float, limit: int = GALLERY_LIMIT
 ) -> list[Card]:
-    """Encode gallery items, highest score first.
-
-    Parameters
-    ----------
-    items : sequence of GalleryItem
-    threshold : float
-        Image score from which an image counts as defective; NaN for no verdicts.
-    limit : int
-        At most this many are shown, chosen by `choose_items`.
-
-    Returns
-    -------
-    list of Card
-    """
+    """Encode at most `limit` items, chosen by `choose_items`, highest score first."""
     scores = np.array([item.score for item in items], dtype=float)
     shown = [items[at] for at in choose_items([item.label for item in items], scores, limit)]
     ordered = sorted(shown, key=lambda item: (-item.score, item.label, item.name))
@@ -131,7 +95,7 @@ def label_counts(cards: Sequence[Card]) -> list[tuple[str, int]]:
 
 
 def _fair_shares(sizes: dict[str, int], limit: int) -> dict[str, int]:
-    """Deal out `limit` places one by one, skipping labels that have no image left."""
+    """Distribute `limit` places one by one over the labels that have images left."""
     shares = dict.fromkeys(sizes, 0)
     places = min(limit, sum(sizes.values()))
     while places > 0:

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-Picture = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]  # shape [H, W, 3]
 
-# Colour stops of the heat map, dark blue over green to red; as in most publications on the subject.
+# Dark blue over green to red, as in most publications on the subject.
 _HEAT_STOPS = np.array(
     [[0, 0, 96], [0, 64, 255], [0, 220, 220], [255, 230, 0], [255, 96, 0], [160, 0, 0]], dtype=float
 )
@@ -27,18 +27,7 @@ _OUTLINE = np.array([0, 255, 80], dtype=np.uint8)
 
 
 def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> Picture:
-    """Colour values between two limits.
-
-    Parameters
-    ----------
-    values : ndarray of float, any shape
-    low, high : float
-        Values that get the first and the last colour; values beyond are clipped.
-
-    Returns
-    -------
-    ndarray of uint8, shape [*values.shape, 3]
-    """
+    """Colour values from `low` to `high`, clipped; a last axis of 3 is added."""
     share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     return np.asarray(_HEAT_COLOURS[np.rint(share * (len(_HEAT_COLOURS) - 1)).astype(np.intp)])
 
@@ -46,19 +35,7 @@ def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> P
 def overlay_heat(
     image: Picture, anomaly_map: npt.NDArray[np.floating], low: float, high: float
 ) -> Picture:
-    """Lay a heat map over an image, the stronger the more anomalous.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape [H, W, 3]
-    anomaly_map : ndarray of float, shape [H, W]
-    low, high : float
-        Limits of the colour scale, shared by all pictures of a category.
-
-    Returns
-    -------
-    ndarray of uint8, shape [H, W, 3]
-    """
+    """Blend an anomaly map, shape [H, W], over an image, with more opacity where it is higher."""
     share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
     opacity = (0.25 + 0.45 * share)[..., None]
     blended = image + opacity * (heat_colours(anomaly_map, low, high).astype(np.float32) - image)
@@ -79,21 +56,7 @@ def prediction_strip(
     low: float,
     high: float,
 ) -> Picture:
-    """Show one prediction: image, ground truth and heat map side by side.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape [H, W, 3]
-    mask : ndarray of bool, shape [H, W], or None
-        None shows grey: the ground truth is not known.
-    anomaly_map : ndarray of float, shape [H, W]
-    low, high : float
-        Limits of the colour scale.
-
-    Returns
-    -------
-    ndarray of uint8, shape [H, 3 * W + 8, 3]
-    """
+    """Show image, ground truth (grey if None) and heat map side by side: [H, 3 * W + 8, 3]."""
     truth = np.full_like(image, 128)
     if mask is not None:
         truth[:] = np.where(mask[..., None], 255, 0)
@@ -112,21 +75,7 @@ def captioned(picture: Picture, caption: str, size: int = 15) -> Picture:
 
 
 def contact_sheet(pictures: Sequence[Picture], columns: int, side: int) -> Picture:
-    """Lay pictures out in rows, each centred in a white square.
-
-    Parameters
-    ----------
-    pictures : sequence of ndarray of uint8, shape [H, W, 3]
-        At least one; at most `side` high and wide.
-    columns : int
-        Squares in a row.
-    side : int
-        Side of a square in pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape [rows * (side + 4) - 4, columns * (side + 4) - 4, 3]
-    """
+    """Lay pictures out in rows, each centred in a white square whose side it does not exceed."""
     rows = -(-len(pictures) // columns)
     step = side + _GAP
     sheet = np.full((rows * step - _GAP, columns * step - _GAP, 3), 255, dtype=np.uint8)
@@ -138,15 +87,7 @@ def contact_sheet(pictures: Sequence[Picture], columns: int, side: int) -> Pictu
     return sheet
 
 
-def stack_strips(strips: list[Picture], height: int | None = None) -> Picture:
-    """Stack pictures of equal width, optionally scaled so that each is `height` pixels high."""
-    if height is not None:
-        strips = [_scale_to_height(strip, height) for strip in strips]
+def stack_strips(strips: Sequence[Picture]) -> Picture:
+    """Stack pictures of equal width."""
     gap = np.full((_GAP, strips[0].shape[1], 3), 255, dtype=np.uint8)
-    parts = [part for strip in strips for part in (strip, gap)][:-1]
-    return np.concatenate(parts, axis=0)
-
-
-def _scale_to_height(picture: Picture, height: int) -> Picture:
-    width = round(picture.shape[1] * height / picture.shape[0])
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+    return np.concatenate([part for strip in strips for part in (strip, gap)][:-1], axis=0)

@@ -1,4 +1,4 @@
-"""The report's tables as plain values: what each cell says, how it sorts, what it differs from."""
+"""The report's tables as plain values: the text, order and comparison of each cell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -25,55 +25,28 @@ _MEAN_REASON = {True: "thresholds are not averaged", False: "no category has a v
 _LEAST_ROWS_TO_RANK = 3
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far a value is from a baseline's.
+class Difference(NamedTuple):
+    """How far a value is from a baseline's."""
 
-    Attributes
-    ----------
-    baseline : str
-        Its key.
-    text : str
-        In percentage points.
-    trend : "up", "down" or "same"
-    title : str
-        The comparison in words.
-    scope : str
-        What part of the categories it is over; empty for all.
-    """
-
-    baseline: str
-    text: str
-    trend: str
+    baseline: str  # its key
+    text: str  # in percentage points
+    trend: str  # "up", "down" or "same"
     title: str
-    scope: str = ""
+    scope: str = ""  # how many of the categories are compared; empty for all
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One value in a table.
-
-    Attributes
-    ----------
-    text : str
-    sort_value : float or None
-        None sorts last in either direction.
-    reason : str or None
-        Why the value is undefined.
-    mark : "best", "worst" or None
-    differences : sequence of Difference
-    """
+class Cell(NamedTuple):
+    """One value in a table."""
 
     text: str
-    sort_value: float | None
-    reason: str | None = None
-    mark: str | None = None
+    sort_value: float | None  # None sorts last in either direction
+    reason: str | None = None  # why the value is undefined
+    mark: str | None = None  # "best" or "worst"
     differences: Sequence[Difference] = ()
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: its heading, a link target, the cells, and what marks it."""
+class Row(NamedTuple):
+    """One line of a table; `anchor` is the element id that its name links to."""
 
     name: str
     cells: Sequence[Cell]
@@ -82,48 +55,43 @@ class Row:
     remark: str = ""
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of metrics.
-
-    Attributes
-    ----------
-    columns : sequence of Column
-    groups : sequence of (str, int)
-        Headings that span several columns, with how many.
-    rows : sequence of Row
-    mean : Row or None
-    notes : sequence of (str, str)
-        Whose value is undefined, and why.
-    """
-
-    columns: Sequence[Column]
-    groups: Sequence[tuple[str, int]]
-    rows: Sequence[Row]
-    mean: Row | None = None
-    notes: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """One key figure with its heading."""
 
     column: Column
     cell: Cell
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of metrics."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    mean: Row | None = None
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """The headings that span several columns, with how many."""
+        groups = groupby(self.columns, key=lambda column: column.group)
+        return [(group, len(list(members))) for group, members in groups]
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What is undefined, once per row, group and reason."""
+        reasons = [
+            (f"{row.name}, {column.group.lower()} figures", cell.reason)
+            for row in self.rows
+            for column, cell in zip(self.columns, row.cells, strict=True)
+            if cell.reason is not None
+        ]
+        return list(dict.fromkeys(reasons))
+
+
 def summary_table(
     report: BenchmarkReport, compared: Sequence[Baseline], anchors: Mapping[str, str]
 ) -> Table:
-    """Lay out the summary: one row per category, differences and marks, then the mean.
-
-    Parameters
-    ----------
-    report : BenchmarkReport
-    compared : sequence of Baseline
-    anchors : mapping of str to str
-        Element ids of the categories that have a section.
-    """
+    """Lay out the summary: one row per category, differences and marks, then the mean."""
     current = by_category(report.summary)
     columns = [column for column in COLUMNS if column.name in current.columns]
     reasons = {category.name: category.metrics.get("notes") or {} for category in report.categories}
@@ -136,8 +104,8 @@ def summary_table(
                     column,
                     float(current[column.name][category]),
                     reasons.get(category, {}).get(column.name, _NO_REASON),
-                    mark=marks[column.name].get(category),
-                    differences=_differences(current, compared, str(category), column),
+                    marks[column.name].get(category),
+                    _differences(current, compared, str(category), column),
                 )
                 for column in columns
             ],
@@ -146,39 +114,36 @@ def summary_table(
         )
         for category in current.index
     ]
-    return Table(
-        columns,
-        _groups(columns),
-        rows,
-        mean=_mean_row(report.summary, current, columns, compared),
-        notes=_notes(rows, columns),
-    )
+    return Table(columns, rows, _mean_row(report.summary, columns, compared))
 
 
-def headline_figures(report: BenchmarkReport, compared: Sequence[Baseline]) -> Sequence[Figure]:
+def headline_figures(report: BenchmarkReport, compared: Sequence[Baseline]) -> list[Figure]:
     """Pick the means that head the report."""
-    current = by_category(report.summary)
-    columns = [COLUMN_OF[name] for name in HEADLINES if name in current.columns]
-    mean = _mean_row(report.summary, current, columns, compared)
+    columns = [COLUMN_OF[name] for name in HEADLINES if name in report.summary.columns]
+    mean = _mean_row(report.summary, columns, compared)
     return [Figure(column, cell) for column, cell in zip(columns, mean.cells, strict=True)]
 
 
-def key_figures(category: CategoryReport) -> Sequence[tuple[str, Sequence[Figure]]]:
-    """Group the metrics of one category by what they judge."""
+def key_figures(category: CategoryReport) -> list[tuple[str, list[Figure]]]:
+    """Group the metrics of one category into those of images and of pixels."""
     notes = category.metrics.get("notes") or {}
     figures = [
-        Figure(column, _cell(column, value, notes.get(column.name, _NO_REASON)))
+        Figure(
+            column,
+            _cell(
+                column,
+                _number(category.metrics.get(column.name)),
+                notes.get(column.name, _NO_REASON),
+            ),
+        )
         for column in COLUMNS
-        for value in [_number(category.metrics.get(column.name))]
     ]
-    return [
-        (group, list(members))
-        for group, members in groupby(figures, key=lambda figure: figure.column.group)
-    ]
+    groups = groupby(figures, key=lambda figure: figure.column.group)
+    return [(group, list(members)) for group, members in groups]
 
 
 def defect_table(category: CategoryReport) -> Table:
-    """Lay out the breakdown by defect type; thresholds are left out."""
+    """Lay out the metrics by defect type, without thresholds."""
     columns = [column for column in COLUMNS if not column.is_threshold]
     rows = [
         Row(
@@ -191,7 +156,7 @@ def defect_table(category: CategoryReport) -> Table:
         )
         for entry in category.metrics.get("per_defect") or ()
     ]
-    return Table(columns, _groups(columns), rows, notes=_notes(rows, columns))
+    return Table(columns, rows)
 
 
 def _number(value: Any) -> float:
@@ -211,29 +176,25 @@ def _cell(
 
 
 def _mean_row(
-    summary: pd.DataFrame,
-    current: pd.DataFrame,
-    columns: Sequence[Column],
-    compared: Sequence[Baseline],
+    summary: pd.DataFrame, columns: Sequence[Column], compared: Sequence[Baseline]
 ) -> Row:
+    current = by_category(summary)
     means = summary[summary["category"] == MEAN]
-    return Row(
-        MEAN,
-        [
-            _cell(
-                column,
-                float(means[column.name].iloc[-1]) if len(means) else math.nan,
-                _MEAN_REASON[column.is_threshold],
-                differences=_mean_differences(current, compared, column),
-            )
-            for column in columns
-        ],
-    )
+    cells = [
+        _cell(
+            column,
+            float(means[column.name].iloc[-1]) if len(means) else math.nan,
+            _MEAN_REASON[column.is_threshold],
+            differences=_mean_differences(current, compared, column),
+        )
+        for column in columns
+    ]
+    return Row(MEAN, cells)
 
 
 def _differences(
     current: pd.DataFrame, compared: Sequence[Baseline], category: str, column: Column
-) -> Sequence[Difference]:
+) -> list[Difference]:
     value = float(current[column.name][category])
     return [
         _difference(baseline, column, value - before, column.text(before))
@@ -245,15 +206,16 @@ def _differences(
 
 def _mean_differences(
     current: pd.DataFrame, compared: Sequence[Baseline], column: Column
-) -> Sequence[Difference]:
-    return [
-        _difference(baseline, column, difference, f"over {scope or 'all'} categories", scope)
-        for baseline in compared
-        for difference in [baseline.mean_difference(current, column.name)]
-        for shared in [len(baseline.values)]
-        for scope in ["" if shared == len(current) else f"{shared} of {len(current)}"]
-        if not math.isnan(difference)
-    ]
+) -> list[Difference]:
+    differences = []
+    for baseline in compared:
+        difference = baseline.mean_difference(current, column.name)
+        shared = len(baseline.values)
+        scope = "" if shared == len(current) else f"{shared} of {len(current)}"
+        if not math.isnan(difference):
+            detail = f"over {scope or 'all'} categories"
+            differences.append(_difference(baseline, column, difference, detail, scope))
+    return differences
 
 
 def _difference(
@@ -276,21 +238,3 @@ def _marks(values: pd.Series[float], column: Column) -> dict[Any, str]:
     best = dict.fromkeys(known.index[known == known.max()], "best")
     worst = dict.fromkeys(known.index[known == known.min()], "worst")
     return {**best, **worst}
-
-
-def _groups(columns: Sequence[Column]) -> Sequence[tuple[str, int]]:
-    return [
-        (group, len(list(members)))
-        for group, members in groupby(columns, key=lambda column: column.group)
-    ]
-
-
-def _notes(rows: Sequence[Row], columns: Sequence[Column]) -> Sequence[tuple[str, str]]:
-    """Say once per row and reason what is undefined."""
-    reasons = [
-        (f"{row.name}, {group.lower()} figures", cell.reason)
-        for row in rows
-        for group, cell in zip((column.group for column in columns), row.cells, strict=True)
-        if cell.reason is not None
-    ]
-    return list(dict.fromkeys(reasons))

@@ -65,24 +65,10 @@ def blocks(stop: int, size: int, start: int = 0) -> Iterator[slice]:
 def by_parts(
     rows: Array, dtype: Any, function: Callable[[Array], Array], for_each: ForEach
 ) -> Array:
-    """Compute one number for each row; what that takes meanwhile is bounded.
+    """Compute one number for each row, [N, d] -> [N]; what that takes meanwhile is bounded.
 
     The place for the numbers is there from the beginning: small results that stay between large
     ones that go would scatter the memory.
-
-    Parameters
-    ----------
-    rows : array, shape [N, d]
-    dtype : dtype of numpy or torch
-        Of the numbers.
-    function : callable
-        Given some of the rows, returns their numbers.
-    for_each : callable
-        Computes blocks of rows.
-
-    Returns
-    -------
-    array of `dtype`, shape [N]
     """
     values = namespace_of(rows).empty(len(rows), dtype=dtype, device=rows.device)
 

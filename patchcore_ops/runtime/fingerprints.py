@@ -42,21 +42,6 @@ def file_hash(file: Path) -> str:
 def folder_version(root: Path, category: str, hash_of: HashOf = file_hash) -> str:
     """Hash the names and contents of all files of a category: equal folders, equal versions.
 
-    Parameters
-    ----------
-    root : Path
-        The dataset's folder.
-    category : str
-        Name of the folder below it.
-    hash_of : callable
-        Gives a file's SHA-256, such as a `FileHashes`.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits; a category without a folder has the version `ABSENT`. A file that
-        may not be read counts by its name: whether it is needed is for others to judge.
-
     Raises
     ------
     DatasetError
@@ -83,14 +68,6 @@ class FileHashes:
 
     As a context manager it saves what it has learnt on leaving, also when it is left by an error.
     Within one use every file keeps the hash that was given first.
-
-    Parameters
-    ----------
-    memory : Path
-        The file that remembers. Absent, damaged or not writable, it only costs time.
-    until : float, optional
-        `time.monotonic()` after which no further file is hashed. One file always is, so that
-        repeated use comes to an end.
     """
 
     def __init__(self, memory: Path, until: float | None = None) -> None:

@@ -16,15 +16,7 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_processors() -> int:
-    """Count the processors for this process's threads.
-
-    Returns
-    -------
-    int
-        `OMP_NUM_THREADS` where that is set. Else the processors that the process may run on, or
-        what its control groups (version 1 or 2) grant it of their time, rounded up, if that is
-        less.
-    """
+    """Count the processors for this process's threads."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)

@@ -1,9 +1,9 @@
-"""Exact nearest neighbours for a fraction of a flat scan, with a certificate for each query.
+"""Nearest neighbours, verified up to rounding, for a fraction of a flat scan.
 
 A good guess at the neighbours gives an upper bound on the distance of the k-th. Only rows whose
 lower bound (see `distance_bounds`) does not exceed it can be among the k nearest. They are found in
 two steps: a scan by bounds in few dimensions, which leaves some hundreds of rows to a query, and
-better bounds for these, which leave some tens. Computing their true distances proves the result. A
+better bounds for these, which leave some tens. Their true distances verify the result. A
 query with too many of them (an anomaly far from everything) is left to the flat scan.
 
 Guesses, scans and distances are FAISS's; queries are worked on in as many threads as it is given.
@@ -26,6 +26,7 @@ from patchcore_ops.scoring.distance_bounds import (
     Rows,
     shortened,
 )
+from patchcore_ops.scoring.faiss_library import import_faiss
 
 # Coordinates of the first, coarse bounds, and of the better ones.
 COARSE_COORDINATES = 80
@@ -50,20 +51,20 @@ _SPARE_GUESSES = 4
 
 @dataclass
 class Certificates:
-    """How many queries were answered, and for how many the bounds alone proved the answer."""
+    """How many queries were answered, and for how many the bounds alone verified the answer."""
 
     queries: int = 0
     proven: int = 0
 
     @property
     def share(self) -> float:
-        """Proven share of the queries, in [0, 1]."""
+        """Verified share of the queries, in [0, 1]."""
         return self.proven / self.queries if self.queries else 1.0
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The neighbours of some queries, and how many of these queries are proven."""
+    """The neighbours of some queries, and how many of these queries are verified."""
 
     distances: Floats
     rows: Rows
@@ -71,25 +72,10 @@ class _Found:
 
 
 class CertifiedSearch:
-    """Exact search over a flat index, by lower bounds; finds what the flat scan finds.
-
-    Parameters
-    ----------
-    flat : faiss.IndexFlatL2
-        Index over the memory bank; it answers the queries that stay unproven.
-    threads : int
-        Threads that share the queries of a search.
-
-    Attributes
-    ----------
-    certificates : Certificates
-        Counts over all searches so far.
-    """
+    """Search over a flat index, by lower bounds; finds what the flat scan finds, up to rounding."""
 
     def __init__(self, flat: Any, threads: int = 1) -> None:
-        import faiss
-
-        self._faiss: Any = faiss
+        self._faiss = faiss = import_faiss()
         self._flat = flat
         self._threads = threads
         self._bank = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(-1, flat.d)
@@ -105,7 +91,7 @@ class CertifiedSearch:
     @staticmethod
     def suits(index: Any) -> bool:
         """Tell whether an index is a flat one, and large enough for this search to pay."""
-        import faiss
+        faiss = import_faiss()
 
         return (
             isinstance(index, faiss.IndexFlat)
@@ -194,14 +180,7 @@ class CertifiedSearch:
     def _near(
         self, queries: Floats, query_of: Rows, candidates: Rows, upper: Floats
     ) -> tuple[Rows, Rows, Floats]:
-        """Keep the candidates whose true distance does not exceed the query's upper bound.
-
-        Returns
-        -------
-        query_of, rows : ndarray of int64
-            The pairs: by query, nearest first, of equally near ones the lowest row first.
-        distances : ndarray of float32
-        """
+        """Keep the candidates whose true distance does not exceed the query's upper bound."""
         distances = self._distances(queries, query_of, candidates)
         near = distances <= upper[query_of]
         query_of, candidates, distances = query_of[near], candidates[near], distances[near]
@@ -236,7 +215,7 @@ def _matrix_products(faiss: Any) -> Iterator[None]:
 
 def _inverted_file(vectors: Floats) -> Any:
     """Index vectors for quick guesses."""
-    import faiss
+    faiss = import_faiss()
 
     cells = max(min(_CELLS, len(vectors) // _VECTORS_PER_CELL), 1)
     index: Any = faiss.index_factory(vectors.shape[1], f"IVF{cells},Flat")

@@ -30,12 +30,23 @@ def patch_scores(distances: Floats, images: int, grid: tuple[int, int]) -> Float
     Returns
     -------
     ndarray of float32, shape [images, h, w]
+
+    Examples
+    --------
+    >>> patch_scores(np.array([[1.0, 3.0], [0.0, 0.0]], dtype=np.float32), 1, (1, 2))
+    array([[[2., 0.]]], dtype=float32)
     """
     return np.asarray(distances.mean(axis=1)).reshape(images, *grid)
 
 
 def image_scores(scores: Floats) -> Floats:
-    """Score images by their most anomalous patch: [n, h, w] -> [n]."""
+    """Score images by their most anomalous patch: [n, h, w] -> [n].
+
+    Examples
+    --------
+    >>> image_scores(np.array([[[0.5, 2.0]]], dtype=np.float32))
+    array([2.], dtype=float32)
+    """
     return np.asarray(scores.max(axis=(1, 2)))
 
 
@@ -55,6 +66,11 @@ def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 
     Returns
     -------
     ndarray of float32, shape [n, imagesize, imagesize]
+
+    Examples
+    --------
+    >>> anomaly_maps(np.array([[[0.0, 4.0]]], dtype=np.float32), 4, smoothing_sigma=0)[0, 0]
+    array([0., 1., 3., 4.], dtype=float32)
     """
     images, height, width = patch_scores.shape
     rows, columns = (_enlarging(side, imagesize, smoothing_sigma) for side in (height, width))
@@ -86,14 +102,6 @@ def ensemble_scores(members: Sequence[Floats]) -> Floats:
 
     One member's scores stay as they are. Several are each scaled to [0, 1] over the test set and
     averaged; a member whose scores are all equal contributes 0.
-
-    Parameters
-    ----------
-    members : sequence of ndarray, shape [n]
-
-    Returns
-    -------
-    ndarray of float32, shape [n]
     """
     if len(members) == 1:
         return members[0]
@@ -108,19 +116,6 @@ def ensemble_maps(
 
     One member's maps stay as they are. Several are each scaled to [0, 1] by their minimum and
     maximum over the whole test set and averaged.
-
-    Parameters
-    ----------
-    members : sequence of ndarray, shape [n, h, w]
-        Patch scores; the grids may differ between members.
-    imagesize : int
-        Side of a map, in pixels.
-    smoothing_sigma : float
-        Standard deviation of the Gaussian, in pixels.
-
-    Yields
-    ------
-    ndarray of float32, shape [block, imagesize, imagesize]
     """
 
     def blocks(scores: Floats) -> Iterator[Floats]:

@@ -16,6 +16,7 @@ from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 from patchcore_ops.scoring.certified_search import CertifiedSearch
+from patchcore_ops.scoring.faiss_library import import_faiss
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,6 +44,14 @@ def build_index(features: Floats, factory: str) -> Any:
     ------
     ConfigError
         If FAISS does not understand the factory string or the bank is too small for it.
+
+    Examples
+    --------
+    >>> bank = np.array([[0.0, 0.0], [3.0, 4.0]], dtype=np.float32)
+    >>> searcher = Searcher(build_index(bank, "Flat"), IndexSection(), RuntimeSection())
+    >>> distances, rows = searcher.search(np.array([[3.0, 3.0]], dtype=np.float32), 2)
+    >>> distances.tolist(), rows.tolist()
+    ([[1.0, 18.0]], [[1, 0]])
     """
     faiss = _faiss()
     try:
@@ -60,10 +69,7 @@ def build_index(features: Floats, factory: str) -> Any:
 
 
 def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
-    """Refuse an index section that cannot serve a memory bank of so many rows, before there is one.
-
-    What can be told from an empty index is told: whether FAISS understands the factory string and
-    the search parameters, and whether there are rows enough to train its lists and codes.
+    """Refuse, by an empty index, a section that cannot serve a bank of so many rows.
 
     Raises
     ------
@@ -141,7 +147,7 @@ class Searcher:
 
     @property
     def proven_share(self) -> float | None:
-        """Share of the queries that bounds alone have proven; None where no bounds are used."""
+        """Share of the queries that bounds alone have verified; None where no bounds are used."""
         certified = isinstance(self._index, CertifiedSearch)
         return self._index.certificates.share if certified else None
 
@@ -245,9 +251,7 @@ def _faiss() -> Any:
             "faiss-cpu and faiss-gpu are both installed but share the module name faiss; keep one: "
             f"{SWITCH_TO_GPU}"
         )
-    import faiss
-
-    return faiss
+    return import_faiss()
 
 
 def _is_installed(distribution: str) -> bool:

@@ -1,4 +1,4 @@
-"""The last stage: one page over all categories."""
+"""The stage `benchmark_report`: the contents of the page for one category."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ _MADE = ".made"
 _MADE_FROM = ".made_from"
 # Inputs are not made; sorts after all times.
 _NEVER = "~"
-_GONE = {
-    "gone": "this image is gone",
-    "changed": "this image has changed since it was scored",
-}
+_GONE = {"gone": "this image is gone", "changed": "this image has changed since it was scored"}
 
 
 def category_report(
@@ -41,27 +38,10 @@ def category_report(
     shown_images: int = GALLERY_LIMIT,
     hash_of: HashOf = file_hash,
 ) -> CategoryReport:
-    """Gather what the report shows of one category.
+    """Gather the contents of the report for one category.
 
-    Parameters
-    ----------
-    category : str
-    dataset_root : Path
-        Where the paths of images and masks begin.
-    predictions : Path
-        Folder of the stage `predictions`.
-    metrics : mapping
-        What the stage `category_metrics` found.
-    settings : CategoryConfig
-        The settings with which the results were made; `recorded` as typed sections.
-    recorded : mapping of str to mapping
-        The same as they were recorded.
-    lineage : mapping of str to str
-        What the results were made from: `<asset>.data_version`, `<asset>.run_id` and the like.
-    shown_images : int
-        Test images in the gallery, at most.
-    hash_of : callable
-        Gives a file's SHA-256: only the images that were scored are shown.
+    `recorded` are the settings of the results, `settings` the same as typed sections. `lineage` has
+    keys such as `<asset>.data_version` and `<asset>.run_id`. Changed images are not shown.
     """
     scores = read_scores(predictions)
     pictures = PredictionPictures(scores, dataset_root, predictions, settings.dataset, hash_of)
@@ -83,7 +63,7 @@ def category_report(
 
 
 def _origins(lineage: Mapping[str, str]) -> list[Origin]:
-    """Order what results were made from: computed assets as they were made, then inputs."""
+    """List the assets that the results were made from: by the time they were made, then inputs."""
     names = [key.removesuffix(_DATA_VERSION) for key in lineage if key.endswith(_DATA_VERSION)]
     return [
         Origin(
@@ -97,12 +77,12 @@ def _origins(lineage: Mapping[str, str]) -> list[Origin]:
 
 
 def _date(made: str) -> str:
-    """Shorten a time of the lineage to minutes, for people."""
+    """Shorten a time of the lineage to minutes."""
     return f"{made[:16].replace('T', ' ')} UTC" if made else ""
 
 
 def _facts(lineage: Mapping[str, str]) -> dict[str, str]:
-    """Say once what is the same for all assets, such as the packages, and the rest by asset."""
+    """Name a fact once if all assets agree, such as the packages, otherwise by asset."""
     by_fact: dict[str, dict[str, str]] = {}
     for key, value in lineage.items():
         asset, _, what = key.partition(".")

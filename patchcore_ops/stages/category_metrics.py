@@ -1,4 +1,4 @@
-"""The stage `category_metrics`: the predictions of a category, judged."""
+"""The stage `category_metrics`: metrics of the predictions of a category."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from patchcore_ops.dataset.masks import load_masks
 from patchcore_ops.dataset.recorded_files import unchanged
 from patchcore_ops.metrics.category import category_metrics
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
-from patchcore_ops.stages.layout import (
-    ANOMALY_MAPS,
-    CATEGORY_METRICS,
-    mask_files,
-    read_scores,
-    recorded_masks,
-)
+from patchcore_ops.stages import layout
 
 
 def evaluate(
@@ -32,59 +26,37 @@ def evaluate(
     folder: Path,
     hash_of: HashOf = file_hash,
 ) -> dict[str, Any]:
-    """Judge the predictions of one category.
+    """Compute the metrics of one category and write `metrics.json`.
 
-    Parameters
-    ----------
-    category : str
-    dataset_root : Path
-        Where the paths of masks begin.
-    predictions : Path
-        Folder of the stage `predictions`. The masks are those of the images that were scored.
-    config : CategoryConfig
-        Metrics section and image size.
-    runtime : RuntimeSection
-        Decoding workers.
-    folder : Path
-        Receives `metrics.json`.
-    hash_of : callable
-        Gives a file's SHA-256, by which masks that have changed since are found.
-
-    Returns
-    -------
-    dict
-        What `patchcore_ops.metrics.category.category_metrics` returns, and the category's name.
-
-    Raises
-    ------
-    DatasetError
-        If a mask cannot be used, or is not the one that belonged to the image when it was scored.
+    Raises DatasetError if a mask cannot be used, or has changed since its image was scored.
     """
-    images = read_scores(predictions)
-    mask_paths = mask_files(images, dataset_root)
+    images = layout.read_scores(predictions)
+    mask_paths = layout.mask_files(images, dataset_root)
     has_mask = np.array([path is not None for path in mask_paths], dtype=bool)
-    with unchanged(recorded_masks(images, dataset_root), "image_manifest", hash_of):
+    with unchanged(layout.recorded_masks(images, dataset_root), "image_manifest", hash_of):
         masks = load_masks(mask_paths, config.dataset, runtime.num_workers)
     result = {
         "category": category,
         **category_metrics(
             images,
-            np.load(predictions / ANOMALY_MAPS, mmap_mode="r", allow_pickle=False),
+            np.load(predictions / layout.ANOMALY_MAPS, mmap_mode="r", allow_pickle=False),
             masks,
             has_mask | ~images["is_anomaly"].to_numpy(dtype=bool),
             config.metrics,
         ),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CATEGORY_METRICS).write_text(
+    (folder / layout.CATEGORY_METRICS).write_text(
         json.dumps(_without_nan(result), indent=2) + "\n", encoding="utf-8"
     )
     return result
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Read `metrics.json`; undefined figures, null in the file, become NaN again."""
-    content: dict[str, Any] = json.loads((folder / CATEGORY_METRICS).read_text(encoding="utf-8"))
+    """Read `metrics.json`; undefined metrics, null in the file, become NaN again."""
+    content: dict[str, Any] = json.loads(
+        (folder / layout.CATEGORY_METRICS).read_text(encoding="utf-8")
+    )
     for table in (content, *content["per_defect"]):
         table.update({key: math.nan for key, value in table.items() if value is None})
     return content

@@ -1,4 +1,4 @@
-"""What can be known to fail before the network has seen an image: hours earlier than it would."""
+"""Mistakes that would stop a later stage, refused before hours of embedding."""
 
 from __future__ import annotations
 
@@ -11,19 +11,10 @@ from patchcore_ops.scoring.neighbours import foresee_index
 
 
 def foresee(config: CategoryConfig, rows: Sequence[int]) -> None:
-    """Refuse settings that a later stage would refuse, given how many embeddings there will be.
+    """Refuse settings that a later stage would refuse, given each member's number of train patches.
 
-    Parameters
-    ----------
-    config : CategoryConfig
-    rows : sequence of int
-        Embeddings of the train images, of each member.
-
-    Raises
-    ------
-    ConfigError
-        With one line per mistake: a coreset without a row, more neighbours than rows, an index
-        that FAISS cannot build or train, search parameters that it does not know.
+    The ConfigError has one line per mistake: an empty coreset, more neighbours than picks, an index
+    that FAISS cannot build or train, unknown search parameters.
     """
     mistakes: list[str] = []
     for count in dict.fromkeys(count for count in rows if count):

@@ -12,22 +12,7 @@ from patchcore_ops.stages.layout import FEATURES, INDEX, member_folder, member_f
 
 
 def index_memory_bank(bank: Path, config: CategoryConfig, folder: Path) -> list[int]:
-    """Build the FAISS index of every ensemble member.
-
-    Parameters
-    ----------
-    bank : Path
-        Folder of the stage `memory_bank`.
-    config : CategoryConfig
-        The index section, and the number of members.
-    folder : Path
-        Receives `<member>/index.faiss`.
-
-    Returns
-    -------
-    list of int
-        Bytes of each member's index.
-    """
+    """Write each member's `index.faiss` over its features; return their sizes in bytes."""
     sizes = []
     for member, source in enumerate(member_folders(bank, len(config.embedding.members))):
         features = np.load(source / FEATURES, allow_pickle=False)

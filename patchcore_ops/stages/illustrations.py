@@ -1,4 +1,4 @@
-"""Pictures of a category: its train images, and predictions from the same arrays as the scores."""
+"""Pictures of a category: train images, and predictions from the same arrays as the scores."""
 
 from __future__ import annotations
 
@@ -40,23 +40,7 @@ _SHEET_IMAGES, _SHEET_COLUMNS, _SHEET_SIDE = 6, 3, 170
 def train_contact_sheet(
     manifest: pd.DataFrame, dataset_root: Path, max_pixels: int = ImageSize().max_pixels
 ) -> Picture:
-    """Show train images from the first to the last, evenly spaced, uncropped.
-
-    A file that cannot be decoded shows as a grey square: the stage that needs it says so.
-
-    Parameters
-    ----------
-    manifest : DataFrame
-        With at least one train row.
-    dataset_root : Path
-        Where the manifest's paths begin.
-    max_pixels : int
-        Limit of an image file's pixels.
-
-    Returns
-    -------
-    ndarray of uint8, shape [H, W, 3]
-    """
+    """Show evenly spaced train images, uncropped; a file that cannot be decoded is grey."""
     paths = manifest.loc[manifest["split"] == "train", "path"].tolist()
     chosen = np.unique(np.linspace(0, len(paths) - 1, _SHEET_IMAGES).astype(int))
 
@@ -71,22 +55,10 @@ def train_contact_sheet(
 
 
 def most_wrong(scores: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Find the images whose score lies farthest on the wrong side of the best threshold.
+    """Return the images that are farthest on the wrong side of the best threshold, worst first.
 
-    Where fewer are misjudged, the nearest misses follow.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        One row per test image with `is_anomaly` and `score`.
-    count : int
-        How many rows to return at most.
-
-    Returns
-    -------
-    DataFrame
-        Rows of `scores`, the worst first, with `error`: the distance beyond the threshold at the
-        best F1, negative on the right side. With one class only, the threshold is 0.
+    `error` is the distance beyond the threshold (0 with one class only), negative on the right
+    side.
     """
     threshold = best_threshold(scores)
     sign = np.where(scores["is_anomaly"], -1.0, 1.0)
@@ -95,7 +67,7 @@ def most_wrong(scores: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def best_threshold(scores: pd.DataFrame) -> float:
-    """Return the score from which an image counts as defective at the best F1, NaN if undefined."""
+    """Return the threshold on the image score at the best F1, NaN if undefined."""
     ranking = rank(
         scores["score"].to_numpy(dtype=np.float64), scores["is_anomaly"].to_numpy(dtype=bool)
     )
@@ -103,20 +75,9 @@ def best_threshold(scores: pd.DataFrame) -> float:
 
 
 class PredictionPictures:
-    """Draws test images beside their ground truth and heat map, on one colour scale.
+    """Draws scored test images, ground truth and heat map on one colour scale.
 
-    Parameters
-    ----------
-    images : DataFrame
-        The table of the stage `predictions`.
-    dataset_root : Path
-        Where the paths of images and masks begin.
-    predictions : Path
-        Folder of the stage `predictions`.
-    size : ImageSize
-        How the images were resized and cropped.
-    hash_of : callable
-        Gives a file's SHA-256: no other content is drawn beside a score.
+    Files that have changed since they were scored are not drawn.
     """
 
     def __init__(
@@ -140,7 +101,7 @@ class PredictionPictures:
         self.low, self.high = (float(limit) for limit in np.quantile(sampled, [0.5, 0.999]))
 
     def fault(self, row: int) -> Fault | None:
-        """Tell whether the file of a test image is gone, or has changed since it was scored."""
+        """Tell whether the file of a test image is gone or has changed since it was scored."""
         if row not in self._faults:
             file = self._root / str(self._images.loc[row, "path"])
             digest = str(self._images.loc[row, "fingerprint"])
@@ -148,13 +109,13 @@ class PredictionPictures:
         return self._faults[row]
 
     def image(self, row: int) -> Picture:
-        """Load a test image as the network saw it, shape [H, W, 3]; grey if it is not there."""
+        """Load a test image as the network saw it; grey if its file is not the one scored."""
         if self.fault(row) is not None:
             return np.full((self._size.imagesize, self._size.imagesize, 3), 128, dtype=np.uint8)
         return load_image(self._root / str(self._images.loc[row, "path"]), self._size)
 
     def mask(self, row: int) -> npt.NDArray[np.bool_] | None:
-        """Load the ground truth of a test image: empty if it is good, None if it is unknown."""
+        """Load the ground truth of a test image: empty if it is good, None if unknown."""
         path = self._masks[row]
         if path is not None:
             if fault_of(path, str(self._images.loc[row, "mask_fingerprint"]), self._hash_of):
@@ -175,18 +136,7 @@ class PredictionPictures:
         )
 
     def stacked(self, scores: pd.DataFrame) -> Picture:
-        """Draw several test images below each other.
-
-        Parameters
-        ----------
-        scores : DataFrame
-            Rows of the table of scores, whose index says which images; each strip's caption is its
-            `path` and `score`.
-
-        Returns
-        -------
-        ndarray of uint8, shape [rows * (imagesize + 26) - 4, 3 * imagesize + 8, 3]
-        """
+        """Draw the test images of some rows of the scores, each with path and score as caption."""
         with ThreadPoolExecutor(DECODERS) as executor:
             strips = list(executor.map(self.strip, scores.index))
         return stack_strips(
@@ -197,11 +147,7 @@ class PredictionPictures:
         )
 
     def save_all(self, folder: Path) -> None:
-        """Save the strip of every test image below `segmentation_images/<label>/`.
-
-        It is named as its image is. Images that differ in nothing but their extension keep it:
-        `a.png.png` and `a.jpg.png`.
-        """
+        """Save all strips as `segmentation_images/<label>/<stem>.png`."""
         images = [Path(path) for path in self._images["path"]]
         alike = Counter(image.with_suffix("") for image in images)
         for row, image in enumerate(images):
@@ -212,11 +158,11 @@ class PredictionPictures:
 
 
 def save_picture(picture: Picture, file: Path) -> None:
-    """Save a picture as a file, its kind by the suffix; the folder is made where there is none."""
+    """Save a picture, its format by the suffix; the folder is made if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(file, quality=_FILE_QUALITY)
 
 
 def short_name(path: str) -> str:
-    """Return the folder and the file of a path: the label and the image."""
+    """Return the last folder and the file name of a path: label and image."""
     return "/".join(Path(path).parts[-2:])

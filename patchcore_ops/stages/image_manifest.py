@@ -1,4 +1,4 @@
-"""The stage `image_manifest`: what a category's folder holds, validated."""
+"""The stage `image_manifest`: the validated contents of a category's folder."""
 
 from __future__ import annotations
 
@@ -17,29 +17,9 @@ def write_manifest(
     folder: Path,
     hash_of: HashOf = file_hash,
 ) -> CategoryScan:
-    """Look through a category's folder and write its manifest, one row per image.
+    """Validate a category's folder and write `manifest.parquet`, one row per image.
 
-    Parameters
-    ----------
-    category : str
-    dataset_root : Path
-        Holds the category's folder.
-    config : CategoryConfig
-        Image sizes and limits.
-    folder : Path
-        Receives `manifest.parquet`.
-    hash_of : callable
-        Gives a file's SHA-256.
-
-    Returns
-    -------
-    CategoryScan
-        The rows, and which files are not used.
-
-    Raises
-    ------
-    DatasetError
-        If there is no such category, or one of its images or masks cannot be used.
+    Raises DatasetError if there is no such category, or an image or mask of it cannot be used.
     """
     scan = scan_category(dataset_root, category, hash_of, config)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,13 @@
-"""The names of the files inside an artefact's folder."""
+"""The names of the files inside an artefact's folder, and readers of its tables."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from patchcore_ops.dataset.manifest import refuse_paths_outside
 from patchcore_ops.runtime.errors import StaleArtefact
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MANIFEST = "manifest.parquet"
 IMAGES = "images.parquet"
@@ -31,8 +30,6 @@ HISTORY = "history.parquet"
 WAVE_PARQUET = "wave.parquet"
 REPORT = "index.html"
 
-_IDENTITY = ("path", "fingerprint", "mask_path", "mask_fingerprint")
-
 
 def member_folder(folder: Path, member: int) -> Path:
     """Return the sub-folder of an ensemble member: its number in config order."""
@@ -40,13 +37,7 @@ def member_folder(folder: Path, member: int) -> Path:
 
 
 def member_folders(folder: Path, members: int) -> list[Path]:
-    """Return the sub-folders of all members of an upstream artefact.
-
-    Raises
-    ------
-    StaleArtefact
-        If it was made with another number of members than are configured.
-    """
+    """Return the sub-folders of all members; refuse an artefact with another number of members."""
     folders = [member_folder(folder, member) for member in range(members)]
     if not all(path.is_dir() for path in folders) or member_folder(folder, members).is_dir():
         raise StaleArtefact(
@@ -57,64 +48,35 @@ def member_folders(folder: Path, members: int) -> list[Path]:
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """Read the manifest of a category, see `patchcore_ops.dataset.manifest`.
-
-    Raises
-    ------
-    DatasetError
-        If a path in it leads out of the dataset's root.
-    """
-    import pandas as pd
-
-    from patchcore_ops.dataset.manifest import refuse_paths_outside
-
-    manifest = pd.read_parquet(folder / MANIFEST)
-    refuse_paths_outside(manifest)
-    return manifest
+    """Read the manifest of a category; refuse paths that lead out of the dataset's root."""
+    return _read_rows(folder / MANIFEST)
 
 
 def read_images(folder: Path, asset: str = "raw_embeddings") -> pd.DataFrame:
-    """Read the rows of images that an artefact keeps: the manifest's, with a hash of the pixels.
+    """Read the rows that an artefact keeps of its images: the manifest's, with `pixels`, a hash.
 
-    Raises
-    ------
-    StaleArtefact
-        If an earlier release has made the artefact, which kept no rows.
-    DatasetError
-        If a path in it leads out of the dataset's root.
+    Raises StaleArtefact for an artefact of an early release, which kept no rows.
     """
-    import pandas as pd
-
-    from patchcore_ops.dataset.manifest import refuse_paths_outside
-
     if not (folder / IMAGES).is_file():
         raise StaleArtefact(
             f"{asset} was made by an earlier release, which did not keep which images it is of; "
             f"materialise {asset} and what follows it again"
         )
-    rows = pd.read_parquet(folder / IMAGES)
+    return _read_rows(folder / IMAGES)
+
+
+def _read_rows(file: Path) -> pd.DataFrame:
+    rows = pd.read_parquet(file)
     refuse_paths_outside(rows)
     return rows
 
 
 def read_scores(folder: Path) -> pd.DataFrame:
-    """Read the scores of `test_predictions`, each with the content and the mask of its image.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `scores.parquet`, then `fingerprint`, `mask_path` and `mask_fingerprint`.
-
-    Raises
-    ------
-    StaleArtefact, DatasetError
-        As `read_images`.
-    """
-    import pandas as pd
-
-    images = read_images(folder, "test_predictions")
+    """Read `scores.parquet` with each image's `fingerprint`, `mask_path` and `mask_fingerprint`."""
+    identity = ["path", "fingerprint", "mask_path", "mask_fingerprint"]
+    images = read_images(folder, "test_predictions")[identity]
     scores = pd.read_parquet(folder / SCORES)
-    return scores.merge(images[list(_IDENTITY)], on="path", how="left", validate="one_to_one")
+    return scores.merge(images, on="path", how="left", validate="one_to_one")
 
 
 def test_rows(images: pd.DataFrame) -> pd.DataFrame:
@@ -123,12 +85,12 @@ def test_rows(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def mask_files(images: pd.DataFrame, dataset_root: Path) -> list[Path | None]:
-    """Return the mask file of each row, None where there is none."""
+    """Return the mask file of each row, or None."""
     return [dataset_root / path if isinstance(path, str) else None for path in images["mask_path"]]
 
 
 def recorded_masks(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
-    """Return the SHA-256 of each row's mask file, as the manifest has it."""
+    """Return the recorded SHA-256 of each mask file."""
     masks = images[images["mask_path"].notna()]
     return {
         dataset_root / path: str(digest)
@@ -137,7 +99,7 @@ def recorded_masks(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
 
 
 def recorded_images(images: pd.DataFrame, dataset_root: Path) -> dict[Path, str]:
-    """Return the SHA-256 of each row's image file, as the manifest has it."""
+    """Return the recorded SHA-256 of each image file."""
     return {
         dataset_root / path: str(digest)
         for path, digest in zip(images["path"], images["fingerprint"], strict=True)

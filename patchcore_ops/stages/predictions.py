@@ -1,7 +1,8 @@
-"""The stage `predictions`: scores and anomaly maps of the test images, by search alone."""
+"""The stage `test_predictions`: scores and anomaly maps of the test images, by search."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +15,7 @@ from patchcore_ops.runtime.arrays import ArrayFile, ArrayWriter
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.scoring.maps import ensemble_maps, ensemble_scores, image_scores, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher, read_index
-from patchcore_ops.stages.layout import (
-    ANOMALY_MAPS,
-    IMAGES,
-    INDEX,
-    SCORES,
-    TEST_EMBEDDINGS,
-    member_folders,
-    read_images,
-    read_scores,
-    test_rows,
-)
+from patchcore_ops.stages import layout
 from patchcore_ops.stages.raw_embeddings import Grid
 
 _IMAGES_PER_SEARCH = 4
@@ -32,20 +23,10 @@ _IMAGES_PER_SEARCH = 4
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the search gave.
+    """The result of the search."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per image, as `layout.read_scores` reads it: `path`, `label`, `is_anomaly`, `score`,
-        each member's own score as `score_<member>`, and what tells which image that was.
-    proven_share : float or None
-        Share of the patches whose neighbours were proven by bounds, without a flat scan; None
-        where the index is not searched by bounds.
-    """
-
-    table: pd.DataFrame
-    proven_share: float | None
+    table: pd.DataFrame  # see `layout.read_scores`; `score_<member>` is a member's own score
+    proven_share: float | None  # of the patches, by bounds alone; None if no bounds were used
 
 
 def predict(
@@ -56,47 +37,29 @@ def predict(
     folder: Path,
     on_progress: Progress | None = None,
 ) -> Predictions:
-    """Score the test images of a category.
+    """Score the test images of a category, those that were embedded.
 
-    Parameters
-    ----------
-    embeddings, indices : Path
-        Folders of the stages `embed` and `select`. The images are those that were embedded.
-    config : CategoryConfig
-        Scoring section, image size and number of members.
-    runtime : RuntimeSection
-        FAISS threads and GPU.
-    folder : Path
-        Receives `scores.parquet`, `anomaly_maps.npy` and `images.parquet`, the rows of the images.
-    on_progress : callable, optional
-        Called with (images searched, images to search) over all members.
-
-    Returns
-    -------
-    Predictions
+    Writes `scores.parquet`, `anomaly_maps.npy` and `images.parquet`, the rows of the images.
     """
-    images = test_rows(read_images(embeddings))
+    images = layout.test_rows(layout.read_images(embeddings))
     members = len(config.embedding.members)
     by_member: list[npt.NDArray[np.float32]] = []
     proven_shares: list[float] = []
     folders = zip(
-        member_folders(embeddings, members), member_folders(indices, members), strict=True
+        layout.member_folders(embeddings, members),
+        layout.member_folders(indices, members),
+        strict=True,
     )
     for member, (of_embeddings, of_index) in enumerate(folders):
         grid = Grid.read(of_embeddings)
-        index = read_index(of_index / INDEX)
-        searcher = Searcher(index, config.index, runtime)
-        by_member.append(
-            _search_images(
-                searcher,
-                ArrayFile(of_embeddings / TEST_EMBEDDINGS),
-                grid,
-                config.scoring.anomaly_scorer_num_nn,
-                None
-                if on_progress is None
-                else _offset(on_progress, member * len(images), members * len(images)),
-            )
-        )
+        searcher = Searcher(read_index(of_index / layout.INDEX), config.index, runtime)
+        queries = ArrayFile(of_embeddings / layout.TEST_EMBEDDINGS)
+        scores = np.empty((grid.test_images, grid.height, grid.width), dtype=np.float32)
+        neighbours = config.scoring.anomaly_scorer_num_nn
+        for searched in _search_images(searcher, queries, neighbours, scores):
+            if on_progress is not None:
+                on_progress(member * len(images) + searched, members * len(images))
+        by_member.append(scores)
         if searcher.proven_share is not None:
             proven_shares.append(searcher.proven_share)
     member_scores = [image_scores(scores) for scores in by_member]
@@ -105,36 +68,23 @@ def predict(
     for member, scores in enumerate(member_scores):
         predictions[f"score_{member}"] = scores
     folder.mkdir(parents=True, exist_ok=True)
-    predictions.to_parquet(folder / SCORES, index=False)
-    images.to_parquet(folder / IMAGES, index=False)
+    predictions.to_parquet(folder / layout.SCORES, index=False)
+    images.to_parquet(folder / layout.IMAGES, index=False)
     side = config.dataset.imagesize
-    with ArrayWriter(folder / ANOMALY_MAPS, (len(images), side, side)) as writer:
+    with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), side, side)) as writer:
         for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma):
             writer.append(maps)
-    return Predictions(read_scores(folder), min(proven_shares, default=None))
+    return Predictions(layout.read_scores(folder), min(proven_shares, default=None))
 
 
 def _search_images(
-    searcher: Searcher,
-    embeddings: ArrayFile,
-    grid: Grid,
-    neighbours: int,
-    on_progress: Progress | None,
-) -> npt.NDArray[np.float32]:
-    """Score every patch, some images at a time; shape [images, h, w]."""
-    scores = np.empty((grid.test_images, grid.height, grid.width), dtype=np.float32)
-    for start in range(0, grid.test_images, _IMAGES_PER_SEARCH):
-        stop = min(start + _IMAGES_PER_SEARCH, grid.test_images)
-        queries = embeddings.read(start * grid.patches, stop * grid.patches)
-        distances, _ = searcher.search(queries, neighbours)
-        scores[start:stop] = patch_scores(distances, stop - start, (grid.height, grid.width))
-        if on_progress is not None:
-            on_progress(stop, grid.test_images)
-    return scores
-
-
-def _offset(on_progress: Progress, done_before: int, total: int) -> Progress:
-    def report(done: int, _of_this_member: int) -> None:
-        on_progress(done_before + done, total)
-
-    return report
+    searcher: Searcher, queries: ArrayFile, neighbours: int, scores: npt.NDArray[np.float32]
+) -> Iterator[int]:
+    """Fill the patch scores, shape [images, h, w]; yield how many images are done, in steps."""
+    images, height, width = scores.shape
+    patches = height * width
+    for start in range(0, images, _IMAGES_PER_SEARCH):
+        stop = min(start + _IMAGES_PER_SEARCH, images)
+        distances, _ = searcher.search(queries.read(start * patches, stop * patches), neighbours)
+        scores[start:stop] = patch_scores(distances, stop - start, (height, width))
+        yield stop

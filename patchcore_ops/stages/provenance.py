@@ -1,4 +1,4 @@
-"""What results are computed with: packages, Python, the machine, its threads, and the settings."""
+"""Provenance of results: versions of packages and Python, machine, threads and settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.runtime.processors import available_processors
 
-# Those whose version can change a number or what is done with it, by their names at PyPI.
+# Packages whose version can change a number, by their names at PyPI.
 PACKAGES = (
     "patchcore-assets",
     "dagster",
@@ -36,7 +36,7 @@ _PROCESSORS = Path("/proc/cpuinfo")
 
 
 def environment() -> dict[str, str]:
-    """Describe the packages and the platform at work, one entry per package that is installed."""
+    """Return versions of the installed packages and of Python, and the platform."""
     return {**package_versions(), "python": platform.python_version(), "platform": _platform()}
 
 
@@ -53,23 +53,9 @@ def package_versions() -> Mapping[str, str]:
 
 
 def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
-    """Say with what a step computes, as the sidecar of its artefact records it.
+    """Describe what a step computed with, for the sidecar of its artefact.
 
-    Call it when the step has computed: a GPU's name is asked of torch, but only if the step has
-    imported it.
-
-    Parameters
-    ----------
-    runtime : RuntimeSection
-        As configured.
-    device : str
-        The device that the step computes on, such as `cpu` or `cuda:0`.
-
-    Returns
-    -------
-    dict of str to str
-        `packages` (as `pip install` takes them), `python`, `platform`, `cpu`, `device`, `threads`
-        and `runtime`.
+    Call it after the step: the name of a GPU comes from torch, which is not imported for this.
     """
     packages = " ".join(f"{name}=={version}" for name, version in package_versions().items())
     return {
@@ -86,17 +72,17 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
 @cache
 def _platform() -> str:
     """Name system, release, machine and C library; `platform.platform` would start a process."""
-    system = os.uname()
+    system = platform.uname()
     try:
         library = os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):
         library = ""
-    return " ".join(filter(None, (system.sysname, system.release, system.machine, library)))
+    return " ".join(filter(None, (system.system, system.release, system.machine, library)))
 
 
 @cache
 def _cpu() -> str:
-    """Name the processor's model, or its architecture where the system does not tell more."""
+    """Name the processor's model, or else its architecture."""
     try:
         lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The stage `raw_embeddings`: every image, of train and test, through the backbones once."""
+"""The stage `raw_embeddings`: train and test images, through the backbones once."""
 
 from __future__ import annotations
 
@@ -20,32 +20,14 @@ from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.stages.layout import (
-    GRID,
-    IMAGES,
-    TEST_EMBEDDINGS,
-    TRAIN_EMBEDDINGS,
-    member_folder,
-    recorded_images,
-)
+from patchcore_ops.stages import layout
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What `grid.json` holds: the shape of one member's embeddings, and their weights.
+    """Contents of `grid.json`: the shape of one member's embeddings, and its weights."""
 
-    Attributes
-    ----------
-    height, width : int
-        Patches of an image.
-    dimension : int
-        Length of an embedding.
-    train_images, test_images : int
-    weights_sha256 : str
-        Of the backbone as it was loaded, see `backbones.weights_hash`.
-    """
-
-    height: int
+    height: int  # in patches
     width: int
     dimension: int
     train_images: int
@@ -60,31 +42,17 @@ class Grid:
     @staticmethod
     def read(folder: Path) -> Grid:
         """Read a member's `grid.json`."""
-        return Grid(**json.loads((folder / GRID).read_text(encoding="utf-8")))
+        return Grid(**json.loads((folder / layout.GRID).read_text(encoding="utf-8")))
 
 
 class Embedded(NamedTuple):
-    """What was embedded.
-
-    Attributes
-    ----------
-    grids : list of Grid
-        The shape of each member's embeddings.
-    images : DataFrame
-        The rows of the images.
-    engines : list of str
-        The library that computed each member, and its version.
-    networks : list of str
-        Identity of each member's exported network; empty where it was not one.
-    fallbacks : list of str
-        Why torch computed a member although OpenVINO was wanted; empty where it was not so.
-    """
+    """The embedded images, and for each member how it was computed."""
 
     grids: list[Grid]
     images: pd.DataFrame
-    engines: list[str]
-    networks: list[str]
-    fallbacks: list[str]
+    engines: list[str]  # library and version
+    networks: list[str]  # identity of the exported network, or empty
+    fallbacks: list[str]  # why torch replaced OpenVINO, or empty
 
 
 def embed_images(
@@ -97,42 +65,13 @@ def embed_images(
     hash_of: HashOf = file_hash,
     networks: NetworkStore | None = None,
 ) -> Embedded:
-    """Embed all images of a category for every ensemble member.
+    """Embed all images of a category; each is decoded once for all members.
 
-    Images are decoded once and streamed through all members; memory depends on the batch size, not
-    on the number of images.
-
-    Parameters
-    ----------
-    images : DataFrame
-        The manifest.
-    dataset_root : Path
-        Where the manifest's paths begin.
-    config : CategoryConfig
-        Image size and embedding members.
-    runtime : RuntimeSection
-        Device, batch size and workers.
-    folder : Path
-        Receives `<member>/embeddings.npy`, `<member>/test_embeddings.npy`, `<member>/grid.json`,
-        and `images.parquet`: the manifest with the column `pixels`, a hash of each image's crop.
-    on_progress : callable, optional
-        Called with (images so far, all images) after each batch.
-    hash_of : callable
-        Gives a file's SHA-256, by which images that have changed since are found.
-    networks : NetworkStore, optional
-        Where exported networks are kept; by default they are made for this use alone.
-
-    Returns
-    -------
-    Embedded
-
-    Raises
-    ------
-    DatasetError, WeightsError, EnvironmentProblem
-        If an image, a backbone or the device cannot be used, the network yields NaN, or an image
-        is not the one that the manifest describes.
-    ConfigError
-        If a later stage cannot succeed with so many embeddings, see `foresight.foresee`.
+    Writes each member's `embeddings.npy`, `test_embeddings.npy` and `grid.json`, and
+    `images.parquet`: the manifest with `pixels`, a hash of each crop. Memory depends on the batch
+    size, not on the number of images. `networks` keeps exported networks, by default only for this
+    call. Raises ConfigError if a later stage cannot succeed, see `early_refusals`; otherwise errors
+    that name the image, backbone or device.
     """
     train, test = (image_files(images, split, dataset_root) for split in ("train", "test"))
     done = 0
@@ -141,7 +80,7 @@ def embed_images(
     def keep_hash(path: Path, image: Pixels) -> None:
         pixels[path] = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
-    recorded = recorded_images(images, dataset_root)
+    recorded = layout.recorded_images(images, dataset_root)
     with (
         unchanged(recorded, "image_manifest", hash_of),
         ImageStream([*train, *test], config.dataset, runtime.num_workers, keep_hash) as stream,
@@ -156,12 +95,12 @@ def embed_images(
             for engine in opened.engines
         ]
         foresee(config, [len(train) * grid.patches for grid in grids])
-        for paths, file in ((train, TRAIN_EMBEDDINGS), (test, TEST_EMBEDDINGS)):
+        for paths, file in ((train, layout.TRAIN_EMBEDDINGS), (test, layout.TEST_EMBEDDINGS)):
             with ExitStack() as stack:
                 writers = [
                     stack.enter_context(
                         ArrayWriter(
-                            member_folder(folder, member) / file,
+                            layout.member_folder(folder, member) / file,
                             (len(paths) * grid.patches, grid.dimension),
                         )
                     )
@@ -175,9 +114,9 @@ def embed_images(
                     if on_progress is not None:
                         on_progress(done, len(train) + len(test))
     rows = images.assign(pixels=[pixels[dataset_root / path] for path in images["path"]])
-    rows.to_parquet(folder / IMAGES, index=False)
+    rows.to_parquet(folder / layout.IMAGES, index=False)
     for member, grid in enumerate(grids):
-        (member_folder(folder, member) / GRID).write_text(
+        (layout.member_folder(folder, member) / layout.GRID).write_text(
             json.dumps(asdict(grid), indent=2) + "\n", encoding="utf-8"
         )
     return Embedded(
@@ -192,7 +131,7 @@ def embed_images(
 def _named_batches(
     stream: ImageStream, paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[Pixels, Sequence[Path]]]:
-    """Hand out the next images with the names of their files."""
+    """Yield batches with the paths of their images."""
     start = 0
     for images in stream.batches(len(paths), batch_size):
         yield images, paths[start : start + len(images)]

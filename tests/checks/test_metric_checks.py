@@ -85,7 +85,11 @@ def test_the_same_by_another_name_is_compared(sections: dict[str, Any]) -> None:
     assert not published_figures_are_reached("bottle", bad, config(**sections)).passed
 
 
-def test_an_unknown_category_is_not_compared() -> None:
+def test_what_was_judged_by_another_rule_or_never_published_is_not_compared() -> None:
+    metrics = {**BOTTLE, "full_pixel_auroc": 0.1, "anomaly_pixel_auroc": 0.1}
+    for applied in (True, False):
+        metrics["reference_masks_applied"] = applied
+        assert published_figures_are_reached("bottle", metrics, config()).passed != applied
     finding = published_figures_are_reached("valve", dict.fromkeys(BOTTLE, 0.5), config())
     assert finding.passed
     assert "nothing is published about 'valve'" in finding.sentence
@@ -118,13 +122,14 @@ def test_the_first_materialisation_passes() -> None:
     assert 0 < finding.facts["instance_auroc_low"] < finding.facts["instance_auroc_high"] <= 1  # type: ignore[operator]
 
 
-def test_equal_results_pass() -> None:
-    finding = metrics_did_not_drop(judged(2.0), judged(2.0), ChecksSection())
+@pytest.mark.parametrize("before", [2.0, 0.8])
+def test_equal_and_better_results_pass(before: float) -> None:
+    finding = metrics_did_not_drop(judged(before), judged(2.0), ChecksSection())
     assert finding.passed
     assert finding.sentence == "No metric has dropped, on the same 80 test images."
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_noise_is_no_regression(seed: int) -> None:
     checks = ChecksSection(regression_tolerance=0)
     before, now = judged(1.5, 2 * seed + 1, 0.5), judged(1.5, 2 * seed + 2, 0.5)
@@ -156,10 +161,6 @@ def test_a_real_drop_is_judged_as_configured(verdict: str, passed: bool, is_erro
     assert (finding.passed, finding.is_error) == (passed, is_error)
     assert finding.sentence.startswith("instance_auroc has dropped by 0.")
     assert "(95% interval 0." in finding.sentence
-
-
-def test_a_better_result_passes() -> None:
-    assert metrics_did_not_drop(judged(0.8), judged(3.0), ChecksSection()).passed
 
 
 @pytest.mark.parametrize(

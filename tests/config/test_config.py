@@ -1,4 +1,4 @@
-"""The YAML contract: defaults, overrides, variables, paths, and what is refused."""
+"""The YAML contract: defaults, overrides, variables, paths, and the hash of a section."""
 
 from __future__ import annotations
 
@@ -20,30 +20,10 @@ from patchcore_ops.config.sections import (
 from patchcore_ops.runtime.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHIPPED = ("patchcore.yaml", "configs/ensemble.yaml", "configs/demo.yaml")
-
 Load = Callable[[str], BenchmarkConfig]
 
 
-@pytest.fixture(autouse=True)
-def no_roots_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PATCHCORE_DATASET_ROOT", raising=False)
-    monkeypatch.delenv("PATCHCORE_STORAGE_ROOT", raising=False)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    """Return a function that loads a configuration from its text."""
-
-    def load_text(text: str) -> BenchmarkConfig:
-        file = tmp_path / "bench.yaml"
-        file.write_text(text, encoding="utf-8")
-        return load_config(file)
-
-    return load_text
-
-
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ["patchcore.yaml", "configs/ensemble.yaml", "configs/demo.yaml"])
 def test_shipped_files_load(name: str) -> None:
     config = load_config(REPOSITORY / name)
     assert config.categories
@@ -61,26 +41,39 @@ def test_patchcore_yaml_spells_out_the_defaults(load: Load) -> None:
     assert shipped.storage_root == str(REPOSITORY / "storage")
 
 
-def test_defaults_are_the_published_baseline(load: Load) -> None:
-    bottle = load("").for_category("bottle")
-    assert bottle == CategoryConfig()
-    assert (bottle.dataset.resize, bottle.dataset.imagesize) == (256, 224)
-    assert bottle.embedding == EmbeddingSection(
-        members=[EmbeddingMember(backbone="wide_resnet50_2.tv_in1k", layers=["layer2", "layer3"])],
-        pretrain_embed_dimension=1024,
-        target_embed_dimension=1024,
-        patchsize=3,
-    )
-    assert bottle.coreset == CoresetSection(
-        sampler="approx_greedy_coreset",
-        percentage=0.1,
-        projection_dimension=128,
-        number_of_starting_points=10,
-        seed=0,
-    )
-    assert bottle.index.factory == "Flat"
-    assert (bottle.scoring.anomaly_scorer_num_nn, bottle.scoring.smoothing_sigma) == (1, 4.0)
-    assert (bottle.metrics.aupro_fpr_limit, bottle.metrics.mask_threshold) == (0.3, 0.5)
+# The published baseline. Raise `code_version` of the asset that a section determines when one of
+# its defaults changes, for no version of an input shows that; then change it here.
+DEFAULTS = {
+    "dataset": {"resize": 256, "imagesize": 224},
+    "embedding": {
+        "members": [
+            {
+                "backbone": "wide_resnet50_2.tv_in1k",
+                "layers": ["layer2", "layer3"],
+                "weights": None,
+            }
+        ],
+        "pretrain_embed_dimension": 1024,
+        "target_embed_dimension": 1024,
+        "patchsize": 3,
+        "precision": "float32",
+    },
+    "coreset": {
+        "sampler": "approx_greedy_coreset",
+        "percentage": 0.1,
+        "projection_dimension": 128,
+        "number_of_starting_points": 10,
+        "seed": 0,
+    },
+    "index": {"factory": "Flat", "search_parameters": ""},
+    "scoring": {"anomaly_scorer_num_nn": 1, "smoothing_sigma": 4.0},
+    "metrics": {"aupro_fpr_limit": 0.3, "mask_threshold": 0.5, "reference_masks": True},
+}
+
+
+def test_defaults_are_those_that_results_were_made_with(load: Load) -> None:
+    assert load("").for_category("bottle") == CategoryConfig()
+    assert CategoryConfig().model_dump(exclude={"checks"}) == DEFAULTS
 
 
 def test_ensemble_file_is_the_published_ensemble() -> None:
@@ -88,28 +81,6 @@ def test_ensemble_file_is_the_published_ensemble() -> None:
     assert len(embedding.members) == 3
     assert embedding.target_embed_dimension == 384
     assert embedding.members[2].layers == ["features.denseblock2", "features.denseblock3"]
-
-
-def test_overrides_change_single_keys_of_one_category(load: Load) -> None:
-    config = load(
-        """
-        coreset: {percentage: 0.2, seed: 7}
-        embedding: {patchsize: 5}
-        overrides:
-          screw:
-            coreset: {percentage: 0.25}
-            dataset: {resize: 366, imagesize: 320}
-          tile: {embedding: {members: [{backbone: resnet18, layers: [layer1]}]}}
-        """
-    )
-    screw, tile, wood = (config.for_category(name) for name in ("screw", "tile", "wood"))
-    assert (screw.coreset.percentage, screw.coreset.seed) == (0.25, 7)
-    assert (screw.dataset.resize, screw.dataset.imagesize) == (366, 320)
-    assert screw.embedding == wood.embedding
-    assert (wood.coreset.percentage, wood.coreset.seed) == (0.2, 7)
-    assert tile.embedding.members == [EmbeddingMember(backbone="resnet18", layers=["layer1"])]
-    assert tile.embedding.patchsize == 5
-    assert tile.coreset == wood.coreset
 
 
 def test_paths_are_relative_to_the_file(
@@ -176,91 +147,9 @@ def test_discover_takes_the_folders_with_a_train_folder(load: Load, tmp_path: Pa
     assert config.categories == ("ape", "zebra")
 
 
-def test_listed_categories_keep_their_order(load: Load) -> None:
-    assert load("dataset: {categories: [zebra, ape]}").categories == ("zebra", "ape")
-
-
 def test_unknown_category_is_refused(load: Load) -> None:
     with pytest.raises(ConfigError, match=r"bench\.yaml: 'carpets' is not one of .*carpet"):
         load("").for_category("carpets")
-
-
-MISTAKES = [
-    ("storrage: {}", "storrage: unknown key"),
-    ("coreset: {percent: 0.1}", "coreset.percent: unknown key"),
-    ("embedding: {members: [{backbones: x}]}", "embedding.members.0.backbones: unknown key"),
-    ("coreset: {percentage: 0}", "coreset.percentage: "),
-    ("coreset: {percentage: 1.01}", "coreset.percentage: "),
-    ("coreset: {percentage: .nan}", "coreset.percentage: "),
-    ("coreset: {percentage: ten}", "coreset.percentage: "),
-    ("coreset: {percentage: '0.1'}", "coreset.percentage: "),
-    ("coreset: {sampler: greedy}", "coreset.sampler: "),
-    ("coreset: {seed: -1}", "coreset.seed: "),
-    ("coreset: 3", "coreset: "),
-    ("embedding: {members: []}", "embedding.members: "),
-    ("embedding: {members: [{layers: []}]}", "embedding.members.0.layers: "),
-    ("embedding: {members: [{layers: [a, a]}]}", "embedding.members.0.layers: lists one"),
-    ("embedding: {patchsize: 4}", "embedding.patchsize: must be odd"),
-    ("embedding: {target_embed_dimension: 1.5}", "embedding.target_embed_dimension: "),
-    ("dataset: {layout: folders}", "dataset.layout: "),
-    (
-        "dataset: {resize: 200, imagesize: 224}",
-        "dataset.imagesize: imagesize (224) must not exceed",
-    ),
-    ("dataset: {categories: all}", "dataset.categories: must be 'mvtec', 'discover' or a list"),
-    ("dataset: {categories: []}", "dataset.categories: names no category"),
-    ("dataset: {categories: [a/b]}", "dataset.categories: 'a/b' cannot be a category"),
-    ("dataset: {categories: [..]}", "dataset.categories: '..' cannot be a category"),
-    ("dataset: {categories: [a, a]}", "dataset.categories: names one category twice"),
-    ("dataset: {root: nowhere, categories: discover}", "dataset.categories: discover found no"),
-    *(
-        (f"dataset: {{root: '{url}'}}", "dataset.root: must be a folder on this machine (got")
-        for url in ("s3://bucket/mvtec", "gs://bucket", "https://example.org/mvtec")
-    ),
-    ("index: {factory: ''}", "index.factory: "),
-    ("scoring: {anomaly_scorer_num_nn: 0}", "scoring.anomaly_scorer_num_nn: "),
-    ("scoring: {smoothing_sigma: -1.0}", "scoring.smoothing_sigma: "),
-    ("metrics: {aupro_fpr_limit: 0}", "metrics.aupro_fpr_limit: "),
-    ("metrics: {mask_threshold: 1.1}", "metrics.mask_threshold: "),
-    ("runtime: {device: gpu}", "runtime.device: "),
-    ("runtime: {batch_size: true}", "runtime.batch_size: "),
-    ("runtime: {faiss_on_gpu: 1}", "runtime.faiss_on_gpu: "),
-    ("storage: {root: '${PATCHCORE_NO_SUCH}'}", "storage.root: uses ${PATCHCORE_NO_SUCH}"),
-    ("overrides: {screws: {}}", "overrides.screws: not one of the configured categories"),
-    ("overrides: {screw: {runtime: {device: cpu}}}", "overrides.screw.runtime: cannot be"),
-    ("overrides: {screw: {dataset: {root: x}}}", "overrides.screw.dataset.root: cannot be"),
-    ("overrides: {screw: {coreset: {percent: 1}}}", "overrides.screw.coreset.percent: unknown"),
-    ("overrides: {screw: {coreset: {percentage: 2}}}", "overrides.screw.coreset.percentage: "),
-    (
-        "overrides: {screw: {dataset: {imagesize: 300}}}",
-        "overrides.screw.dataset.imagesize: imagesize (300)",
-    ),
-    ("overrides: {screw: 1}", "overrides.screw: "),
-    ("- a\n- b", "must be a mapping"),
-    ("coreset: {percentage: 0.1", "not valid YAML"),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), MISTAKES, ids=[text for text, _ in MISTAKES])
-def test_mistake_names_the_file_and_the_key(
-    load: Load, tmp_path: Path, text: str, expected: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(text)
-    lines = str(caught.value).splitlines()
-    assert all(line.startswith(f"{tmp_path / 'bench.yaml'}: ") for line in lines)
-    assert any(line.startswith(f"{tmp_path / 'bench.yaml'}: {expected}") for line in lines)
-
-
-def test_all_mistakes_are_reported_together(load: Load) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load("coreset: {percentage: 7, colour: red}\nscoring: {smoothing_sigma: x}")
-    assert len(str(caught.value).splitlines()) == 3
-
-
-def test_absent_file_names_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"absent\.yaml: no such .*PATCHCORE_CONFIG"):
-        load_config(tmp_path / "absent.yaml")
 
 
 def test_equal_settings_hash_equally_however_they_are_written(load: Load) -> None:
@@ -269,7 +158,6 @@ def test_equal_settings_hash_equally_however_they_are_written(load: Load) -> Non
     assert section_hash(general) == section_hash(override.for_category("screw").coreset)
     forth, back = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
     assert section_hash(general, extra=forth) == section_hash(general, extra=back)
-    assert section_hash(general) != section_hash(override.for_category("tile").coreset)
 
 
 def test_a_new_key_with_its_default_changes_no_hash() -> None:
@@ -283,42 +171,15 @@ def test_a_new_key_with_its_default_changes_no_hash() -> None:
     assert section_hash(other.model_copy(update={"members": members})) == section_hash(other)
 
 
-# Raise `code_version` of the asset that a section determines when one of its defaults changes, for
-# no version of an input shows that; then change it here.
-DEFAULTS = {
-    "dataset": {"resize": 256, "imagesize": 224},
-    "embedding": {
-        "members": [
-            {
-                "backbone": "wide_resnet50_2.tv_in1k",
-                "layers": ["layer2", "layer3"],
-                "weights": None,
-            }
-        ],
-        "pretrain_embed_dimension": 1024,
-        "target_embed_dimension": 1024,
-        "patchsize": 3,
-        "precision": "float32",
-    },
-    "coreset": {
-        "sampler": "approx_greedy_coreset",
-        "percentage": 0.1,
-        "projection_dimension": 128,
-        "number_of_starting_points": 10,
-        "seed": 0,
-    },
-    "index": {"factory": "Flat", "search_parameters": ""},
-    "scoring": {"anomaly_scorer_num_nn": 1, "smoothing_sigma": 4.0},
-    "metrics": {"aupro_fpr_limit": 0.3, "mask_threshold": 0.5, "reference_masks": True},
-}
-
-
-def test_defaults_are_those_that_results_were_made_with() -> None:
-    assert CategoryConfig().model_dump(exclude={"checks"}) == DEFAULTS
-
-
 def test_every_part_of_a_hash_counts() -> None:
     coreset, index = CoresetSection(), IndexSection()
+    changes = {
+        "sampler": "random",
+        "percentage": 0.2,
+        "projection_dimension": 64,
+        "number_of_starting_points": 5,
+        "seed": 1,
+    }
     hashes = [
         section_hash(coreset),
         section_hash(index),
@@ -326,16 +187,7 @@ def test_every_part_of_a_hash_counts() -> None:
         section_hash(index, coreset),
         section_hash(coreset, extra={"weights": "a"}),
         section_hash(coreset, extra={"weights": "b"}),
-        *(
-            section_hash(CoresetSection(**{key: value}))
-            for key, value in (
-                ("sampler", "random"),
-                ("percentage", 0.2),
-                ("projection_dimension", 64),
-                ("number_of_starting_points", 5),
-                ("seed", 1),
-            )
-        ),
+        *(section_hash(CoresetSection(**{key: value})) for key, value in changes.items()),
     ]
     assert len(set(hashes)) == len(hashes)
     assert all(len(value) == 16 and int(value, 16) >= 0 for value in hashes)

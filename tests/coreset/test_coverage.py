@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from patchcore_ops.config.sections import CoresetSection
-from patchcore_ops.coreset.coverage import SAMPLED_ROWS, bank_coverage, coverage_curve
+from patchcore_ops.coreset import coverage as module
+from patchcore_ops.coreset.coverage import bank_coverage, radius_by_picks
+from patchcore_ops.coreset.projection import project
 from patchcore_ops.coreset.samplers import select_rows
+from patchcore_ops.coreset.torch_draws import Draws
 from patchcore_ops.runtime.arrays import ArrayFile
 
 
@@ -30,50 +32,42 @@ def draw(rows: int, dimension: int, seed: int = 0, offset: float = 0) -> np.ndar
 @pytest.mark.parametrize("offset", [0, 1000])
 def test_the_curve_follows_the_definition(count: int, offset: float) -> None:
     rows, picks = draw(40, 5, offset=offset), draw(count, 5, seed=1, offset=offset)
-    numbers, radius = coverage_curve(rows, picks)
+    numbers, radius = radius_by_picks(rows, picks)
     assert numbers == [power for power in (1, 2, 4, 8, 16) if power < count] + [count]
     expected = [literal_radius(rows, picks[:number]) for number in numbers]
     assert radius == pytest.approx(expected, rel=1e-4)
-    assert radius == sorted(radius, reverse=True)
-
-
-def test_picks_of_every_row_leave_nothing_uncovered() -> None:
-    rows = draw(3000, 4)
-    assert coverage_curve(rows, rows)[1][-1] == 0
+    assert radius_by_picks(rows, rows)[1][-1] == 0
 
 
 @pytest.mark.parametrize("dimension", [8, 4])
-def test_few_rows_are_measured_exactly(tmp_path: Path, dimension: int) -> None:
+def test_few_rows_are_measured_exactly_as_the_sampler_sees_them(
+    tmp_path: Path, dimension: int
+) -> None:
     rows = draw(300, 8)
     np.save(tmp_path / "rows.npy", rows)
     embeddings = ArrayFile(tmp_path / "rows.npy")
     coreset = CoresetSection(percentage=0.1, projection_dimension=dimension)
     indices = select_rows(embeddings, coreset)
     coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
-    assert coverage.is_exact
-    assert coverage.rows == 300
-    assert coverage.picks[-1] == 30
-    projected = rows
-    if dimension != 8:
-        # As the sampler draws it.
-        weight = torch.empty(dimension, 8).uniform_(
-            -(8**-0.5), 8**-0.5, generator=torch.Generator().manual_seed(0)
-        )
-        projected = rows @ weight.numpy().T
+    assert (coverage.is_exact, coverage.rows, coverage.picks[-1]) == (True, 300, 30)
+    projected = project(embeddings, dimension, Draws(coreset.seed))
     expected = [literal_radius(projected, projected[indices[:picks]]) for picks in coverage.picks]
     assert coverage.radius == pytest.approx(expected, rel=1e-4)
 
 
-def test_of_many_rows_a_sample_tells_the_radius_of_greedy_picks(tmp_path: Path) -> None:
-    rows = draw(6 * SAMPLED_ROWS, 4)
+def test_of_many_rows_a_sample_tells_the_radius_of_greedy_picks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAMPLED_ROWS", 1000)
+    rows = draw(6000, 4)
     np.save(tmp_path / "rows.npy", rows)
     embeddings = ArrayFile(tmp_path / "rows.npy")
     coreset = CoresetSection(percentage=0.05, projection_dimension=4)
     indices = select_rows(embeddings, coreset)
     coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
     assert not coverage.is_exact
-    assert SAMPLED_ROWS <= coverage.rows <= SAMPLED_ROWS + len(coverage.picks)
-    _, exact = coverage_curve(rows, rows[indices])
+    assert 1000 <= coverage.rows <= 1000 + len(coverage.picks)
+    _, exact = radius_by_picks(rows, rows[indices])
     # The first picks follow the mean distance to the starting points.
     assert coverage.picks[6] == 64
     assert coverage.radius[6:-1] == pytest.approx(exact[6:-1], rel=1e-4)

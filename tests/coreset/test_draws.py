@@ -8,7 +8,7 @@ import torch
 
 from patchcore_ops.coreset.torch_draws import Draws
 
-SEEDS = [0, 1, 12345, 2**31 - 1, 2**32 - 1, 2**32, 2**32 + 7, 2**63 - 1]
+SEEDS = [0, 12345, 2**32 - 1, 2**32, 2**63 - 1]
 
 
 @pytest.mark.skipif(
@@ -16,7 +16,7 @@ SEEDS = [0, 1, 12345, 2**31 - 1, 2**32 - 1, 2**32, 2**32 + 7, 2**63 - 1]
     reason="without fused multiply-add, torch rounds twice",
 )
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (128, 1024), (64, 448), (7, 17)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (128, 1024), (7, 17)])
 def test_uniform_draws_are_those_of_torch_one_after_the_other(
     seed: int, shape: tuple[int, int]
 ) -> None:

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from patchcore_ops.config.sections import CoresetSection
-from patchcore_ops.coreset import lazy_distances, samplers
+from patchcore_ops.coreset import lazy_distances, projection
+from patchcore_ops.coreset.projection import project, random_projection
 from patchcore_ops.coreset.samplers import (
     SAMPLERS,
-    project,
-    random_projection,
     sample_count,
     select_rows,
 )
@@ -48,30 +47,25 @@ def section(sampler: str, **keys: float) -> CoresetSection:
 def test_selection_is_distinct_rows_of_the_right_number(
     embeddings: ArrayFile, sampler: str, percentage: float
 ) -> None:
-    coreset = section(sampler, percentage=percentage)
+    coreset = section(sampler, percentage=percentage, number_of_starting_points=1000)
     rows = select_rows(embeddings, coreset)
     expected = 500 if sampler == "identity" else int(500 * percentage)
     assert rows.dtype == np.int64
     assert len(rows) == len(set(rows.tolist())) == expected == sample_count(500, coreset)
-    assert rows.min() >= 0
-    assert rows.max() < 500
-
-
-def test_identity_keeps_every_row_in_order(embeddings: ArrayFile) -> None:
-    rows = select_rows(embeddings, section("identity", percentage=0.1))
-    np.testing.assert_array_equal(rows, np.arange(500))
+    assert set(rows.tolist()) <= set(range(500))
+    if sampler == "identity":
+        assert rows.tolist() == list(range(500))
 
 
 @pytest.mark.parametrize("sampler", ["random", *GREEDY])
 def test_seed_alone_decides(embeddings: ArrayFile, sampler: str) -> None:
     torch.manual_seed(1)
+    state = torch.get_rng_state()
     first = select_rows(embeddings, section(sampler, seed=5))
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is left alone"
     torch.manual_seed(2)
-    np.random.default_rng().random()
-    again = select_rows(embeddings, section(sampler, seed=5))
-    other = select_rows(embeddings, section(sampler, seed=6))
-    np.testing.assert_array_equal(first, again)
-    assert first.tolist() != other.tolist()
+    np.testing.assert_array_equal(first, select_rows(embeddings, section(sampler, seed=5)))
+    assert first.tolist() != select_rows(embeddings, section(sampler, seed=6)).tolist()
 
 
 @pytest.mark.parametrize("sampler", GREEDY)
@@ -79,7 +73,7 @@ def test_the_number_of_threads_changes_no_pick(
     embeddings: ArrayFile, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Many small blocks, so that the threads have something to share.
-    for module, name in ((lazy_distances, "_ROWS_PER_BLOCK"), (samplers, "_ROWS_PER_BLOCK")):
+    for module, name in ((lazy_distances, "_ROWS_PER_BLOCK"), (projection, "_ROWS_PER_BLOCK")):
         monkeypatch.setattr(module, name, 16)
     picks = []
     for threads in ("1", "2", "3", "8"):
@@ -88,22 +82,10 @@ def test_the_number_of_threads_changes_no_pick(
     assert all(other == picks[0] for other in picks[1:])
 
 
-def test_no_global_generator_is_touched(embeddings: ArrayFile) -> None:
-    state = torch.get_rng_state()
-    for sampler in SAMPLERS:
-        select_rows(embeddings, section(sampler))
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 @pytest.mark.parametrize("sampler", GREEDY)
-def test_greedy_samplers_find_the_outliers_first(embeddings: ArrayFile, sampler: str) -> None:
-    rows = select_rows(embeddings, section(sampler, projection_dimension=32))
-    norms = np.linalg.norm(embeddings.read(0, 500), axis=1)
-    assert set(np.flatnonzero(norms > 50)) <= set(rows[:10].tolist())
-
-
-@pytest.mark.parametrize("sampler", GREEDY)
-def test_greedy_samplers_cover_better_than_chance(embeddings: ArrayFile, sampler: str) -> None:
+def test_greedy_samplers_find_outliers_first_and_cover_better_than_chance(
+    embeddings: ArrayFile, sampler: str
+) -> None:
     points = embeddings.read(0, 500).astype(np.float64)
 
     def covering_radius(rows: npt.NDArray[np.int64]) -> float:
@@ -111,13 +93,10 @@ def test_greedy_samplers_cover_better_than_chance(embeddings: ArrayFile, sampler
         return float(np.sqrt((gaps**2).sum(axis=2)).min(axis=1).max())
 
     greedy = select_rows(embeddings, section(sampler, projection_dimension=32))
+    outliers = np.flatnonzero(np.linalg.norm(points, axis=1) > 50)
+    assert set(outliers) <= set(greedy[:10].tolist())
     chance = select_rows(embeddings, section("random"))
     assert covering_radius(greedy) < 0.5 * covering_radius(chance)
-
-
-def test_more_starting_points_than_rows_are_no_problem(embeddings: ArrayFile) -> None:
-    coreset = section("approx_greedy_coreset", number_of_starting_points=1000)
-    assert len(select_rows(embeddings, coreset)) == 50
 
 
 @pytest.mark.parametrize("sampler", ["random", *GREEDY])
@@ -126,35 +105,24 @@ def test_not_a_single_pick_is_an_error(embeddings: ArrayFile, sampler: str) -> N
         select_rows(embeddings, section(sampler, percentage=0.001))
 
 
-def test_projection_is_uniform_within_its_bounds(tmp_path: Path) -> None:
-    unit = stored(np.eye(400, dtype=np.float32), tmp_path)
-    weight = project(unit, 128, Draws(0))
-    bound = 400**-0.5
-    assert weight.shape == (400, 128)
-    assert np.abs(weight).max() <= bound
-    deciles = np.quantile(weight, np.linspace(0, 1, 11))
-    np.testing.assert_allclose(deciles, np.linspace(-bound, bound, 11), atol=0.03 * bound)
-
-
-def test_projection_is_linear_and_the_same_in_every_block(tmp_path: Path) -> None:
-    rows = np.random.default_rng(0).normal(size=(20_000, 6)).astype(np.float32)
-    many = project(stored(rows, tmp_path), 4, Draws(3))
-    unit = stored(np.eye(6, dtype=np.float32), tmp_path)
-    weight = project(unit, 4, Draws(3))
-    np.testing.assert_allclose(many, rows @ weight, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("dimension", [8, 32])
-def test_torch_projects_alike(embeddings: ArrayFile, dimension: int) -> None:
-    expected = project(embeddings, dimension, Draws(3))
-    weight = random_projection(32, dimension, Draws(3))
-    projected = samplers._project_by_torch(embeddings, dimension, weight, "cpu")
-    np.testing.assert_allclose(projected.numpy(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_projection_is_skipped_where_the_dimension_fits(embeddings: ArrayFile) -> None:
-    same = project(embeddings, 32, Draws(0))
-    np.testing.assert_array_equal(same, embeddings.read(0, 500))
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+@pytest.mark.parametrize("dimension", [4, 6, 64])
+def test_projection_is_the_uniform_one_of_torch_in_every_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dimension: int, engine: str
+) -> None:
+    """As `torch.nn.Linear` without a bias draws it, and left out where the dimension fits."""
+    monkeypatch.setattr(projection, "_ROWS_PER_BLOCK", 100)
+    rows = np.random.default_rng(0).normal(size=(1050, 6)).astype(np.float32)
+    embeddings = stored(rows, tmp_path)
+    if engine == "numpy":
+        projected = project(embeddings, dimension, Draws(3))
+    else:
+        weight = random_projection(6, dimension, Draws(3))
+        projected = projection._project_by_torch(embeddings, dimension, weight, "cpu").numpy()
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.empty(dimension, 6).uniform_(-(6**-0.5), 6**-0.5, generator=generator)
+    expected = rows if dimension == 6 else rows @ drawn.numpy().T
+    np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", GREEDY)
@@ -168,14 +136,8 @@ def test_embeddings_without_distances_are_a_sentence(
         select_rows(stored(rows, tmp_path), section(sampler))
 
 
-@pytest.mark.parametrize("magnitude", [1e-30, 1e-10, 1e10, 1e15])
+@pytest.mark.parametrize("magnitude", [1e-30, 1e15])
 def test_any_other_magnitude_is_measured(tmp_path: Path, magnitude: float) -> None:
     rows = np.random.default_rng(0).normal(size=(50, 8)) * magnitude
     picks = select_rows(stored(rows.astype(np.float32), tmp_path), section("greedy_coreset"))
     assert len(set(picks.tolist())) == len(picks) == 5
-
-
-def test_a_projection_may_go_up(tmp_path: Path) -> None:
-    rows = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
-    coreset = section("approx_greedy_coreset", projection_dimension=64, percentage=0.2)
-    assert len(set(select_rows(stored(rows, tmp_path), coreset).tolist())) == 10

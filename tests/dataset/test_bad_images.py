@@ -125,6 +125,7 @@ DEEP: dict[str, tuple[str, bytes, str | None]] = {
 REMOVE = "; replace or remove the file"
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "zero bytes": ("x.png", b"", "is empty (0 bytes); copy the image again or remove the file"),
+    "no palette": ("x.png", png_of(9, 9, zlib.compress(bytes(90)), colour=3), "has no palette"),
     "text": ("x.png", b"not a picture", "is none of PNG, JPEG, BMP, TIFF and WebP by its content"),
     "GIF by another name": ("x.png", saved(noise(), "GIF"), "is none of PNG, JPEG, BMP, TIFF and"),
     "PostScript": ("x.tif", b"%!PS-Adobe-3.0 EPSF-3.0\n", "is none of PNG, JPEG, BMP, TIFF and"),

@@ -158,18 +158,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         rename_file("../../../../secret"),
         "artefact.json (files: Value error, '../../../../secret' is no file of the folder) of ",
     ),
-    "an absolute path": (
-        rename_file("/etc/passwd"),
-        "artefact.json (files: Value error, '/etc/passwd' is no file of the folder) of ",
-    ),
-    "a path with a zero": (
-        rename_file("grid\0.json"),
-        "artefact.json (files: Value error, 'grid\\x00.json' is no file of the folder) of ",
-    ),
-    "a path to the folder itself": (
-        rename_file("."),
-        "artefact.json (files: Value error, '.' is no file of the folder) of ",
-    ),
     "the sidecar of another category": (
         edit_sidecar(lambda content: content.update(category="screw")),
         "artefact.json (of memory_bank of 'screw') of memory_bank of 'bottle' in ",

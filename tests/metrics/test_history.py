@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from patchcore_ops.metrics.category import METRICS, summary_table
 from patchcore_ops.metrics.history import COLUMNS, add_up, block_of_wave, previous_wave
@@ -21,15 +20,9 @@ def measured(**scores: float) -> pd.DataFrame:
 
 
 def append_wave(
-    history: pd.DataFrame | None,
-    summary: pd.DataFrame,
-    wave: str,
-    finished: datetime,
-    run_id: str,
-    **options: int,
+    history: pd.DataFrame | None, wave: str, run_id: str = "run", **scores: float
 ) -> pd.DataFrame:
-    """Add one wave, as a run does that nobody disturbs."""
-    return add_up(history, [], block_of_wave(summary, wave, finished, run_id), **options)
+    return add_up(history, [], block_of_wave(measured(**scores), wave, NOON, run_id))
 
 
 def rows(history: pd.DataFrame) -> list[tuple[str, str, float]]:
@@ -38,78 +31,42 @@ def rows(history: pd.DataFrame) -> list[tuple[str, str, float]]:
     )
 
 
-def test_the_first_wave_is_the_table_without_its_mean() -> None:
-    history = append_wave(None, measured(bottle=0.5, screw=0.25), "w1", NOON, "run 1")
+def test_waves_follow_each_other_and_a_repeated_one_replaces_its_block(tmp_path: Path) -> None:
+    history = append_wave(None, "w1", "run 1", bottle=0.1, screw=0.2)
     assert tuple(history.columns) == COLUMNS
-    assert rows(history) == [("w1", "bottle", 0.5), ("w1", "screw", 0.25)]
-    assert set(history["run_id"]) == {"run 1"}
-    assert set(history["finished"]) == {pd.Timestamp(NOON)}
-
-
-def test_waves_follow_each_other_and_a_repeated_one_replaces_its_block() -> None:
-    history = append_wave(None, measured(bottle=0.1, screw=0.2), "w1", NOON, "run 1")
-    history = append_wave(history, measured(bottle=0.3), "w2", NOON, "run 2")
+    history.to_parquet(tmp_path / "history.parquet", index=False)
+    history = append_wave(pd.read_parquet(tmp_path / "history.parquet"), "w2", "run 2", bottle=0.3)
     assert rows(history) == [("w1", "bottle", 0.1), ("w1", "screw", 0.2), ("w2", "bottle", 0.3)]
-    history = append_wave(history, measured(bottle=0.4, screw=0.5), "w2", NOON, "run 3")
-    assert rows(history) == [
-        ("w1", "bottle", 0.1),
-        ("w1", "screw", 0.2),
-        ("w2", "bottle", 0.4),
-        ("w2", "screw", 0.5),
-    ]
+    history = append_wave(history, "w2", "run 3", bottle=0.4, screw=0.5)
+    assert rows(history)[2:] == [("w2", "bottle", 0.4), ("w2", "screw", 0.5)]
     assert list(history["run_id"]) == ["run 1", "run 1", "run 3", "run 3"]
-
-
-def test_the_oldest_waves_are_dropped() -> None:
-    history = None
-    for number in range(7):
-        table = measured(bottle=number / 10, screw=0.5)
-        history = append_wave(history, table, f"w{number}", NOON, "run", kept_waves=3)
-    assert history is not None
-    assert list(history["wave"].unique()) == ["w4", "w5", "w6"]
-    assert len(history) == 6
 
 
 def test_times_are_kept_in_utc() -> None:
     berlin = NOON.astimezone(timezone(timedelta(hours=1)))
-    history = append_wave(None, measured(bottle=0.5), "w1", berlin, "run")
-    assert str(history["finished"][0]) == "2026-03-01 12:00:00+00:00"
+    block = block_of_wave(measured(bottle=0.5), "w1", berlin, "run")
+    assert str(block["finished"][0]) == "2026-03-01 12:00:00+00:00"
 
 
 def test_the_wave_before_has_the_form_of_the_table() -> None:
-    first = measured(bottle=0.1, screw=0.3)
-    history = append_wave(None, first, "w1", NOON, "run 1")
+    history = append_wave(None, "w1", bottle=0.1, screw=0.3)
     assert previous_wave(history) is None
-    history = append_wave(history, measured(bottle=0.2), "w2", NOON, "run 2")
-    previous = previous_wave(history)
+    previous = previous_wave(append_wave(history, "w2", bottle=0.2))
     assert previous is not None
-    pd.testing.assert_frame_equal(previous, first)
-    assert previous["category"].iloc[-1] == "Mean"
-    assert previous["aupro"].iloc[-1] == pytest.approx(0.2)
+    pd.testing.assert_frame_equal(previous, measured(bottle=0.1, screw=0.3))
 
 
 def test_undefined_metrics_and_unknown_columns_survive() -> None:
-    table = measured(bottle=0.5)
-    table.loc[0, "aupro"] = np.nan
-    history = append_wave(None, table, "w1", NOON, "run")
+    history = append_wave(None, "w1", bottle=np.nan)
     older = history.drop(columns="pixel_ap").assign(forgotten=1)
-    history = append_wave(older, measured(bottle=0.25), "w2", NOON, "run")
+    history = append_wave(older, "w2", bottle=0.25)
     assert tuple(history.columns) == COLUMNS
     assert history["aupro"].isna().tolist() == [True, False]
     assert history["pixel_ap"].isna().tolist() == [True, False]
     assert all(history[name].dtype == np.float64 for name in METRICS)
 
 
-def test_a_history_on_disk_reads_back_the_same(tmp_path: Path) -> None:
-    history = append_wave(None, measured(bottle=0.1), "w1", NOON, "run 1")
-    history.to_parquet(tmp_path / "history.parquet", index=False)
-    again = pd.read_parquet(tmp_path / "history.parquet")
-    pd.testing.assert_frame_equal(again, history, check_dtype=False)
-    both = append_wave(again, measured(bottle=0.2), "w2", NOON, "run 2")
-    assert rows(both) == [("w1", "bottle", 0.1), ("w2", "bottle", 0.2)]
-
-
-def test_blocks_of_others_are_added_in_the_order_in_which_they_were_measured() -> None:
+def test_blocks_of_others_are_added_by_time_and_the_oldest_dropped() -> None:
     def block(number: int, minutes: int, wave: str = "") -> pd.DataFrame:
         finished = NOON + timedelta(minutes=minutes)
         table = measured(bottle=number / 10)
@@ -118,8 +75,9 @@ def test_blocks_of_others_are_added_in_the_order_in_which_they_were_measured() -
     history = add_up(None, [block(3, minutes=3)], block(1, minutes=1))
     # A history ends with the wave that it was made for, so that the one before is the one before.
     assert rows(history) == [("w3", "bottle", 0.3), ("w1", "bottle", 0.1)]
-    others = [block(2, minutes=2), block(3, minutes=3), block(9, minutes=0, wave="w3")]
+    others = [block(2, minutes=2), block(5, minutes=3, wave="w3"), block(9, minutes=0, wave="w3")]
     history = add_up(history, others, block(4, minutes=4))
-    assert rows(history) == [(f"w{one}", "bottle", one / 10) for one in (1, 2, 3, 4)]
+    figures = {"w1": 0.1, "w2": 0.2, "w3": 0.5, "w4": 0.4}
+    assert rows(history) == [(wave, "bottle", figure) for wave, figure in figures.items()]
     history = add_up(history, [block(8, minutes=8, wave="w1")], block(9, minutes=9), kept_waves=3)
     assert rows(history) == [("w4", "bottle", 0.4), ("w1", "bottle", 0.8), ("w9", "bottle", 0.9)]

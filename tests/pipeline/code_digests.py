@@ -68,6 +68,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     "memory_bank": (
         "stages.memory_bank",
         "coreset.samplers",
+        "coreset.projection",
         "coreset.torch_draws",
         "coreset.greedy",
         "coreset.lazy_distances",
@@ -122,6 +123,7 @@ DETERMINES_NOTHING = (
     "runtime.processors",
     "embedding.engine",
     "embedding.engine_choice",
+    "scoring.faiss_library",
     "embedding.openvino_library",
     "report.pictures",
     "stages.layout",

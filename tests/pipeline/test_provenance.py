@@ -67,7 +67,7 @@ def test_a_sidecar_says_with_what_its_artefact_was_made(
     assert platform.machine() in provenance["platform"]
     assert provenance["device"] == "cpu"
     assert provenance["threads"].isdigit()
-    begins = "device=cpu, engine=auto, batch_size=16, num_workers=0, "
+    begins = "device=cpu, engine=auto, batch_size=8, num_workers=0, "
     assert provenance["runtime"].startswith(begins)
 
 

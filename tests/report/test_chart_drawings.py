@@ -45,18 +45,21 @@ def test_long_curves_are_thinned_without_losing_their_ends() -> None:
     assert points[-1] == "290,10"
 
 
-def test_shading_ends_at_the_limit() -> None:
-    curve = {"x": [0.0, 0.5, 1.0], "y": [0.0, 1.0, 1.0]}
-    page = Page(str(curve_chart("PRO", curve, "overlap", limit=0.25)))
-    assert page.all("polygon")[0]["points"] == "54,214 54,214 113,112 113,214"
-    assert "limit 0.25" in page.texts("text")
-
-
-def test_axis_ends_with_a_curve_that_ends_at_the_limit() -> None:
-    curve = {"x": [0.0, 0.1, 0.3], "y": [0.0, 0.5, 1.0]}
-    page = Page(str(curve_chart("PRO", curve, "overlap", limit=0.3)))
-    assert page.all("polyline")[0]["points"].endswith(" 290,10")
-    assert "0.3" in page.texts("text")
+@pytest.mark.parametrize(
+    ("curve", "limit", "line", "shading"),
+    [
+        ([[0, 0.5, 1], [0, 1, 1]], 0.25, "290,10", "54,214 54,214 113,112 113,214"),
+        ([[0, 0.1, 0.3], [0, 0.5, 1]], 0.3, "290,10", "54,214 54,214 132.7,112 290,10 290,214"),
+    ],
+)
+def test_shading_ends_at_the_limit_and_the_axis_with_the_curve(
+    curve: list[list[float]], limit: float, line: str, shading: str
+) -> None:
+    x, y = (np.array(axis, dtype=float) for axis in curve)
+    page = Page(str(curve_chart("PRO", {"x": x, "y": y}, "overlap", limit=limit)))
+    assert page.all("polyline")[0]["points"].endswith(line)
+    assert page.all("polygon")[0]["points"] == shading
+    assert any(text.endswith(str(limit)) for text in page.texts("text"))
 
 
 def test_histogram_counts_both_classes() -> None:

@@ -41,24 +41,17 @@ def anomaly_map() -> np.ndarray:
     return np.exp(-((rows - 15) ** 2 + (columns - 21) ** 2) / 60).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (4, 6), (2, 3, 4)])
-def test_colours_have_the_values_shape(shape: tuple[int, ...]) -> None:
-    colours = heat_colours(np.zeros(shape), 0, 1)
-    assert colours.shape == (*shape, 3)
-    assert colours.dtype == np.uint8
-
-
-def test_colours_run_from_cold_to_hot_and_clip_beyond() -> None:
+def test_colours_run_from_cold_to_hot_and_clip_beyond(image: np.ndarray) -> None:
+    for shape in ((), (5,), (2, 3, 4)):
+        assert heat_colours(np.zeros(shape), 0, 1).shape == (*shape, 3)
     colours = heat_colours(np.array([-9.0, 2, 3, 4, 99]), 2, 4)
+    assert colours.dtype == np.uint8
     assert colours[0].tolist() == colours[1].tolist()
     assert colours[3].tolist() == colours[4].tolist()
     cold, hot = colours[1].astype(int), colours[3].astype(int)
     assert cold[2] > cold[0]
     assert hot[0] > hot[2]
     assert len(np.unique(heat_colours(np.linspace(0, 1, 60), 0, 1), axis=0)) == 60
-
-
-def test_equal_limits_do_not_divide_by_zero(image: np.ndarray) -> None:
     flat = np.full((HEIGHT, WIDTH), 3.0)
     assert np.unique(heat_colours(flat, 3, 3).reshape(-1, 3), axis=0).shape == (1, 3)
     assert overlay_heat(image, flat, 3, 3).shape == image.shape
@@ -92,47 +85,32 @@ def test_outline_surrounds_the_mask_and_touches_nothing_else(
     assert len(np.unique(outlined[changed], axis=0)) == 1
 
 
-def test_empty_mask_has_no_outline(image: np.ndarray) -> None:
-    np.testing.assert_array_equal(outline_mask(image, np.zeros((HEIGHT, WIDTH), bool)), image)
-
-
 def test_strip_shows_image_truth_and_heat(
     image: np.ndarray, mask: np.ndarray, anomaly_map: np.ndarray
 ) -> None:
-    strip = prediction_strip(image, mask, anomaly_map, 0, 1)
-    assert strip.shape == (HEIGHT, 3 * WIDTH + 8, 3)
-    assert strip.dtype == np.uint8
-    np.testing.assert_array_equal(strip[:, :WIDTH], image)
-    truth = strip[:, WIDTH + 4 : 2 * WIDTH + 4]
-    np.testing.assert_array_equal(truth, np.repeat(mask[..., None] * 255, 3, axis=2))
-    heat = outline_mask(overlay_heat(image, anomaly_map, 0, 1), mask)
-    np.testing.assert_array_equal(strip[:, 2 * WIDTH + 8 :], heat)
-    for gap in (strip[:, WIDTH : WIDTH + 4], strip[:, 2 * WIDTH + 4 : 2 * WIDTH + 8]):
-        assert (gap == 255).all()
+    nothing = np.zeros_like(mask)
+    plain = overlay_heat(image, anomaly_map, 0, 1)
+    np.testing.assert_array_equal(outline_mask(plain, nothing), plain)
+    for truth, grey in ((mask, mask * 255), (None, nothing + 128), (nothing, nothing * 0)):
+        strip = prediction_strip(image, truth, anomaly_map, 0, 1)
+        assert strip.shape == (HEIGHT, 3 * WIDTH + 8, 3)
+        assert strip.dtype == np.uint8
+        shown, first_gap, middle, second_gap, heat = np.split(
+            strip, np.cumsum([WIDTH, 4, WIDTH, 4]), axis=1
+        )
+        np.testing.assert_array_equal(shown, image)
+        np.testing.assert_array_equal(middle, np.repeat(grey[..., None], 3, axis=2))
+        np.testing.assert_array_equal(heat, plain if truth is None else outline_mask(plain, truth))
+        assert (first_gap == 255).all()
+        assert (second_gap == 255).all()
 
 
-def test_unknown_truth_is_grey_and_normal_truth_black(
-    image: np.ndarray, anomaly_map: np.ndarray
-) -> None:
-    heat = overlay_heat(image, anomaly_map, 0, 1)
-    for mask, grey in ((None, 128), (np.zeros((HEIGHT, WIDTH), dtype=bool), 0)):
-        strip = prediction_strip(image, mask, anomaly_map, 0, 1)
-        assert (strip[:, WIDTH + 4 : 2 * WIDTH + 4] == grey).all()
-        np.testing.assert_array_equal(strip[:, 2 * WIDTH + 8 :], heat)
-
-
-def test_strips_are_stacked_with_gaps(image: np.ndarray) -> None:
+def test_strips_are_stacked_with_gaps_and_scaled_to_a_height(image: np.ndarray) -> None:
     np.testing.assert_array_equal(stack_strips([image]), image)
     stacked = stack_strips([image, 255 - image, image])
     assert stacked.shape == (3 * HEIGHT + 8, WIDTH, 3)
     np.testing.assert_array_equal(stacked[HEIGHT + 4 : 2 * HEIGHT + 4], 255 - image)
     assert (stacked[HEIGHT : HEIGHT + 4] == 255).all()
-
-
-def test_strips_are_scaled_to_a_height(image: np.ndarray) -> None:
-    stacked = stack_strips([image, image], height=10)
-    assert stacked.shape == (24, 10, 3)
-    assert stacked.dtype == np.uint8
 
 
 def test_caption_stands_above_the_picture(image: np.ndarray) -> None:

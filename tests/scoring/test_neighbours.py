@@ -63,11 +63,16 @@ def test_flat_index_is_exact_and_squared(neighbours: int, dimension: int) -> Non
     assert_nearest(queries, bank, distances, rows)
 
 
-def test_queries_of_any_layout_and_precision() -> None:
+def test_answers_do_not_depend_on_layout_precision_or_a_file(tmp_path: Path) -> None:
     index, queries = build_index(vectors(50), "Flat"), vectors(8, seed=1)
-    expected = search(index, queries, 2)
-    for variant in (queries.astype(np.float64), np.asfortranarray(queries)):
-        for got, wanted in zip(search(index, variant, 2), expected, strict=True):
+    expected = search(index, queries, 3)
+    write_index(index, tmp_path / "new" / "index.faiss")
+    for other, variant in (
+        (index, queries.astype(np.float64)),
+        (index, np.asfortranarray(queries)),
+        (read_index(tmp_path / "new" / "index.faiss"), queries),
+    ):
+        for got, wanted in zip(search(other, variant, 3), expected, strict=True):
             np.testing.assert_array_equal(got, wanted)
 
 
@@ -78,14 +83,6 @@ def test_other_factories_are_trained_and_filled(factory: str) -> None:
     assert index.ntotal == 400
     _, rows = search(index, bank, 1)
     assert (rows[:, 0] == np.arange(400)).mean() > 0.9
-
-
-def test_more_neighbours_than_rows_are_refused() -> None:
-    index = build_index(vectors(5), "Flat")
-    with pytest.raises(
-        ConfigError, match=r"anomaly_scorer_num_nn: asks for 6 neighbours, .* holds 5 rows"
-    ):
-        search(index, vectors(2), 6)
 
 
 @pytest.mark.parametrize("factory", ["Flatt", "IVF64,Flat", "PQ5"])
@@ -103,14 +100,6 @@ def test_both_faiss_builds_beside_each_other_are_refused(monkeypatch: pytest.Mon
         build_index(vectors(5), "Flat")
 
 
-def test_written_index_answers_alike(tmp_path: Path) -> None:
-    index, queries = build_index(vectors(50), "Flat"), vectors(8, seed=1)
-    write_index(index, tmp_path / "new" / "index.faiss")
-    again = read_index(tmp_path / "new" / "index.faiss")
-    for got, wanted in zip(search(again, queries, 3), search(index, queries, 3), strict=True):
-        np.testing.assert_array_equal(got, wanted)
-
-
 def test_search_parameters_reach_the_index() -> None:
     bank, queries = vectors(400), vectors(50, seed=1)
     expected = np.argsort(squared_distances(queries, bank), axis=1)[:, :3]
@@ -121,15 +110,20 @@ def test_search_parameters_reach_the_index() -> None:
     assert (narrow != expected).any()
 
 
-def test_unsuitable_search_parameters_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"index\.search_parameters: 'nprobes=8' does not suit"):
-        search(build_index(vectors(50), "Flat"), vectors(2), 1, "nprobes=8")
-
-
-def test_too_few_found_neighbours_are_refused() -> None:
-    index = build_index(vectors(200, 8), "IVF64,Flat")
-    with pytest.raises(ConfigError, match=r"finds fewer than 20 neighbours .* raise nprobe"):
-        search(index, vectors(50, 8, seed=1), 20)
+@pytest.mark.parametrize(
+    ("rows", "factory", "neighbours", "parameters", "sentence"),
+    [
+        (5, "Flat", 6, "", r"anomaly_scorer_num_nn: asks for 6 neighbours, .* holds 5 rows"),
+        (50, "Flat", 1, "nprobes=8", r"index\.search_parameters: 'nprobes=8' does not suit"),
+        (200, "IVF64,Flat", 20, "", r"finds fewer than 20 neighbours .* raise nprobe"),
+    ],
+)
+def test_a_search_that_cannot_be_is_a_sentence(
+    rows: int, factory: str, neighbours: int, parameters: str, sentence: str
+) -> None:
+    index = build_index(vectors(rows, 8), factory)
+    with pytest.raises(ConfigError, match=sentence):
+        search(index, vectors(50, 8, seed=1), neighbours, parameters)
 
 
 def low_rank(count: int, seed: int) -> Array:
@@ -148,7 +142,7 @@ def test_certified_search_finds_what_the_flat_scan_finds(
     monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
     monkeypatch.setattr(certified_search, "SMALLEST_BANK", 100)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", most_candidates)
-    bank = low_rank(6000, seed=0)
+    bank = low_rank(3000, seed=0)
     queries = np.concatenate([low_rank(200, seed=1), 3 * low_rank(20, seed=2), bank[:20]])
     index = build_index(bank, "Flat")
     assert CertifiedSearch.suits(index)
@@ -168,12 +162,33 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", 20)
     monkeypatch.setattr(certified_search, "_QUERIES_PER_PART", 100)
-    index = build_index(low_rank(6000, seed=0), "Flat")
-    queries = low_rank(400, seed=1)
+    index = build_index(low_rank(3000, seed=0), "Flat")
+    queries = low_rank(300, seed=1)
     found = [CertifiedSearch(index, threads).search(queries, 2) for threads in (1, 2, 3, 8)]
     for distances, rows in found[1:]:
         np.testing.assert_array_equal(distances, found[0][0])
         np.testing.assert_array_equal(rows, found[0][1])
+
+
+@pytest.mark.parametrize(("offset", "gap"), [(0, 1e-1), (0, 1e-5), (100, 1e-3), (1000, 1e-5)])
+def test_what_bounds_verify_is_nearest_up_to_rounding(offset: float, gap: float) -> None:
+    """Near ties, far from the origin, in as many dimensions as embeddings have."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(12, 1024))
+    base = rng.normal(size=(1100, 12)) @ mixing + 0.3 * rng.normal(size=(1100, 1024))
+    tied = base + gap * rng.normal(size=base.shape)
+    bank = (np.concatenate([base, tied]) + offset).astype(np.float32)
+    halfway = (bank[:40].astype(np.float64) + bank[1100:1140]) / 2
+    queries = (halfway + 0.2 * rng.normal(size=halfway.shape)).astype(np.float32)
+    certified = CertifiedSearch(build_index(bank, "Flat"))
+    distances, rows = certified.search(queries, 2)
+    assert certified.certificates.share == 1
+    every = squared_distances(queries.astype(np.float64), bank)
+    found = np.take_along_axis(every, rows, axis=1)
+    # The difference of two numbers is rounded once, and so is its square: three more in a sum.
+    rounding = sum_bound(bank.shape[1] + 3, found)
+    assert (np.abs(distances - found) <= rounding).all()
+    assert (found - np.sort(every, axis=1)[:, :2] <= 2 * rounding).all()
 
 
 @pytest.mark.parametrize("case", ["small", "narrow", "approximate"])
@@ -188,35 +203,28 @@ def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
     assert Searcher(index, IndexSection(), RuntimeSection()).proven_share is None
 
 
-def test_torch_keeps_its_threads() -> None:
+def test_a_search_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """FAISS and torch may count threads by one OpenMP; torch's results depend on the count."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        searcher = Searcher(
-            build_index(vectors(3000, 400), "Flat"),
-            IndexSection(),
-            RuntimeSection(faiss_num_workers=1),
-        )
-        searcher.search(vectors(5, 400, seed=1), 1)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_faiss_scans_by_products_during_a_search_only(monkeypatch: pytest.MonkeyPatch) -> None:
     import faiss
 
     during = []
+    search_part = CertifiedSearch._search
 
     def watch(of_part: object, *arguments: object) -> object:
         during.append(faiss.cvar.distance_compute_blas_threshold)
         return search_part(of_part, *arguments)
 
-    search_part = CertifiedSearch._search
     monkeypatch.setattr(CertifiedSearch, "_search", watch)
     monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1234)
-    CertifiedSearch(build_index(vectors(3000, 400), "Flat")).search(vectors(5, 400, seed=1), 1)
+    index = build_index(vectors(3000, 400), "Flat")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        runtime = RuntimeSection(faiss_num_workers=1)
+        Searcher(index, IndexSection(), runtime).search(vectors(5, 400, seed=1), 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
     assert during == [certified_search._QUERIES_FOR_PRODUCTS]
     assert faiss.cvar.distance_compute_blas_threshold == 1234
 

@@ -41,53 +41,27 @@ def literal_scaled(members: list[Array]) -> Array:
 
 
 @pytest.mark.parametrize("neighbours", [1, 3])
-def test_patch_score_is_the_mean_over_the_neighbours(neighbours: int) -> None:
+def test_patch_score_is_the_mean_over_the_neighbours_image_score_the_largest(
+    neighbours: int,
+) -> None:
     distances = random_scores(2 * 3 * 4, neighbours)
     scores = patch_scores(distances, 2, (3, 4))
     assert scores.shape == (2, 3, 4)
-    for image in range(2):
-        for row in range(3):
-            for column in range(4):
-                patch = distances[image * 12 + row * 4 + column].astype(float)
-                mean = sum(patch) / neighbours
-                assert scores[image, row, column] == pytest.approx(mean, rel=1e-6)
-
-
-def test_image_score_is_the_largest_patch_score() -> None:
-    scores = random_scores(5, 4, 4)
+    for image, row, column in np.ndindex(scores.shape):
+        mean = sum(distances[image * 12 + row * 4 + column].tolist()) / neighbours
+        assert scores[image, row, column] == pytest.approx(mean, rel=1e-6)
     assert image_scores(scores).tolist() == [max(image.ravel().tolist()) for image in scores]
 
 
-@pytest.mark.parametrize("sigma", [4.0, 1.5, 20.0])
-@pytest.mark.parametrize(
-    ("grid", "imagesize"), [((7, 7), 56), ((5, 3), 32), ((28, 28), 28), ((28, 28), 224)]
-)
+@pytest.mark.parametrize("sigma", [4.0, 0.0, 1.5, 20.0])
+@pytest.mark.parametrize("imagesize", [24, 31, 224])
+@pytest.mark.parametrize("grid", [(24, 24), (28, 28), (37, 20), (1, 1), (1, 5), (50, 3)])
 def test_maps_equal_the_definition(grid: tuple[int, int], imagesize: int, sigma: float) -> None:
-    scores = random_scores(3, *grid)
-    maps = anomaly_maps(scores, imagesize, sigma)
+    scores = random_scores(2, *grid)
+    maps = anomaly_maps(scores, imagesize, *([] if sigma == 4.0 else [sigma]))
     assert maps.dtype == np.float32
     expected = [literal_map(image, imagesize, sigma) for image in scores]
-    np.testing.assert_allclose(maps, expected, rtol=2e-7)
-
-
-def test_smoothing_is_by_four_pixels_unless_told() -> None:
-    scores = random_scores(2, 4, 4)
-    np.testing.assert_array_equal(anomaly_maps(scores, 32), anomaly_maps(scores, 32, 4.0))
-
-
-def test_no_smoothing_leaves_the_resized_scores() -> None:
-    scores = random_scores(2, 6, 6)
-    np.testing.assert_array_equal(anomaly_maps(scores, 6, 0.0), scores)
-
-
-@pytest.mark.parametrize("grid", [(6, 6), (28, 28), (37, 20), (1, 1), (1, 5), (50, 3)])
-@pytest.mark.parametrize("imagesize", [24, 31, 224])
-def test_resizing_is_torchs(grid: tuple[int, int], imagesize: int) -> None:
-    scores = random_scores(2, *grid)
-    resized = F.interpolate(
-        torch.from_numpy(scores).double()[:, None], (imagesize, imagesize), mode="bilinear"
-    )[:, 0]
-    np.testing.assert_allclose(anomaly_maps(scores, imagesize, 0.0), resized, rtol=1e-6)
+    np.testing.assert_allclose(maps, expected, rtol=1e-6)
 
 
 def test_maps_of_doubles_and_of_strided_scores() -> None:
@@ -105,12 +79,9 @@ def test_one_member_stays_as_it_is() -> None:
     np.testing.assert_array_equal(together, anomaly_maps(maps, 32, 4.0))
 
 
-def test_members_scores_are_scaled_and_averaged() -> None:
+def test_members_are_scaled_over_all_images_and_averaged() -> None:
     members = [random_scores(9, seed=seed) * 10**seed for seed in range(3)]
     np.testing.assert_allclose(ensemble_scores(members), literal_scaled(members), rtol=1e-5)
-
-
-def test_members_maps_are_scaled_over_all_images_and_averaged() -> None:
     members = [random_scores(5, 4, 4), 100 + random_scores(5, 7, 7, seed=1)]
     maps = np.concatenate(list(ensemble_maps(members, 32, 2.0)))
     literal = [np.stack([literal_map(image, 32, 2.0) for image in scores]) for scores in members]
@@ -122,7 +93,6 @@ def test_constant_members_contribute_nothing_and_never_nan() -> None:
     varied, constant = random_scores(4), np.full(4, 3.0, dtype=np.float32)
     half = literal_scaled([varied]) / 2
     np.testing.assert_allclose(ensemble_scores([varied, constant]), half, rtol=1e-5)
-    np.testing.assert_array_equal(ensemble_scores([constant, constant]), np.zeros(4))
     flat = np.full((4, 3, 3), 3.0, dtype=np.float32)
     maps = np.concatenate(list(ensemble_maps([flat, flat], 16, 0.0)))
     np.testing.assert_array_equal(maps, np.zeros((4, 16, 16)))

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 
 from patchcore_assets.storage import Artefact, ArtefactStore
-from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.store import RemoteStore
 
 OLD = {"a.bin": b"old" * 10, "0/b.bin": b"old" * 20, "0/c.bin": b"", "only_old.bin": b"old"}
@@ -43,7 +43,7 @@ def read(
 def fresh(root: str, folder: Path) -> RemoteStore:
     """Open a store as a machine does that has nothing in its cache."""
     number = len(list(folder.glob("machine-*")))
-    return RemoteStore(root, FileCache(folder / f"machine-{number}"))
+    return RemoteStore(root, ArtefactCache(folder / f"machine-{number}"))
 
 
 class Bucket:

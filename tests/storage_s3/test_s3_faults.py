@@ -84,13 +84,13 @@ def test_a_fault_at_any_request_of_a_reader_leaves_no_half_file(
         try:
             # A client asks again by itself where a connection that it used before was closed.
             assert read(reader) == OLD
-            assert fault in ("drop", "lose")
+            assert fault in ("drop", "lose", "cut")
         except StorageBusy as error:
             assert is_transient(error)
         assert len(proxy.requests) > number
         proxy.forget()
         assert read(reader) == OLD
-    assert not list(machines.glob("*/steps/*"))
+    assert len(list(machines.glob("*/*/.versions/asset/c/*.lock"))) <= 7, "one version a machine"
 
 
 @pytest.mark.parametrize("fault", [500, "drop", "lose", "cut"])

@@ -12,7 +12,7 @@ from typing import Any
 import s3fs
 from s3_kit import put
 
-from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.store import RemoteStore
 
 CHANGES = {"put_object", "delete_object", "delete_objects"}
@@ -37,15 +37,18 @@ def die_at_change(
         return await call(self, method, *arguments, **options)
 
     s3fs.S3FileSystem._call_s3 = counted
-    put(RemoteStore(root, FileCache(cache)), files, category=category)
+    put(RemoteStore(root, ArtefactCache(cache)), files, category=category)
 
 
 def commit_often(
     root: str, cache: Path, environment: Mapping[str, str], writer: str, rounds: int
 ) -> None:
-    """Commit versions, each with one word in all its files and with a file of its own."""
+    """Commit versions, each with one word in all its files and with a file of its own.
+
+    The cache keeps nothing, so that writers who share it remove what the others have there.
+    """
     os.environ.update(environment)
-    store = RemoteStore(root, FileCache(cache))
+    store = RemoteStore(root, ArtefactCache(cache, limit=0))
     for number in range(rounds):
         word = f"{writer}-{number}".encode()
         put(store, {"a.txt": word, "0/b.txt": word, f"only-{writer}.txt": word})

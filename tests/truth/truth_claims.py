@@ -7,31 +7,31 @@ images by content. What was shown must be what these give, whatever lies on the 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from truth_oracle import Oracle
-from truth_site import CATEGORIES, Site, Version
+from truth_site import PLACES, Site, Version
 
 from patchcore_ops.config.recorded_settings import flatten
 from patchcore_ops.metrics.category import METRICS
 
 _SECTION = re.compile(r'<section id="category-(.*?)</section>', re.DOTALL)
-_CARD = re.compile(r'<li class="card" data-label="(.*?)" data-name="(.*?)" data-score="(.*?)"')
+_CARD = re.compile(r'<li class="card" data-label=".*?" data-name="(.*?)" data-score="(.*?)"')
 _IMAGE = re.compile(r'<img data-role="image" src="data:image/webp;base64,([^"]+)"')
 _ROW = re.compile(r"<tr>\s*<th scope=\"row\">(.*?)</th>(.*?)</tr>", re.DOTALL)
-_TAG = re.compile(r"<[^>]+>")
+_IDENTITY = ["path", "label", "is_anomaly", "fingerprint", "mask_fingerprint"]
 
 
 class Claims:
-    """Compares what a site shows with literal recomputations; `wrong` lists what does not agree."""
+    """Compares what a site shows with literal recomputations."""
 
     def __init__(self, site: Site, oracle: Oracle) -> None:
         self._site = site
@@ -40,25 +40,35 @@ class Claims:
         self.compared = 0
 
     def wrong(self) -> list[str]:
-        """Check every artefact that has become current since the last look."""
+        """Say what is wrong with every artefact that has become current since the last look."""
         found = []
-        for key, version in list(self._site.versions.items()):
-            check = {
-                "raw_embeddings": self._embeddings,
-                "test_predictions": self._predictions,
-                "category_metrics": self._metrics,
-                "metrics": self._table,
-                "benchmark_report": self._report,
-            }.get(version.asset)
-            if check is None or key in self._checked:
-                continue
-            self._checked.add(key)
+        checks = {
+            "raw_embeddings": self._embeddings,
+            "test_predictions": self._predictions,
+            "category_metrics": self._metrics,
+            "metrics": self._table,
+            "benchmark_report": self._report,
+        }
+        new = [key for key in self._site.versions if key not in self._checked]
+        self._checked.update(new)
+        for asset, category, version in new:
+            where = f"{asset} of {category}"
             try:
-                found.extend(
-                    f"{version.asset} of {version.category}: {one}" for one in check(version)
-                )
+                for one in checks.get(asset, _nothing)(
+                    self._site.version(asset, category, version)
+                ):
+                    found.append(f"{where}: {one}")
             except KeyError as missing:
-                found.append(f"{version.asset} of {version.category}: claims {missing}, never made")
+                found.append(f"{where}: claims {missing}, never made")
+        # What a killed process made current it could not tell Dagster.
+        for asset, category in () if self._site.killed else PLACES:
+            current = self._site.current(asset, category)
+            version = None if current is None else str(current.sidecar["data_version"])
+            known = self._site.known_to_dagster(asset, category)
+            if known != version:
+                found.append(
+                    f"{asset} of {category}: Dagster knows {known}, another version is current"
+                )
         return found
 
     def _embeddings(self, version: Version) -> Iterator[str]:
@@ -74,8 +84,7 @@ class Claims:
         images = self._parent(version, "raw_embeddings").table("images.parquet")
         test = images[images["split"] == "test"].reset_index(drop=True)
         shown = version.scores()
-        identity = ["path", "label", "is_anomaly", "fingerprint", "mask_fingerprint"]
-        if not shown[identity].equals(test[identity]):
+        if not shown[_IDENTITY].equals(test[_IDENTITY]):
             yield "the images are not those that were embedded"
             return
         expected, _ = self._scores(images, shown, version.json("settings.json"))
@@ -94,11 +103,9 @@ class Claims:
                 yield f"records other {name} settings than its predictions"
         _, maps = self._scores(images, shown, settings)
         expected = self._oracle.metrics(shown, maps, settings, self._site.contents)
-        claimed = version.json("metrics.json")
-        for name in METRICS:
-            self.compared += 1
-            value = math.nan if claimed[name] is None else claimed[name]
-            if not _agree(value, expected[name], _tolerance(name)):
+        # Scores differ by rounding, which moves a pixel past another here and there.
+        for name, value in self._figures(version).items():
+            if not _agree(value, expected[name], 1e-3 if "threshold" in name else 5e-3):
                 yield f"{name} is {value} instead of {expected[name]}"
 
     def _table(self, version: Version) -> Iterator[str]:
@@ -106,13 +113,9 @@ class Claims:
         table = version.table("metrics.parquet").set_index("category")
         settings = version.json("settings_by_category.json")
         for category in table.index.drop("Mean"):
-            metrics = self._site.version(
-                "category_metrics", category, version.parent("category_metrics", category)
-            )
-            claimed = metrics.json("metrics.json")
-            self.compared += len(METRICS)
-            for name in METRICS:
-                value = math.nan if claimed[name] is None else claimed[name]
+            made_of = version.parent("category_metrics", category)
+            metrics = self._site.version("category_metrics", category, made_of)
+            for name, value in self._figures(metrics).items():
                 if not _agree(table.loc[category, name], value, 1e-12):
                     yield f"{category}: {name} is another than in its own artefact"
             if settings[category] != metrics.json("settings.json"):
@@ -127,7 +130,10 @@ class Claims:
         page = version.files["index.html"].decode()
         table = self._site.version("metrics", None, version.parent("metrics"))
         figures = table.table("metrics.parquet").set_index("category")
-        rows = dict(_rows(page[: page.find('<section id="category-')]))
+        summary = _ROW.findall(page[: page.find('<section id="category-')])
+        rows = {
+            _text(heading.partition('<span class="remark"')[0]): row for heading, row in summary
+        }
         for category in figures.index:
             self.compared += 1
             values = [float(value) for value in re.findall(r'data-value="([^"]+)"', rows[category])]
@@ -136,41 +142,34 @@ class Claims:
                 yield f"the row of {category} does not show the table's figures"
         for section in _SECTION.findall(page):
             category = _text(re.search(r"<h2[^>]*>(.*?)</h2>", section, re.DOTALL)[1])
-            if "cannot be shown" in section:
-                yield from self._failed(category, section, table)
-            else:
+            if "cannot be shown" not in section:
                 yield from (f"{category}: {one}" for one in self._section(category, section, table))
-
-    def _failed(self, category: str, section: str, table: Version) -> Iterator[str]:
-        """A section is missing only where its artefacts are not those of the table, or mixed."""
-        self.compared += 1
-        if "do not belong together" not in section and "is not in" not in section:
-            yield f"{category} has no section: {_text(section)[-300:]}"
+            elif "do not belong together" not in section and "is not in" not in section:
+                # Only artefacts that are not those of the table, or mixed, may not be shown.
+                yield f"{category} has no section: {_text(section)[-300:]}"
 
     def _section(self, category: str, section: str, table: Version) -> Iterator[str]:
-        made_from = {name: cells[0] for name, cells in _pairs(section, "were made from")}
-        metrics = self._site.version("category_metrics", category, made_from["category_metrics"])
-        predictions = self._site.version(
-            "test_predictions", category, made_from["test_predictions"]
+        made_from = _pairs(section, "were made from")
+        metrics, predictions = (
+            self._site.version(asset, category, made_from[asset])
+            for asset in ("category_metrics", "test_predictions")
         )
         if table.parent("category_metrics", category) != made_from["category_metrics"]:
             yield "the section and the table show different versions"
         if metrics.parent("test_predictions") != made_from["test_predictions"]:
             yield "the cards are not of the predictions that the figures judge"
-        shown = {name: cells[0] for name, cells in _pairs(section, "Configuration of")}
-        recorded = metrics.json("settings.json")
-        if shown != dict(flatten(recorded)):
+        settings = metrics.json("settings.json")
+        if _pairs(section, "Configuration of") != dict(flatten(settings)):
             yield "the configuration is not the one of its figures"
         scores = predictions.scores().set_index("path")
-        parts = re.split(r'(?=<li class="card")', section)[1:]
-        for part in parts:
+        for card in re.split(r'(?=<li class="card")', section)[1:]:
             self.compared += 1
-            yield from self._card(category, part, scores, recorded)
+            yield from self._card(category, card, scores, settings)
 
     def _card(
         self, category: str, card: str, scores: pd.DataFrame, settings: Mapping[str, Any]
     ) -> Iterator[str]:
-        _label, name, score = _CARD.search(card).groups()
+        name, score = _CARD.search(card).groups()
         row = scores.loc[f"{category}/test/{name}"]
         if not math.isclose(float(score), row["score"], rel_tol=1e-6):
             yield f"the card of {name} shows another image's score"
@@ -180,17 +179,20 @@ class Claims:
                 yield f"the card of {name} has no picture and does not say why"
             return
         pixels = Image.open(io.BytesIO(base64.b64decode(picture[1]))).convert("RGB")
-        side = settings["dataset"]["imagesize"]
-        seen = np.asarray(pixels.resize((side, side)), dtype=float)
+        seen = np.asarray(pixels.resize([settings["dataset"]["imagesize"]] * 2), dtype=float)
+
+        def unlikeness(digest: str) -> float:
+            own = self._oracle.picture(digest, settings, self._site.contents)
+            return float(np.abs(seen - own).mean())
+
         # The picture is compressed: of all images that there ever were, it must be like its own.
-        likeness = {
-            digest: np.abs(
-                seen - self._oracle.picture(digest, settings, self._site.contents)
-            ).mean()
-            for digest in self._site.images_by_content
-        }
-        if min(likeness, key=lambda digest: likeness[digest]) != row["fingerprint"]:
+        if min(self._site.images_by_content, key=unlikeness) != row["fingerprint"]:
             yield f"the card of {name} shows another picture than was scored"
+
+    def _figures(self, version: Version) -> dict[str, float]:
+        claimed = version.json("metrics.json")
+        self.compared += len(METRICS)
+        return {name: math.nan if claimed[name] is None else claimed[name] for name in METRICS}
 
     def _scores(
         self, images: pd.DataFrame, shown: pd.DataFrame, settings: Mapping[str, Any]
@@ -203,63 +205,23 @@ class Claims:
         return self._site.version(asset, version.category, version.parent(asset))
 
 
-def current_is_what_dagster_knows(site: Site) -> Iterator[str]:
-    """Compare the latest materialisation of every artefact with the version that is current."""
-    import dagster as dg
-    from truth_site import places
-
-    for asset, category in places():
-        current = site.current(asset, category)
-        wanted = dg.AssetRecordsFilter(
-            dg.AssetKey(asset), asset_partitions=None if category is None else [category]
-        )
-        records = site.history.fetch_materializations(wanted, limit=1).records
-        known = None
-        if records and records[0].asset_materialization is not None:
-            known = (records[0].asset_materialization.tags or {})["dagster/data_version"]
-        if known != (None if current is None else current.data_version):
-            yield f"{asset} of {category}: Dagster knows {known}, another version is current"
+def _nothing(_: Version) -> Iterator[str]:
+    return iter(())
 
 
-def _rows(page: str) -> Iterator[tuple[str, str]]:
-    for heading, cells in _ROW.findall(page):
-        yield _text(re.sub(r'<span class="remark".*', "", heading, flags=re.DOTALL)), cells
-
-
-def _pairs(section: str, caption: str) -> Iterator[tuple[str, list[str]]]:
+def _pairs(section: str, caption: str) -> dict[str, str]:
+    """Return the first cell of each row of the table that has such a caption."""
     tables = re.findall(r"<table class=\"pairs\">(.*?)</table>", section, re.DOTALL)
     [table] = [one for one in tables if caption in one]
-    for heading, cells in _ROW.findall(table):
-        found = re.findall(r"<td[^>]*>(.*?)</td>", cells, re.DOTALL)
-        yield _text(heading), [_text(cell) for cell in found]
+    cell = re.compile(r"<td[^>]*>(.*?)</td>", re.DOTALL)
+    return {_text(heading): _text(cell.findall(row)[0]) for heading, row in _ROW.findall(table)}
 
 
 def _text(markup: str) -> str:
-    import html
-
-    return html.unescape(_TAG.sub("", markup)).strip()
+    return html.unescape(re.sub(r"<[^>]+>", "", markup)).strip()
 
 
 def _agree(value: float, expected: float, tolerance: float) -> bool:
     if math.isnan(value) or math.isnan(expected):
         return math.isnan(value) and math.isnan(expected)
     return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
-
-
-def _tolerance(name: str) -> float:
-    """Scores differ by rounding, which moves a pixel past another here and there."""
-    return 1e-3 if "threshold" in name else 5e-3
-
-
-def random_weights(file: Path) -> Path:
-    """Write weights for the small backbone."""
-    import timm
-    import torch
-
-    torch.manual_seed(0)
-    network = timm.create_model("test_resnet", pretrained=False)
-    torch.save(network.state_dict(), file)
-    return file
-
-
-__all__ = ["CATEGORIES", "Claims", "current_is_what_dagster_knows", "random_weights"]

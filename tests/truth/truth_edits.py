@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 from truth_site import BY_CATEGORY, CATEGORIES, OVER_ALL, POOL, SIDE, Site, content, mask
@@ -22,7 +21,17 @@ _SETTINGS = {
     "metrics.aupro_fpr_limit": [0.3, 0.1],
     "metrics.mask_threshold": [0.5, 0.9],
 }
-_DEFECTS = ("dent", "spot")
+_LABELS = ("test/good", "test/dent", "test/spot")
+# What is done, and how often of 16 times.
+_STEPS = {
+    "edit images": 3,
+    "edit settings": 3,
+    "edit and run some": 3,
+    "run": 4,
+    "run all": 1.5,
+    "edit during a run": 1.5,
+    "kill": 1,
+}
 
 
 class Editor:
@@ -36,20 +45,14 @@ class Editor:
 
     def step(self) -> dict[str, str]:
         """Do one thing; returns what failed steps of a run have said."""
-        kind = self._draw.choices(
-            [
-                *("edit images", "edit settings", "edit and run some", "run", "run all"),
-                *("edit during a run", "kill"),
-            ],
-            [3, 3, 3, 4, 1.5, 1.5, 1],
-        )[0]
+        [kind] = self._draw.choices(list(_STEPS), list(_STEPS.values()))
+        category = self._draw.choice(CATEGORIES)
         if kind == "edit images":
-            self.edit_images()
+            self._edit_images()
         elif kind == "edit settings":
-            self.edit_settings()
+            self._edit_settings()
         elif kind == "edit and run some":
-            category = self._draw.choice(CATEGORIES)
-            self.edit_images(category)
+            self._edit_images(category)
             chosen = [asset for asset in BY_CATEGORY[1:] if self._draw.random() < 0.5]
             return self._run(["image_manifest", *chosen], category)
         elif kind == "run":
@@ -57,15 +60,15 @@ class Editor:
         elif kind == "run all":
             return self.run_all()
         elif kind == "edit during a run":
-            edit = self._draw.choice([self.edit_images, self.edit_settings])
-            category = self._draw.choice(CATEGORIES)
-            start = self._draw.choice([0, 0, 1])
-            return self._run(list(BY_CATEGORY[start:]), category, edit)
+            edit = self._draw.choice([self._edit_images, self._edit_settings])
+            assets = list(BY_CATEGORY[self._draw.choice([0, 0, 1]) :])
+            self.done.append(f"run {', '.join(assets)} of {category} and meanwhile:")
+            return self.site.run(assets, category, edit)
         else:
-            assets, category = self._selection()
+            assets, chosen_category = self._selection()
             after = self._draw.uniform(0.05, 1.5)
-            self.done.append(f"kill {', '.join(assets)} of {category} after {after:.2f} s")
-            self.site.run_and_kill(assets, category, after)
+            self.done.append(f"kill {', '.join(assets)} of {chosen_category} after {after:.2f} s")
+            self.site.run_and_kill(assets, chosen_category, after)
         return {}
 
     def run_all(self) -> dict[str, str]:
@@ -75,39 +78,9 @@ class Editor:
             said.update(self._run(list(BY_CATEGORY), category))
         return {**said, **self._run(list(OVER_ALL), None)}
 
-    def edit_settings(self) -> None:
-        """Change one setting, for all categories or for one."""
-        key = self._draw.choice(list(_SETTINGS))
-        value = self._draw.choice(_SETTINGS[key])
-        if key != "layers" and self._draw.random() < 0.3:
-            key = f"overrides.{self._draw.choice(CATEGORIES)}.{key}"
-        self.site.configure({key: value})
-        self.done.append(f"set {key} to {value}")
-
-    def edit_images(self, category: str | None = None) -> None:
-        """Add, move, remove or replace one image or mask."""
-        category = category or self._draw.choice(CATEGORIES)
-        edit: Callable[[str], str] = self._draw.choice(
-            [
-                *(self._add, self._add, self._move, self._move, self._remove),
-                *(
-                    self._replace,
-                    self._replace,
-                    self._copy_into_test,
-                    self._other_mask,
-                    self._misfit,
-                ),
-            ]
-        )
-        self.done.append(edit(category))
-
-    def _run(
-        self, assets: list[str], category: str | None, during: Callable[[], None] | None = None
-    ) -> dict[str, str]:
-        self.done.append(
-            f"run {', '.join(assets)} of {category}" + (" and meanwhile:" if during else "")
-        )
-        return self.site.run(assets, category, during)
+    def _run(self, assets: list[str], category: str | None) -> dict[str, str]:
+        self.done.append(f"run {', '.join(assets)} of {category}")
+        return self.site.run(assets, category)
 
     def _selection(self) -> tuple[list[str], str | None]:
         if self._draw.random() < 0.35:
@@ -117,77 +90,53 @@ class Editor:
             chosen = list(BY_CATEGORY[self._draw.randrange(len(BY_CATEGORY)) :])
         return chosen or ["image_manifest"], self._draw.choice(CATEGORIES)
 
-    def _image(self, category: str, part: str = "") -> str | None:
-        found = [one for one in self.site.images(category) if f"/{part}" in one]
-        return self._draw.choice(found) if found else None
+    def _edit_settings(self) -> None:
+        """Change one setting, for all categories or for one."""
+        key = self._draw.choice(list(_SETTINGS))
+        value = self._draw.choice(_SETTINGS[key])
+        if key != "layers" and self._draw.random() < 0.3:
+            key = f"overrides.{self._draw.choice(CATEGORIES)}.{key}"
+        self.site.configure({key: value})
+        self.done.append(f"set {key} to {value}")
 
-    def _add(self, category: str) -> str:
-        label = self._draw.choice(["train/good", "test/good", *(f"test/{one}" for one in _DEFECTS)])
+    def _edit_images(self, category: str | None = None) -> None:
+        """Add, move, remove or replace one image or mask."""
+        category = category or self._draw.choice(CATEGORIES)
+        kinds = ("add", "move", "remove", "replace", "copy into test", "other mask", "misfit")
+        [kind] = self._draw.choices(kinds, [2, 2, 1, 2, 1, 1, 0.5])
+        pattern = {
+            "move": "test/*/*.png",
+            "copy into test": "train/*/*.png",
+            "other mask": "ground_truth/*/*.png",
+            "misfit": "ground_truth/*/*.png",
+        }.get(kind, "t*/*/*.png")
+        there = sorted((self.site.dataset / category).glob(pattern))
+        number = self._draw.randrange(POOL)
         self._serial += 1
-        name = f"{self._draw.choice('az')}{self._serial}"
-        self._put(category, label, name, self._draw.randrange(POOL))
-        return f"add {category}/{label}/{name}.png"
+        name = f"{self._draw.choice('0az')}{self._serial}"
+        if kind == "add":
+            label = self._draw.choice(["train/good", *_LABELS])
+            self.site.put_image(category, label, name, number)
+            self.done.append(f"add {category}/{label}/{name}.png")
+        if kind == "add" or not there:
+            return
+        file = self._draw.choice(there)
+        place = file.relative_to(self.site.dataset).as_posix()
+        if kind in ("other mask", "misfit"):
+            self.site.put(place, mask(number, SIDE if kind == "other mask" else SIDE - 8))
+        elif kind == "replace":
+            self.site.put(place, content(number))
+        elif kind == "copy into test":
+            self.site.put(f"{category}/test/good/0_copy_{name}.png", file.read_bytes())
+        else:
+            data = file.read_bytes()
+            self._drop(file)
+            if kind == "move":
+                label = self._draw.choice(_LABELS)
+                self.site.put_image(category, label, f"{name}_moved", number, data)
+        self.done.append(f"{kind} {place}, number {number}, name {name}")
 
-    def _put(self, category: str, label: str, name: str, number: int) -> None:
-        self.site.put(f"{category}/{label}/{name}.png", content(number))
-        if label.startswith("test/") and label != "test/good":
-            self.site.put(f"{category}/ground_truth/{label[5:]}/{name}_mask.png", mask(number))
-
-    def _move(self, category: str) -> str:
-        place = self._image(category, "test/")
-        if place is None:
-            return "nothing to move"
-        label = self._draw.choice(["test/good", *(f"test/{one}" for one in _DEFECTS)])
-        name = f"{self._draw.choice('az')}_moved_{Path(place).stem}"
-        data = (self.site.dataset / place).read_bytes()
-        self._drop(place)
-        self._put(category, label, name, self._draw.randrange(POOL))
-        self.site.put(f"{category}/{label}/{name}.png", data)
-        return f"move {place} to {category}/{label}/{name}.png"
-
-    def _remove(self, category: str) -> str:
-        place = self._image(category)
-        if place is None:
-            return "nothing to remove"
-        self._drop(place)
-        return f"remove {place}"
-
-    def _drop(self, place: str) -> None:
-        (self.site.dataset / place).unlink()
-        file = Path(place)
-        truth = self.site.dataset / file.parts[0] / "ground_truth" / file.parent.name
+    def _drop(self, file: Path) -> None:
+        file.unlink()
+        truth = file.parents[2] / "ground_truth" / file.parent.name
         (truth / f"{file.stem}_mask.png").unlink(missing_ok=True)
-
-    def _replace(self, category: str) -> str:
-        place = self._image(category)
-        if place is None:
-            return "nothing to replace"
-        number = self._draw.randrange(POOL)
-        self.site.put(place, content(number))
-        return f"replace {place} by image {number}"
-
-    def _copy_into_test(self, category: str) -> str:
-        place = self._image(category, "train/")
-        if place is None:
-            return "nothing to copy"
-        data = (self.site.dataset / place).read_bytes()
-        self._serial += 1
-        self.site.put(f"{category}/test/good/0_copy_{self._serial}.png", data)
-        return f"copy {place} into test/good"
-
-    def _other_mask(self, category: str) -> str:
-        masks = sorted((self.site.dataset / category / "ground_truth").glob("*/*.png"))
-        if not masks:
-            return "no mask to change"
-        place = self._draw.choice(masks).relative_to(self.site.dataset).as_posix()
-        number = self._draw.randrange(POOL)
-        self.site.put(place, mask(number))
-        return f"replace {place} by mask {number}"
-
-    def _misfit(self, category: str) -> str:
-        masks = sorted((self.site.dataset / category / "ground_truth").glob("*/*.png"))
-        if not masks or self._draw.random() < 0.5:
-            return "no misfit"
-        place = self._draw.choice(masks).relative_to(self.site.dataset).as_posix()
-        self.site.put(place, mask(1, SIDE - 8))
-        return f"replace {place} by a mask of another size"

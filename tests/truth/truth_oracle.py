@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import timm
 import torch
 
 from patchcore_ops.backbones import load_backbone, normalisation_of
@@ -29,43 +29,31 @@ from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.scoring import anomaly_maps
 
 Floats = npt.NDArray[np.float32]
+Settings = Mapping[str, Any]
+# The files by SHA-256.
+Contents = Mapping[str, bytes]
+
+
+def _text(*parts: Any) -> str:
+    return json.dumps(parts, sort_keys=True)
 
 
 class Oracle:
-    """Recomputes figures; what it has embedded or selected once it remembers.
+    """Recomputes figures, with random weights; what it has computed once it remembers."""
 
-    Parameters
-    ----------
-    weights : Path
-        Of the only backbone.
-    """
-
-    def __init__(self, weights: Path) -> None:
-        self._weights = weights
-        self._files = Path(tempfile.mkdtemp(prefix="oracle-"))
-        self._embedded: dict[tuple[str, str], tuple[Floats, tuple[int, int]]] = {}
-        self._pictures: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
-        self._banks: dict[tuple[Any, ...], Floats] = {}
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.weights = folder / "weights.pth"
+        torch.manual_seed(0)
+        network = timm.create_model("test_resnet", pretrained=False)
+        torch.save(network.state_dict(), self.weights)
+        self._remembered: dict[str, Any] = {}
         self._embedder = cache(self._make_embedder)
 
     def scores(
-        self,
-        train: Sequence[str],
-        test: Sequence[str],
-        settings: Mapping[str, Any],
-        contents: Mapping[str, bytes],
+        self, train: Sequence[str], test: Sequence[str], settings: Settings, contents: Contents
     ) -> tuple[list[float], Floats]:
-        """Return the score and the anomaly map of each test image.
-
-        Parameters
-        ----------
-        train, test : sequence of str
-            SHA-256 of the images.
-        settings : mapping
-            As an artefact records them.
-        contents : mapping of str to bytes
-            The files by SHA-256.
-        """
+        """Return the score and the anomaly map of each test image, both given by their SHA-256."""
         bank = self._bank(train, settings, contents)
         scores, maps = [], []
         for digest in test:
@@ -80,11 +68,7 @@ class Oracle:
         return scores, smoothed
 
     def metrics(
-        self,
-        rows: pd.DataFrame,
-        maps: Floats,
-        settings: Mapping[str, Any],
-        contents: Mapping[str, bytes],
+        self, rows: pd.DataFrame, maps: Floats, settings: Settings, contents: Contents
     ) -> dict[str, Any]:
         """Return the metrics of scored images, whose masks are looked up by content."""
         size = ImageSize(**settings["dataset"])
@@ -92,68 +76,59 @@ class Oracle:
         has_mask = rows["mask_fingerprint"].notna().to_numpy()
         for at in np.flatnonzero(has_mask):
             masks[at] = load_mask(self._file(rows["mask_fingerprint"].iloc[at], contents), size)
-        return category_metrics(
-            rows,
-            maps,
-            masks,
-            has_mask | ~rows["is_anomaly"].to_numpy(dtype=bool),
-            MetricsSection(**settings["metrics"]),
-        )
+        has_truth = has_mask | ~rows["is_anomaly"].to_numpy(dtype=bool)
+        return category_metrics(rows, maps, masks, has_truth, MetricsSection(**settings["metrics"]))
 
-    def picture(
-        self, digest: str, settings: Mapping[str, Any], contents: Mapping[str, bytes]
-    ) -> npt.NDArray[np.uint8]:
+    def picture(self, digest: str, settings: Settings, contents: Contents) -> npt.NDArray[np.uint8]:
         """Return an image as the network saw it."""
-        key = digest, str(settings["dataset"])
-        if key not in self._pictures:
-            file = self._file(digest, contents)
-            self._pictures[key] = load_image(file, ImageSize(**settings["dataset"]))
-        return self._pictures[key]
+        key = _text("picture", digest, settings["dataset"])
+        if key not in self._remembered:
+            size = ImageSize(**settings["dataset"])
+            self._remembered[key] = load_image(self._file(digest, contents), size)
+        return np.asarray(self._remembered[key])
 
-    def _bank(
-        self, train: Sequence[str], settings: Mapping[str, Any], contents: Mapping[str, bytes]
-    ) -> Floats:
-        chosen = (json.dumps(settings[name], sort_keys=True) for name in ("embedding", "coreset"))
-        key = (*train, str(settings["dataset"]), *chosen)
-        if key not in self._banks:
+    def _bank(self, train: Sequence[str], settings: Settings, contents: Contents) -> Floats:
+        made_of = [settings[name] for name in ("dataset", "embedding", "coreset")]
+        key = _text("bank", train, made_of)
+        if key not in self._remembered:
             rows = np.concatenate([self._embed(one, settings, contents)[0] for one in train])
-            file = self._files / "rows.npy"
-            np.save(file, rows)
-            picks = select_rows(ArrayFile(file), CoresetSection(**settings["coreset"]))
-            self._banks[key] = rows[picks]
-        return self._banks[key]
+            np.save(self._folder / "rows.npy", rows)
+            coreset = CoresetSection(**settings["coreset"])
+            picks = select_rows(ArrayFile(self._folder / "rows.npy"), coreset)
+            self._remembered[key] = rows[picks]
+        return np.asarray(self._remembered[key])
 
     def _embed(
-        self, digest: str, settings: Mapping[str, Any], contents: Mapping[str, bytes]
+        self, digest: str, settings: Settings, contents: Contents
     ) -> tuple[Floats, tuple[int, int]]:
         how = json.dumps([settings["dataset"], settings["embedding"]], sort_keys=True)
-        if (digest, how) not in self._embedded:
+        if how + digest not in self._remembered:
             embedder, mean, std = self._embedder(how)
             pixels = self.picture(digest, settings, contents)
             image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
             embeddings, grid = embedder.embed((image - mean) / std)
-            self._embedded[digest, how] = embeddings.numpy().copy(), grid
-        return self._embedded[digest, how]
+            self._remembered[how + digest] = embeddings.numpy().copy(), grid
+        found: tuple[Floats, tuple[int, int]] = self._remembered[how + digest]
+        return found
 
     def _make_embedder(self, how: str) -> tuple[PatchEmbedder, torch.Tensor, torch.Tensor]:
         dataset, embedding = json.loads(how)
         [member] = embedding["members"]
-        digest = hashlib.sha256(self._weights.read_bytes()).hexdigest()
+        digest = hashlib.sha256(self.weights.read_bytes()).hexdigest()
         assert member["weights"] == f"sha256 {digest}", "other weights than there are"
-        backbone = load_backbone(member["backbone"], self._weights)
-        mean, std = normalisation_of(backbone)
+        backbone = load_backbone(member["backbone"], self.weights)
+        sizes = (f"{name}_embed_dimension" for name in ("pretrain", "target"))
         embedder = PatchEmbedder(
             backbone,
             member["layers"],
             dataset["imagesize"],
-            embedding["pretrain_embed_dimension"],
-            embedding["target_embed_dimension"],
+            *(embedding[size] for size in sizes),
             embedding["patchsize"],
         )
-        return embedder, mean, std
+        return embedder, *normalisation_of(backbone)
 
-    def _file(self, digest: str, contents: Mapping[str, bytes]) -> Path:
-        file = self._files / f"{digest}.png"
+    def _file(self, digest: str, contents: Contents) -> Path:
+        file = self._folder / f"{digest}.png"
         if not file.is_file():
             file.write_bytes(contents[digest])
         return file

@@ -7,41 +7,45 @@ import io
 import json
 import os
 import signal
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
-from pipeline_kit import BY_CATEGORY, OVER_ALL, edited_while_at_work
+from pipeline_kit import (
+    BY_CATEGORY,
+    OVER_ALL,
+    edited_while_at_work,
+    execute,
+    failures,
+    write_config,
+)
 
 CATEGORIES = ("washer", "fabric")
 SIDE = 48
 POOL = 40
-_LABELS = ("train/good", "test/good", "test/dent", "test/spot")
-_SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+COUNTS = {"train/good": 4, "test/good": 2, "test/dent": 2, "test/spot": 1}
+PLACES = [
+    *((asset, category) for asset in BY_CATEGORY for category in CATEGORIES),
+    *((asset, None) for asset in OVER_ALL),
+]
 _SMALL = (".parquet", ".json", ".csv", ".html")
 
 
 def content(number: int) -> bytes:
     """Return the PNG file of one of the images; no two look alike."""
-    draw = np.random.default_rng(number)
-    cells = draw.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    pixels = np.kron(cells, np.ones((SIDE // 4, SIDE // 4, 1), dtype=np.uint8))
-    return _png(pixels)
+    cells = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return _png(np.kron(cells, np.ones((SIDE // 4, SIDE // 4, 1), dtype=np.uint8)))
 
 
 def mask(number: int, side: int = SIDE) -> bytes:
     """Return a mask with one rectangle."""
-    draw = np.random.default_rng(1000 + number)
-    top, left = draw.integers(0, side // 2, 2)
+    top, left = np.random.default_rng(1000 + number).integers(0, side // 2, 2)
     marked = np.zeros((side, side), dtype=np.uint8)
     marked[top : top + side // 3, left : left + side // 4] = 255
     return _png(marked)
@@ -62,10 +66,6 @@ class Version:
     sidecar: dict[str, Any]
     files: dict[str, bytes]
 
-    @property
-    def data_version(self) -> str:
-        return str(self.sidecar["data_version"])
-
     def parent(self, asset: str, category: str | None = None) -> str:
         """Return the version of an artefact that this one says it goes back to."""
         middle = "" if category is None else f".{category}"
@@ -83,32 +83,24 @@ class Version:
         return json.loads(self.files[name])
 
 
-@dataclass
 class Site:
     """One installation: images, configuration, artefacts and run history, all in one folder."""
 
-    folder: Path
-    weights: Path
-    sections: dict[str, Any] = field(default_factory=dict)
-    contents: dict[str, bytes] = field(default_factory=dict)
-    images_by_content: set[str] = field(default_factory=set)
-    versions: dict[tuple[str, str | None, str], Version] = field(default_factory=dict)
-    killed: bool = False
-
-    def __post_init__(self) -> None:
-        self.dataset = self.folder / "data"
-        self.storage = self.folder / "storage"
-        self.file = self.folder / "benchmark.yaml"
+    def __init__(self, folder: Path, weights: Path) -> None:
+        self.folder, self.dataset, self.storage = folder, folder / "data", folder / "storage"
+        self.sections: dict[str, Any] = {}
+        self.contents: dict[str, bytes] = {}
+        self.images_by_content: set[str] = set()
+        self.versions: dict[tuple[str, str | None, str], Version] = {}
+        self.killed = False
+        self._member = {"backbone": "test_resnet", "weights": str(weights)}
         # In memory, for speed: what a killed process has told it is lost, as if it had no time.
         self.history = dg.DagsterInstance.ephemeral()
         number = 0
         for category in CATEGORIES:
-            for label, count in zip(_LABELS, (4, 2, 2, 1), strict=True):
+            for label, count in COUNTS.items():
                 for at in range(count):
-                    self.put(f"{category}/{label}/{at:03}.png", content(number))
-                    if label in ("test/dent", "test/spot"):
-                        place = f"{category}/ground_truth/{label[5:]}/{at:03}_mask.png"
-                        self.put(place, mask(number))
+                    self.put_image(category, label, f"{at:03}", number)
                     number += 1
         self.configure({})
 
@@ -122,11 +114,13 @@ class Site:
         if "/ground_truth/" not in place:
             self.images_by_content.add(digest)
 
-    def images(self, category: str) -> list[str]:
-        """Return the places of a category's images."""
-        root = self.dataset / category
-        files = [*root.glob("train/*/*.png"), *root.glob("test/*/*.png")]
-        return sorted(file.relative_to(self.dataset).as_posix() for file in files)
+    def put_image(
+        self, category: str, label: str, name: str, number: int, data: bytes | None = None
+    ) -> None:
+        """Write an image, with a mask where it is defective."""
+        self.put(f"{category}/{label}/{name}.png", data or content(number))
+        if label in ("test/dent", "test/spot"):
+            self.put(f"{category}/ground_truth/{label[5:]}/{name}_mask.png", mask(number))
 
     def configure(self, changes: dict[str, Any]) -> None:
         """Change settings and write the file."""
@@ -136,45 +130,30 @@ class Site:
             for part in path:
                 place = place.setdefault(part, {})
             place[name] = value
+        own = {name: one for name, one in self.sections.items() if name != "layers"}
         layers = self.sections.get("layers", ["layer1", "layer2"])
-        member = {"backbone": "test_resnet", "layers": layers, "weights": str(self.weights)}
-        own = {key: value for key, value in self.sections.items() if key != "layers"}
-        text = {
-            **own,
-            "dataset": {
-                "root": "data",
-                "categories": list(CATEGORIES),
-                "resize": SIDE,
-                "imagesize": SIDE,
-                **own.get("dataset", {}),
-            },
+        fixed = {
+            "dataset": {"categories": list(CATEGORIES), "resize": SIDE, "imagesize": SIDE},
             "embedding": {
-                "members": [member],
+                "members": [{**self._member, "layers": layers}],
                 "pretrain_embed_dimension": 16,
                 "target_embed_dimension": 16,
-                **own.get("embedding", {}),
             },
-            "coreset": {"projection_dimension": 8, **own.get("coreset", {})},
-            "runtime": {
-                "device": "cpu",
-                "engine": "torch",
-                "num_workers": 0,
-                "batch_size": 4,
-                "faiss_num_workers": 1,
-            },
+            "coreset": {"projection_dimension": 8},
+            "runtime": {"batch_size": 4},
             "checks": {"minimum_train_images": 1, "minimum_test_images": 1, "regression": "ignore"},
-            "storage": {"root": "storage"},
         }
-        self.file.write_text(yaml.safe_dump(text), encoding="utf-8")
+        sections = {name: {**fixed.get(name, {}), **own.get(name, {})} for name in {**fixed, **own}}
+        self.file = write_config(self.folder / "benchmark.yaml", self.dataset, **sections)
 
     def run(
         self, assets: list[str], category: str | None, during: Callable[[], None] | None = None
     ) -> dict[str, str]:
         """Materialise assets in one run; returns what each failed step says."""
         with edited_while_at_work(during):
-            said = _execute(self.file, self.history, assets, category)
+            result = execute(self.file, *assets, partition=category, instance=self.history)
         self.collect()
-        return said
+        return failures(result)
 
     def run_and_kill(self, assets: list[str], category: str | None, after: float) -> None:
         """Materialise assets in a process that is killed after some seconds."""
@@ -184,7 +163,7 @@ class Site:
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(nothing.fileno(), 2)
             try:
-                _execute(self.file, self.history, assets, category)
+                execute(self.file, *assets, partition=category, instance=self.history)
             finally:
                 os._exit(0)
         until = time.monotonic() + after
@@ -211,71 +190,24 @@ class Site:
         }
         return Version(asset, category, sidecar, files)
 
+    def known_to_dagster(self, asset: str, category: str | None) -> str | None:
+        """Return the data version of the latest materialisation."""
+        wanted = dg.AssetRecordsFilter(
+            dg.AssetKey(asset), asset_partitions=None if category is None else [category]
+        )
+        for record in self.history.fetch_materializations(wanted, limit=1).records:
+            assert record.asset_materialization is not None
+            return (record.asset_materialization.tags or {})["dagster/data_version"]
+        return None
+
     def collect(self) -> None:
         """Archive every version that is current now."""
-        for asset, category in places():
+        for asset, category in PLACES:
             version = self.current(asset, category)
             if version is not None:
-                self.versions.setdefault((asset, category, version.data_version), version)
+                key = asset, category, str(version.sidecar["data_version"])
+                self.versions.setdefault(key, version)
 
     def version(self, asset: str, category: str | None, data_version: str) -> Version:
         """Return an archived version."""
         return self.versions[asset, category, data_version]
-
-
-def places() -> Iterator[tuple[str, str | None]]:
-    """Yield every artefact that there may be."""
-    for asset in BY_CATEGORY:
-        for category in CATEGORIES:
-            yield asset, category
-    for asset in OVER_ALL:
-        yield asset, None
-
-
-def _execute(
-    file: Path, history: dg.DagsterInstance, assets: list[str], category: str | None
-) -> dict[str, str]:
-    from patchcore_assets.graph import define
-    from patchcore_ops.config import load_config
-
-    job = define(load_config(file)).resolve_implicit_global_asset_job_def()
-    result = job.execute_in_process(
-        run_config=_SILENT,
-        instance=history,
-        partition_key=category,
-        raise_on_error=False,
-        asset_selection=[dg.AssetKey(asset) for asset in assets],
-    )
-    said = {}
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        data = event.step_failure_data
-        if data.user_failure_data is not None:
-            said[str(event.step_key)] = data.user_failure_data.description or ""
-        else:
-            said[str(event.step_key)] = f"NOT A SENTENCE: {data.error.to_string()}"
-    return said
-
-
-def in_a_child(function: Callable[[], Any], log: Path) -> Any:
-    """Run a function in a forked process and return its result, None if it ended without one."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            with os.fdopen(writing, "w", encoding="utf-8") as stream:
-                json.dump(function(), stream)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as stream:
-        text = stream.read()
-    os.waitpid(child, 0)
-    return json.loads(text) if text else None

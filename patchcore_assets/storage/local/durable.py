@@ -36,22 +36,7 @@ def flush_entries(folder: Path) -> None:
 
 
 def clock_past(descriptor: int, newest_ns: int, patience_seconds: float = 0.05) -> int:
-    """Return a time of a file system's clock that is after `newest_ns`, if it comes soon.
-
-    Parameters
-    ----------
-    descriptor : int
-        A file on that file system; its times are set.
-    newest_ns : int
-        The time to wait for, which is rarely more than a tick (some milliseconds) away.
-    patience_seconds : float
-        How long to wait.
-
-    Returns
-    -------
-    int
-        The last time read, in nanoseconds.
-    """
+    """Return a time of a file system's clock that is after `newest_ns`, if it comes soon."""
     until = time.monotonic() + patience_seconds
     while True:
         os.utime(descriptor)

@@ -38,14 +38,6 @@ class StorageProblem(UserError):
 def storage_problems(folder: Path, artefact: str, setting: str) -> Iterator[None]:
     """Say in one sentence why a folder cannot take what is written.
 
-    Parameters
-    ----------
-    folder : Path
-    artefact : str
-        What is written.
-    setting : str
-        The key of the configuration that names the folder.
-
     Raises
     ------
     StorageProblem

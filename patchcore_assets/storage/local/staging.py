@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,26 +16,11 @@ from patchcore_assets.storage.artefact import SIDECAR, Artefact, files_of
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.durable import clock_past, flush, flush_entries
 from patchcore_assets.storage.locks import lock_of
+from patchcore_ops.runtime.fingerprints import HashOf
 
 
 class LocalStaging:
-    """A version folder that is being filled; see `Staging`.
-
-    Parameters
-    ----------
-    asset, category : str
-        Whose version it is.
-    folder : Path
-        The version folder.
-    link : Path
-        The link that names the current version.
-    refused : Path
-        Where a refused version is kept.
-    lock : int
-        Descriptor of the version's lock file, which this process has locked.
-    hashes : HashedFiles
-        Remembers what is hashed here.
-    """
+    """A version folder that is being filled; see `Staging`."""
 
     def __init__(
         self,
@@ -66,36 +52,36 @@ class LocalStaging:
         made_from: Mapping[str, str] | None = None,
     ) -> Artefact:
         """Make this version the current one, in one rename, when all of it is on the disk."""
-        files = files_of(self.folder)
-        artefact = self._describe(files, provenance, unversioned, made_from)
-        artefact.write_sidecar()
+        artefact = self.describe(provenance, unversioned, made_from)
+        self.publish()
+        return artefact
+
+    def publish(self) -> None:
+        """Make this version the current one; its files and its sidecar are there."""
         folders = [place for place in self.folder.rglob("*") if place.is_dir()]
         flush([self.folder / SIDECAR, *folders, self.folder])
         flush_entries(self.folder.parent)
         self._switch()
         if self._refused.exists():
             shutil.rmtree(self._refused, ignore_errors=True)
-        return artefact
 
     def refuse(self, provenance: Mapping[str, str]) -> str:
         """Move this version to where refused ones are kept; see `Staging.refuse`."""
-        self._describe(files_of(self.folder), provenance, (), None).write_sidecar()
+        self.describe(provenance, (), None)
         self._refused.parent.mkdir(parents=True, exist_ok=True)
         if self._refused.exists():
             shutil.rmtree(self._refused)
         self.folder.rename(self._refused)
         return str(self._refused)
 
-    def _describe(
+    def describe(
         self,
-        files: list[Path],
         provenance: Mapping[str, str],
         unversioned: Collection[str],
         made_from: Mapping[str, str] | None,
     ) -> Artefact:
-        """Hash the files; the disk takes them meanwhile."""
-        newest = max((file.stat().st_ctime_ns for file in files), default=0)
-        hash_of = partial(self._hashes.hash, settled_ns=clock_past(self._lock, newest))
+        """Hash the files, and write the sidecar; the disk takes the files meanwhile."""
+        files = files_of(self.folder)
         with ThreadPoolExecutor(1, "flushing") as pool:
             flushed = pool.submit(flush, files)
             artefact = Artefact.describe(
@@ -104,11 +90,18 @@ class LocalStaging:
                 self.folder,
                 provenance,
                 unversioned,
-                hash_of,
+                self.hash_of(files),
                 made_from,
             )
             flushed.result()
+        artefact = replace(artefact, version=self.folder.name)
+        artefact.write_sidecar()
         return artefact
+
+    def hash_of(self, files: Collection[Path]) -> HashOf:
+        """Return what gives a file's SHA-256; it remembers those of files that are written."""
+        newest = max((file.stat().st_ctime_ns for file in files), default=0)
+        return partial(self._hashes.hash, settled_ns=clock_past(self._lock, newest))
 
     def _switch(self) -> None:
         self._link.parent.mkdir(parents=True, exist_ok=True)

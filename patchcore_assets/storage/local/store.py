@@ -11,7 +11,6 @@ leads to the rest. A version's name is unique and otherwise means nothing; no cl
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -32,19 +31,14 @@ _NO_CATEGORY = "_"
 
 
 class LocalStore:
-    """An artefact store in a folder of this machine; see `ArtefactStore`.
+    """An artefact store in a folder of this machine; see `ArtefactStore`."""
 
-    Parameters
-    ----------
-    root : str
-        The folder.
-    hashes : HashedFiles, optional
-        What the process has hashed already; share it among the stores of a process.
-    """
-
-    def __init__(self, root: str, hashes: HashedFiles | None = None) -> None:
+    def __init__(
+        self, root: str, hashes: HashedFiles | None = None, setting: str = "storage.root"
+    ) -> None:
         self._root = Path(root)
         self._hashes = HashedFiles() if hashes is None else hashes
+        self._setting = setting
 
     @property
     def root(self) -> str:
@@ -67,7 +61,7 @@ class LocalStore:
             version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
             folder = versions / version
             try:
-                with locked(lock_of(folder), fcntl.LOCK_EX, create=True) as lock:
+                with locked(lock_of(folder), create=True) as lock:
                     folder.mkdir()
                     yield LocalStaging(
                         asset,
@@ -102,9 +96,7 @@ class LocalStore:
         """Lock the current version for reading, whichever it is by then."""
         while (folder := self._current(asset, category)) is not None:
             with suppress(FileNotFoundError):
-                reading.enter_context(
-                    locked(lock_of(folder), fcntl.LOCK_SH, create=folder.is_dir())
-                )
+                reading.enter_context(locked(lock_of(folder), shared=True, create=folder.is_dir()))
                 if folder.is_dir():
                     return Artefact.read(folder, asset, category, self._hashes)
             if self._current(asset, category) == folder:
@@ -130,10 +122,14 @@ class LocalStore:
         with self._problems(asset, category):
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)  # A copy that followed links.
-            link.unlink(missing_ok=True)
-            self._remove_litter(versions)
+            self.forget(asset, category)
             with suppress(OSError):  # Somebody is reading it, and leaves the rest to the next.
                 versions.rmdir()
+
+    def forget(self, asset: str, category: str | None) -> None:
+        """Remove an artefact that others may be making anew at this moment."""
+        self._link(asset, category).unlink(missing_ok=True)
+        self._remove_litter(self._versions(asset, category))
 
     def location(self, asset: str, category: str | None) -> str:
         """Return the path at which users find the artefact."""
@@ -151,7 +147,7 @@ class LocalStore:
         )
 
     def _problems(self, asset: str, category: str | None) -> AbstractContextManager[None]:
-        return storage_problems(self._root, f"{asset}{of(category)}", "storage.root")
+        return storage_problems(self._root, f"{asset}{of(category)}", self._setting)
 
     def _link(self, asset: str, category: str | None) -> Path:
         return self._root / asset if category is None else self._root / asset / category
@@ -180,7 +176,7 @@ class LocalStore:
             folder = lock.with_suffix("")
             with (
                 suppress(BlockingIOError, FileNotFoundError),
-                locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, create=False),
+                locked(lock, wait=False, create=False),
             ):
                 # Only now: another process may just have made this version the current one.
                 if folder != self._current(asset, category):

@@ -28,15 +28,7 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
 class Stored(NamedTuple):
-    """What a listing says of a file.
-
-    Attributes
-    ----------
-    size : int
-        In bytes.
-    written : float or None
-        When, in seconds, by the storage's clock; None where it does not say.
-    """
+    """What a listing says of a file."""
 
     size: int
     written: float | None
@@ -46,12 +38,6 @@ class Objects:
     """The files below a URL, by their path relative to it.
 
     Every method raises `StorageRefused` or `StorageBusy`; see `plainly`.
-
-    Parameters
-    ----------
-    root : str
-        Any URL that fsspec understands. Credentials are taken from where the client finds them,
-        for S3 the standard chain, never from the URL.
 
     Raises
     ------
@@ -76,7 +62,7 @@ class Objects:
         except (ImportError, ValueError) as error:
             raise StorageRefused(
                 f"{root}: nothing here speaks the protocol '{protocol}' ({error}); install its "
-                'fsspec client, for S3 by pip install "s3fs>=2026.9", or correct storage.root'
+                'fsspec client, for S3 by pip install "s3fs>=2024.12", or correct storage.root'
             ) from None
         self._base = base.rstrip("/")
         if self._is_s3:

@@ -1,21 +1,27 @@
 """Artefacts in a remote store (S3 and whatever else fsspec reaches).
 
-Files are made in a local folder and uploaded as a version of their own, which one small object, the
-pointer, then makes the current one; see `versions`. What is read comes from a local cache of
-bounded size, or is downloaded into it; see `cache`. Every file is compared with its checksum.
+Files are made in a folder of the local cache and uploaded as a version of their own, which one
+small object, the pointer, then makes the current one; see `versions`. What is read is in the cache,
+or is downloaded into it; see `cache`.
 """
 
 from __future__ import annotations
 
-import uuid
+import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from patchcore_assets.storage.artefact import Artefact, DamagedArtefact, missing
-from patchcore_assets.storage.remote.cache import FileCache
+from patchcore_assets.storage.artefact import (
+    Artefact,
+    DamagedArtefact,
+    MissingArtefact,
+    files_of,
+    missing,
+)
+from patchcore_assets.storage.local.staging import LocalStaging
+from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.errors import StorageBusy
 from patchcore_assets.storage.remote.objects import Objects
 from patchcore_assets.storage.remote.versions import Versions
@@ -28,21 +34,16 @@ _TRIES = 20
 class RemoteStore:
     """An artefact store at a URL; see `ArtefactStore`.
 
-    Parameters
-    ----------
-    root : str
-    cache : FileCache, optional
-        Where files are kept on this machine.
-
     Raises
     ------
     StorageRefused
         If the URL holds credentials, nothing speaks its protocol, or no cache can be made.
     """
 
-    def __init__(self, root: str, cache: FileCache | None = None) -> None:
+    def __init__(self, root: str, cache: ArtefactCache | None = None) -> None:
         self._objects = Objects(root)
-        self._cache = cache or FileCache()
+        self._cache = cache or ArtefactCache()
+        self._local = self._cache.store_of(self.root)
 
     @property
     def root(self) -> str:
@@ -58,52 +59,68 @@ class RemoteStore:
         """
         versions = Versions(self._objects, asset, category)
         versions.try_all()
-        with self._cache.work_folder() as folder:
-            yield RemoteStaging(asset, category, folder, versions, self._cache)
+        try:
+            with self._local.stage(asset, category) as staging:
+                yield RemoteStaging(staging, versions)
+        finally:
+            self._cache.trim()
 
     @contextmanager
     def open(self, asset: str, category: str | None) -> Iterator[Artefact]:
         """Bring the current version here for reading, verified; see `ArtefactStore.open`."""
-        with self._cache.work_folder() as folder:
-            artefact = self._bring(asset, category, folder)
-            try:
-                yield artefact
-            except Exception:
-                artefact.verify()
-                raise
-
-    def _bring(self, asset: str, category: str | None, work: Path) -> Artefact:
-        """Follow the pointer, and follow it again where its version was superseded meanwhile."""
         versions = Versions(self._objects, asset, category)
-        for attempt in range(_TRIES):
+        try:
+            with ExitStack() as reading:
+                yield self._enter(versions, asset, category, reading)
+        finally:
+            self._cache.trim()
+
+    def _enter(
+        self, versions: Versions, asset: str, category: str | None, reading: ExitStack
+    ) -> Artefact:
+        """Follow the pointer, and follow it again where its version was superseded meanwhile."""
+        for _ in range(_TRIES):
             pointer = versions.pointer()
             if pointer is None:
                 raise missing(asset, category, self.root)
-            folder = work / str(attempt)
-            folder.mkdir()
-            (folder / SIDECAR).write_bytes(pointer)
-            artefact = Artefact.read(
-                folder, asset, category, self._cache.hash_of, versions.url(None)
-            )
-            absent = {
-                name: digest
-                for name, (size, digest) in artefact.files.items()
-                if not self._cache.take(digest, size, folder / name)
-            }
-            versions.download(artefact.version, absent, folder)
+            if artefact := self._cached(pointer, asset, category, reading):
+                return artefact
             try:
-                artefact.verify()
+                self._fetch(versions, pointer, asset, category)
             except DamagedArtefact:
                 if versions.pointer() == pointer:
                     raise
-                continue
-            for name, digest in absent.items():
-                self._cache.add(folder / name, digest)
-            return artefact
+            if artefact := self._cached(pointer, asset, category, reading):
+                return artefact
         raise StorageBusy(
             f"{versions.url(None)} was replaced {_TRIES} times while it was being read; see which "
             "runs write it over and over"
         )
+
+    def _cached(
+        self, pointer: bytes, asset: str, category: str | None, reading: ExitStack
+    ) -> Artefact | None:
+        """Open the version of a pointer in the cache, if it is there."""
+        with ExitStack() as trying:
+            try:
+                artefact = trying.enter_context(self._local.open(asset, category))
+            except (MissingArtefact, DamagedArtefact):
+                return None
+            if (artefact.folder / SIDECAR).read_bytes() != pointer:
+                return None
+            self._cache.mark_used(artefact)
+            reading.enter_context(trying.pop_all())
+            return artefact
+
+    def _fetch(self, versions: Versions, pointer: bytes, asset: str, category: str | None) -> None:
+        """Download the version of a pointer into the cache."""
+        with self._local.stage(asset, category) as staging:
+            (staging.folder / SIDECAR).write_bytes(pointer)
+            where = versions.url(None)
+            artefact = Artefact.read(staging.folder, asset, category, location=where)
+            versions.download(artefact.version, artefact.files, staging.folder)
+            replace(artefact, hash_of=staging.hash_of(files_of(staging.folder))).verify()
+            staging.publish()
 
     def remove(self, asset: str, category: str | None) -> None:
         """Remove an artefact, if it is there; see `ArtefactStore.remove`."""
@@ -121,27 +138,17 @@ class RemoteStore:
 
 
 class RemoteStaging:
-    """A local folder whose content will be uploaded; see `Staging`."""
+    """A folder of the cache whose content will be uploaded; see `Staging`."""
 
-    def __init__(
-        self,
-        asset: str,
-        category: str | None,
-        folder: Path,
-        versions: Versions,
-        cache: FileCache,
-    ) -> None:
-        self.folder = folder
-        self._asset = asset
-        self._category = category
-        self._version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    def __init__(self, staging: LocalStaging, versions: Versions) -> None:
+        self.folder = staging.folder
+        self._staging = staging
         self._versions = versions
-        self._cache = cache
 
     @property
     def location(self) -> str:
         """The URL at which users will find the files."""
-        return self._versions.url(self._version)
+        return self._versions.url(self.folder.name)
 
     def commit(
         self,
@@ -150,35 +157,15 @@ class RemoteStaging:
         made_from: Mapping[str, str] | None = None,
     ) -> Artefact:
         """Upload the files, and make them the current version when all of them are there."""
-        artefact = self._described(provenance, unversioned, made_from)
-        self._versions.upload(self._version, self.folder)
-        for name, (_, digest) in artefact.files.items():
-            self._cache.add(self.folder / name, digest)
-        self._versions.switch(self._version, self.folder)
+        artefact = self._staging.describe(provenance, unversioned, made_from)
+        self._versions.upload(self.folder.name, self.folder)
+        self._versions.switch(self.folder.name, self.folder)
+        self._staging.publish()
         return artefact
 
     def refuse(self, provenance: Mapping[str, str]) -> str:
         """Upload the files to where nothing reads them; see `Staging.refuse`."""
-        self._described(provenance, (), None)
-        return self._versions.keep_refused(self.folder)
-
-    def _described(
-        self,
-        provenance: Mapping[str, str],
-        unversioned: Collection[str],
-        made_from: Mapping[str, str] | None,
-    ) -> Artefact:
-        artefact = replace(
-            Artefact.describe(
-                self._asset,
-                self._category,
-                self.folder,
-                provenance,
-                unversioned,
-                self._cache.hash_of,
-                made_from,
-            ),
-            version=self._version,
-        )
-        artefact.write_sidecar()
-        return artefact
+        refused = Path(self._staging.refuse(provenance))
+        place = self._versions.keep_refused(refused)
+        shutil.rmtree(refused)
+        return place

@@ -84,14 +84,7 @@ class Versions:
                 raise StorageBusy(f"{name} is not in {self.url(version)} although it was uploaded")
 
     def switch(self, version: str, folder: Path) -> None:
-        """Make an uploaded version the current one, and remove what it supersedes.
-
-        Parameters
-        ----------
-        version : str
-        folder : Path
-            The version's files and its sidecar on this machine.
-        """
+        """Make an uploaded version the current one, and remove what it supersedes."""
         replaced = self.current()
         self._objects.write(self._pointer, (folder / SIDECAR).read_bytes())
         try:

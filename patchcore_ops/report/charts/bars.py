@@ -15,26 +15,9 @@ _ROW = 22
 
 
 def metric_bars(
-    title: str,
-    values: Mapping[str, float],
-    published: Mapping[str, float],
-    floor: float,
+    title: str, values: Mapping[str, float], published: Mapping[str, float], floor: float
 ) -> Markup:
-    """Draw one bar per category, with the published figure as a tick across it.
-
-    Parameters
-    ----------
-    title : str
-    values, published : mapping of str to float
-        Shares from 0 to 1 by category; NaN or absent where undefined.
-    floor : float
-        Where the axis begins; see `axis_floor`.
-
-    Returns
-    -------
-    Markup
-        An SVG element.
-    """
+    """Draw one bar per category, with the published figure as a tick across it."""
     top, bottom = 4, 4 + _ROW * len(values)
     axis = Scale(floor, 1.0, 124, 304)
     ticks = svg.round_ticks(floor, 1.0)

@@ -1,4 +1,4 @@
-"""How well a memory bank covers the normal patches, pick by pick."""
+"""The coverage radius of a memory bank, pick by pick."""
 
 from __future__ import annotations
 
@@ -13,36 +13,15 @@ from patchcore_ops.report.charts.svg import Scale, score_text
 
 
 def coverage_chart(title: str, picks: Sequence[int], radius: Sequence[float]) -> Markup:
-    """Draw the coverage radius against the number of picks, on a logarithmic axis of picks.
-
-    Parameters
-    ----------
-    title : str
-    picks : sequence of int
-        Ascending, from 1 on.
-    radius : sequence of float
-        Distance of the patch that is farthest from its nearest pick; same length.
-
-    Returns
-    -------
-    Markup
-        An SVG element.
-    """
+    """Draw the coverage radius against the number of picks (ascending from 1), on a log axis."""
     powers = np.log2(np.asarray(picks, dtype=float))
     values = np.asarray(radius, dtype=float)
     across = Scale(0, max(float(powers[-1]), 1.0), 54, 370)
     upward = Scale(0, 1.05 * float(values.max()) or 1.0, 214, 10)
-    parts = []
-    for power in range(0, math.floor(across.high) + 1, max(1, math.ceil(across.high / 7))):
-        x = across.at(power)
-        parts.append(svg.line(x, upward.start, x, upward.end, "grid" if power else "axis"))
-        parts.append(svg.text(x, upward.start + 17, str(2**power), "tick", "middle"))
-    for tick in svg.round_ticks(upward.low, upward.high):
-        y = upward.at(tick)
-        parts.append(svg.line(across.start, y, across.end, y, "grid" if tick else "axis"))
-        parts.append(svg.text(across.start - 6, y + 4, f"{tick:g}", "tick", "end"))
+    shown = range(0, math.floor(across.high) + 1, max(1, math.ceil(across.high / 7)))
     along, down = across.all(powers), upward.all(values)
-    parts += [
+    parts = [
+        *svg.grid(across, upward, {power: str(2**power) for power in shown}),
         svg.polyline(along, down, "curve"),
         svg.text((across.start + across.end) / 2, 252, "Picks", "label", "middle"),
         svg.upright_text(12, 112, "Coverage radius", "label"),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -16,27 +15,14 @@ from patchcore_ops.report.charts.svg import Numbers, Scale
 _CURVE_POINTS = 240
 
 
-@dataclass(frozen=True)
-class MetricCurve:
-    """A curve that `metrics.category_metrics` keeps.
+class MetricCurve(NamedTuple):
+    """A curve that `metrics.category_metrics` keeps."""
 
-    Attributes
-    ----------
-    key : str
-        Its name among the curves.
-    title : str
-    metric : str
-        The area under it, as a key of `category_metrics`.
-    y_label : str
-    has_limit : bool
-        Whether the area ends at `metrics.aupro_fpr_limit`.
-    """
-
-    key: str
+    key: str  # among the curves
     title: str
-    metric: str
+    metric: str  # the area under it
     y_label: str
-    has_limit: bool = False
+    has_limit: bool = False  # the area ends at `metrics.aupro_fpr_limit`
 
 
 METRIC_CURVES = (
@@ -49,68 +35,37 @@ METRIC_CURVES = (
 def metric_curves(
     curves: Mapping[str, Mapping[str, Any] | None] | None, fpr_limit: float
 ) -> dict[str, Markup | None]:
-    """Draw every curve of `METRIC_CURVES`.
-
-    Parameters
-    ----------
-    curves : mapping or None
-        `x` and `y` of each curve by key; any may be missing or None.
-    fpr_limit : float
-        Where the area under the per-region overlap ends.
-
-    Returns
-    -------
-    dict of str to Markup or None
-        By title; None where there is no curve.
-    """
+    """Draw the curves of `METRIC_CURVES` by title, None without finite points."""
     return {
         kind.title: curve_chart(
             kind.title, curve, kind.y_label, limit=fpr_limit if kind.has_limit else None
         )
-        if curve is not None and is_drawable(curve)
+        if curve is not None and _is_drawable(curve)
         else None
         for kind in METRIC_CURVES
         for curve in [(curves or {}).get(kind.key)]
     }
 
 
-def is_drawable(curve: Mapping[str, Any]) -> bool:
+def _is_drawable(curve: Mapping[str, Any]) -> bool:
     """Say whether a curve has points, all of them finite."""
-    if len(curve["x"]) == 0:
-        return False
-    return bool(np.isfinite(curve["x"]).all() and np.isfinite(curve["y"]).all())
+    return len(curve["x"]) > 0 and bool(np.isfinite([curve["x"], curve["y"]]).all())
 
 
 def curve_chart(
-    title: str,
-    curve: Mapping[str, Any],
-    y_label: str,
-    *,
-    limit: float | None = None,
+    title: str, curve: Mapping[str, Any], y_label: str, *, limit: float | None = None
 ) -> Markup:
-    """Draw a curve over the false-positive rate.
+    """Draw a curve, `x` ascending and `y`, both from 0 to 1, over the false-positive rate.
 
-    Parameters
-    ----------
-    title : str
-    curve : mapping
-        `x` and `y`, sequences of float of equal length from 0 to 1, `x` ascending. Long ones are
-        thinned out.
-    y_label : str
-    limit : float or None
-        Shade the area up to this false-positive rate; None draws the diagonal of chance instead.
-        The axis ends here if the curve does.
-
-    Returns
-    -------
-    Markup
-        An SVG element.
+    The area up to `limit` is shaded; without a limit the diagonal of chance is drawn. The axis ends
+    at the limit if the curve does.
     """
     x, y = _thinned(np.asarray(curve["x"], dtype=float), np.asarray(curve["y"], dtype=float))
     ends_at_limit = limit is not None and x[-1] <= limit + 1e-9
     across = Scale(0, limit if limit and ends_at_limit else 1, 54, 290)
     upward = Scale(0, 1, 214, 10)
-    parts = [*_rate_grid(across, upward)]
+    ticks = svg.round_ticks(across.low, across.high)
+    parts = svg.grid(across, upward, {tick: f"{tick:g}" for tick in ticks})
     if limit is None:
         parts.append(svg.line(across.at(0), upward.at(0), across.at(1), upward.at(1), "chance"))
     else:
@@ -124,24 +79,10 @@ def curve_chart(
 
 
 def _thinned(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
-    """Keep points that are evenly spaced along the curve: bends keep theirs, runs lose them."""
     if len(x) <= _CURVE_POINTS:
         return x, y
     kept = evenly_along(x, y, _CURVE_POINTS)
     return x[kept], y[kept]
-
-
-def _rate_grid(across: Scale, upward: Scale) -> list[Markup]:
-    parts = []
-    for tick in svg.round_ticks(across.low, across.high):
-        x, css = across.at(tick), "grid" if tick else "axis"
-        parts.append(svg.line(x, upward.start, x, upward.end, css))
-        parts.append(svg.text(x, upward.start + 17, f"{tick:g}", "tick", "middle"))
-    for tick in svg.round_ticks(upward.low, upward.high):
-        y, css = upward.at(tick), "grid" if tick else "axis"
-        parts.append(svg.line(across.start, y, across.end, y, css))
-        parts.append(svg.text(across.start - 6, y + 4, f"{tick:g}", "tick", "end"))
-    return parts
 
 
 def _shaded(across: Scale, upward: Scale, x: Numbers, y: Numbers, limit: float) -> list[Markup]:

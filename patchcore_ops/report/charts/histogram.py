@@ -15,20 +15,7 @@ _BINS = 28
 def score_histogram(
     score: npt.NDArray[np.floating], is_anomaly: npt.NDArray[np.bool_], threshold: float
 ) -> Markup | None:
-    """Draw how image scores are distributed: good images upwards, defective ones downwards.
-
-    Parameters
-    ----------
-    score : ndarray of float, shape [n]
-    is_anomaly : ndarray of bool, shape [n]
-    threshold : float
-        Marked by a line; NaN for none.
-
-    Returns
-    -------
-    Markup or None
-        An SVG element; None where no score is finite.
-    """
+    """Draw how image scores are distributed: good images upwards, defective ones downwards."""
     finite = np.isfinite(score)
     if not finite.any():
         return None
@@ -61,13 +48,7 @@ def score_histogram(
 def count_scores(
     score: npt.NDArray[np.floating], is_anomaly: npt.NDArray[np.bool_], bins: int
 ) -> tuple[Numbers, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count finite scores in bins of equal width.
-
-    Returns
-    -------
-    edges : ndarray of float64, shape [bins + 1]
-    good, defective : ndarray of int64, shape [bins]
-    """
+    """Count finite scores in bins of equal width."""
     edges = np.linspace(*_padded(float(score.min()), float(score.max())), bins + 1)
     good, _ = np.histogram(score[~is_anomaly], edges)
     defective, _ = np.histogram(score[is_anomaly], edges)

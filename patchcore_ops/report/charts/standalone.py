@@ -25,18 +25,7 @@ _OPENING = re.compile(r'<svg class="chart" viewBox="0 0 (\S+) (\S+)"')
 
 
 def standalone(drawing: Markup) -> str:
-    """Complete a drawing of this package to a file that any browser shows.
-
-    Parameters
-    ----------
-    drawing : Markup
-        As `svg.drawing` returns it.
-
-    Returns
-    -------
-    str
-        An SVG document on a white ground; it loads nothing.
-    """
+    """Complete a drawing of this package to a file that any browser shows."""
     opening = _OPENING.match(drawing)
     if opening is None:
         raise ValueError("not a drawing of patchcore_ops.report.charts.svg")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +16,7 @@ MINUS = "−"
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from data to drawing units.
-
-    Attributes
-    ----------
-    low, high : float
-        Limits of the data; they must differ.
-    start, end : float
-        Where they lie in the drawing.
-    """
+    """A linear map from data to drawing units."""
 
     low: float
     high: float
@@ -87,6 +79,20 @@ def polyline(x: Numbers, y: Numbers, css: str) -> Markup:
 def polygon(x: Numbers, y: Numbers, css: str) -> Markup:
     """Fill the area within points."""
     return Markup('<polygon points="{}" class="{}"/>').format(_points(x, y), css)
+
+
+def grid(across: Scale, upward: Scale, labels: Mapping[float, str]) -> list[Markup]:
+    """Draw a grid: upright lines with the labels given, level ones at round values."""
+    parts = []
+    for value, label in labels.items():
+        at = across.at(value)
+        parts.append(line(at, upward.start, at, upward.end, "grid" if value else "axis"))
+        parts.append(text(at, upward.start + 17, label, "tick", "middle"))
+    for value in round_ticks(upward.low, upward.high):
+        at = upward.at(value)
+        parts.append(line(across.start, at, across.end, at, "grid" if value else "axis"))
+        parts.append(text(across.start - 6, at + 4, f"{value:g}", "tick", "end"))
+    return parts
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
