@@ -147,7 +147,7 @@ class PredictionPictures:
         )
 
     def save_all(self, folder: Path) -> None:
-        """Save all strips as `segmentation_images/<label>/<stem>.png`."""
+        """Save strips as `segmentation_images/<label>/<stem>.png`; equal stems keep extensions."""
         images = [Path(path) for path in self._images["path"]]
         alike = Counter(image.with_suffix("") for image in images)
         for row, image in enumerate(images):

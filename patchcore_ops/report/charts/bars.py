@@ -17,7 +17,7 @@ _ROW = 22
 def metric_bars(
     title: str, values: Mapping[str, float], published: Mapping[str, float], floor: float
 ) -> Markup:
-    """Draw one bar per category, with the published figure as a tick across it."""
+    """Draw a bar for each share, from `floor` to 1, with the published one as a tick across it."""
     top, bottom = 4, 4 + _ROW * len(values)
     axis = Scale(floor, 1.0, 124, 304)
     ticks = svg.round_ticks(floor, 1.0)
@@ -32,7 +32,7 @@ def metric_bars(
 
 
 def axis_floor(values: Sequence[float]) -> float:
-    """Return where the axis of bars begins: a multiple of 0.05 somewhat below all values."""
+    """Return where the axis of bars begins: a multiple of 0.05 a little below all values."""
     known = [value for value in values if not math.isnan(value)]
     lowest = min(known, default=0.0)
     return min(max(math.floor((lowest - 0.02) * 20) / 20, 0.0), 0.9)

@@ -1,4 +1,4 @@
-"""How image scores are distributed, good images against defective ones."""
+"""The distribution of image scores, good images against defective ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from patchcore_ops.report.charts import svg
-from patchcore_ops.report.charts.svg import Numbers, Scale, score_text
+from patchcore_ops.report.charts.svg import Scale, score_text
 
 _BINS = 28
 
@@ -15,13 +15,17 @@ _BINS = 28
 def score_histogram(
     score: npt.NDArray[np.floating], is_anomaly: npt.NDArray[np.bool_], threshold: float
 ) -> Markup | None:
-    """Draw how image scores are distributed: good images upwards, defective ones downwards."""
+    """Draw counts of image scores, good upwards, defective downwards; None if none is finite."""
     finite = np.isfinite(score)
     if not finite.any():
         return None
     values, is_anomaly = score[finite].astype(float), is_anomaly[finite]
-    edges, good, defective = count_scores(values, is_anomaly, _BINS)
-    low, high = float(edges[0]), float(edges[-1])
+    low, high = float(values.min()), float(values.max())
+    margin = 0.02 * (high - low) or 0.5
+    low, high = low - margin, high + margin
+    edges = np.linspace(low, high, _BINS + 1)
+    good, _ = np.histogram(values[~is_anomaly], edges)
+    defective, _ = np.histogram(values[is_anomaly], edges)
     tallest = int(max(good.max(), defective.max()))
     across, upward = Scale(low, high, 96, 376), Scale(-tallest, tallest, 236, 26)
     parts = [*_count_grid(across, upward, tallest)]
@@ -43,21 +47,6 @@ def score_histogram(
         f"images below it, from {score_text(values.min())} to {score_text(values.max())}."
     )
     return svg.drawing(380, 286, "Image scores", description, parts)
-
-
-def count_scores(
-    score: npt.NDArray[np.floating], is_anomaly: npt.NDArray[np.bool_], bins: int
-) -> tuple[Numbers, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count finite scores in bins of equal width."""
-    edges = np.linspace(*_padded(float(score.min()), float(score.max())), bins + 1)
-    good, _ = np.histogram(score[~is_anomaly], edges)
-    defective, _ = np.histogram(score[is_anomaly], edges)
-    return edges, good, defective
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
-    margin = 0.02 * (high - low) or 0.5
-    return low - margin, high + margin
 
 
 def _count_grid(across: Scale, upward: Scale, tallest: int) -> list[Markup]:

@@ -1,4 +1,4 @@
-"""A drawing as an SVG file of its own, with the report's light colours."""
+"""A drawing as an SVG file, with the report's light colours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPENING = re.compile(r'<svg class="chart" viewBox="0 0 (\S+) (\S+)"')
 
 
 def standalone(drawing: Markup) -> str:
-    """Complete a drawing of this package to a file that any browser shows."""
+    """Complete a drawing of `svg.drawing` to an SVG document on white that loads nothing."""
     opening = _OPENING.match(drawing)
     if opening is None:
         raise ValueError("not a drawing of patchcore_ops.report.charts.svg")

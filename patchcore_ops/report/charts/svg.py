@@ -16,7 +16,7 @@ MINUS = "−"
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from data to drawing units."""
+    """A linear map from data, `low` to `high` (which differ), to drawing units."""
 
     low: float
     high: float
@@ -81,22 +81,22 @@ def polygon(x: Numbers, y: Numbers, css: str) -> Markup:
     return Markup('<polygon points="{}" class="{}"/>').format(_points(x, y), css)
 
 
-def grid(across: Scale, upward: Scale, labels: Mapping[float, str]) -> list[Markup]:
-    """Draw a grid: upright lines with the labels given, level ones at round values."""
+def grid(across: Scale, upward: Scale, x_labels: Mapping[float, str]) -> list[Markup]:
+    """Draw lines and labels of both axes; those of the y axis are at round numbers."""
     parts = []
-    for value, label in labels.items():
-        at = across.at(value)
-        parts.append(line(at, upward.start, at, upward.end, "grid" if value else "axis"))
-        parts.append(text(at, upward.start + 17, label, "tick", "middle"))
-    for value in round_ticks(upward.low, upward.high):
-        at = upward.at(value)
-        parts.append(line(across.start, at, across.end, at, "grid" if value else "axis"))
-        parts.append(text(across.start - 6, at + 4, f"{value:g}", "tick", "end"))
+    for tick, label in x_labels.items():
+        x = across.at(tick)
+        parts.append(line(x, upward.start, x, upward.end, "grid" if tick else "axis"))
+        parts.append(text(x, upward.start + 17, label, "tick", "middle"))
+    for tick in round_ticks(upward.low, upward.high):
+        y = upward.at(tick)
+        parts.append(line(across.start, y, across.end, y, "grid" if tick else "axis"))
+        parts.append(text(across.start - 6, y + 4, f"{tick:g}", "tick", "end"))
     return parts
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Return multiples of 1, 2 or 5 times a power of ten within two limits, `most` at most."""
+    """Return at most `most` multiples of 1, 2 or 5 times a power of ten within two limits."""
     span = high - low
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(power * factor for factor in (1, 2, 5, 10, 20) if span / (power * factor) < most)
@@ -106,7 +106,7 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def score_text(score: float) -> str:
-    """Format a score with four significant digits or more, so that scores of a kind align."""
+    """Format a score with at least four significant digits, so that similar scores align."""
     text = f"{score:.0f}" if 1e4 <= abs(score) < 1e7 else f"{score:#.4g}".removesuffix(".")
     return text.replace("-", MINUS)
 
