@@ -1,8 +1,7 @@
-"""What each file in a category's folder is for, by its place and name; no content is read.
+"""Sorts the files of a category's folder by place and name; no content is read.
 
-Every file is exactly one of these: an image, a file of the ground truth, skipped, beside the
-dataset, or the subject of a problem. Links to files, and to the folders of the layout, are
-followed, also out of the dataset; a link to a folder in any other place is not.
+Every file is an image, ground truth, skipped, beside the dataset or a problem. Links to files and
+to the folders of the layout are followed; links to other folders are not.
 """
 
 from __future__ import annotations
@@ -59,21 +58,9 @@ class Candidate(NamedTuple):
 
 @dataclass
 class Listing:
-    """What a category's folder holds.
+    """The files of a category: `images` train first, then test by label and name; `masks` by label.
 
-    Attributes
-    ----------
-    images : list of Candidate
-        Train first, then test by label, each by name.
-    masks : mapping of str to list of Path
-        By label, what has the place and the name of a mask.
-    other_truth : list of Path
-        What else lies in the ground truth.
-    skipped : list of Skipped
-    beside : list of Path
-        What lies beside train, test and ground_truth and has no name of an image, such as the
-        licence.
-    problems : list of Problem
+    `other_truth` is the rest of the ground truth. `beside` lies outside the layout and is no image.
     """
 
     images: list[Candidate] = field(default_factory=list)
@@ -111,7 +98,7 @@ class _Lister:
         return self._found
 
     def _part(self, parts: dict[str, tuple[Path, _Kind]], name: str) -> Path | None:
-        """Take one folder of the layout out of what there is."""
+        """Take one folder of the layout out of `parts`."""
         path, kind = parts.get(name, (None, None))
         if path is None:
             return None
@@ -159,7 +146,7 @@ class _Lister:
                 )
 
     def _below(self, path: Path, kind: _Kind, reason: str) -> Iterator[tuple[Path, str]]:
-        """Yield what is passed over, with the reason: an entry, or all files of a folder."""
+        """Yield skipped files and why: an entry itself, or all files of a folder."""
         hidden = path.name.startswith(".")
         if kind == "folder" and path.is_symlink():
             yield path, LINKED_FOLDER
@@ -202,7 +189,7 @@ class _Lister:
         return False
 
     def _leads_back(self, folder: Path) -> bool:
-        """Report a link to a folder in which it lies itself."""
+        """Report a link to a folder above it."""
         if not folder.is_symlink():
             return False
         target = folder.resolve()
@@ -212,7 +199,7 @@ class _Lister:
         return True
 
     def _entries(self, folder: Path) -> Iterator[tuple[Path, _Kind]]:
-        """Yield what a folder holds, sorted; report what cannot be looked at."""
+        """Yield the sorted entries of a folder; report unreadable ones."""
         try:
             paths = sorted(folder.iterdir())
         except OSError as error:
