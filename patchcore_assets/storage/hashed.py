@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from patchcore_ops.runtime.fingerprints import HashOf, file_hash
+from patchcore_ops.runtime.fingerprints import (
+    CLOCK_GRANULARITY_NS,
+    FileState,
+    HashOf,
+    file_hash,
+    state_of,
+)
 
-# The coarsest clock of a file system that is still in use ticks every two seconds.
-_CLOCK_GRANULARITY_NS = 2_000_000_000
 # Hashing releases the interpreter's lock, and few artefacts have more than two large files.
 _THREADS = 2
-
-_State = tuple[int, int, int]
 
 
 class HashedFiles:
@@ -28,7 +29,7 @@ class HashedFiles:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[_State, str]] = {}
+        self._known: dict[tuple[int, int], tuple[FileState, str]] = {}
         self._kept: dict[tuple[int, int], tuple[int, int, str]] = {}
 
     def __call__(self, file: Path) -> str:
@@ -39,7 +40,7 @@ class HashedFiles:
         OSError
             If the file cannot be read.
         """
-        return self.hash(file, time.time_ns() - _CLOCK_GRANULARITY_NS)
+        return self.hash(file, time.time_ns() - CLOCK_GRANULARITY_NS)
 
     def hash(self, file: Path, settled_ns: int) -> str:
         """Return a file's SHA-256; remember it if the file changed last before `settled_ns`.
@@ -61,12 +62,12 @@ class HashedFiles:
         kept = self._kept.get(place)
         if kept is not None and kept[:2] == (before.st_size, before.st_mtime_ns):
             return kept[2]
-        state = _state(before)
+        state = state_of(before)
         known = self._known.get(place)
         if known is not None and known[0] == state:
             return known[1]
         digest = file_hash(file)
-        if before.st_ctime_ns < settled_ns and _state(file.stat()) == state:
+        if before.st_ctime_ns < settled_ns and state_of(file.stat()) == state:
             self._known[place] = state, digest
         return digest
 
@@ -96,7 +97,3 @@ def hash_all(files: Iterable[Path], hash_of: HashOf = file_hash) -> list[str]:
     """
     with ThreadPoolExecutor(_THREADS, "hashing") as pool:
         return list(pool.map(hash_of, files))
-
-
-def _state(status: os.stat_result) -> _State:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

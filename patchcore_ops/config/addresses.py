@@ -1,4 +1,4 @@
-"""Addresses of storages: what may not stand in one, and how to show one."""
+"""Storage addresses: refuses and hides credentials in them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ _QUERY = re.compile(r"^s3a?://.*\?", re.IGNORECASE | re.DOTALL)
 
 
 def holds_credentials(url: str) -> bool:
-    """Tell whether a URL has credentials in it, or a place where only credentials stand.
-
-    A user with a password, of any protocol; for S3 also a user alone, or a query string, which is
-    what signed addresses have.
-    """
+    """Tell whether a URL holds a password or, for S3, a user or a signed query."""
     return any(pattern.search(url) for pattern in (_PASSWORD, _USER, _QUERY))
 
 
 def without_credentials(text: str) -> str:
-    """Replace what stands before the "@" of each URL in a text that has a password there."""
+    """Replace user and password of each URL in a text by `***`."""
     return _PASSWORD.sub("://***@", text)

@@ -1,8 +1,7 @@
-"""Which categories a configuration names, and what may be the name of one.
+"""The categories of a configuration, and the rules for their names.
 
-A name is a folder's name below the dataset and the storage, Dagster's partition key, and a word in
-tables. Letters of every language can be all that, and blanks between them. Names are in Unicode's
-composed form (NFC), so that a name is one partition wherever it was typed.
+A name is a folder, a partition key of Dagster and a table entry. Names are in Unicode's composed
+form (NFC), so that a name is the same partition wherever it was typed.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _CHARACTERS = (
 
 
 def category_names(dataset: DatasetSection, root: Path, mistakes: Mistakes) -> tuple[str, ...]:
-    """Return the names of the categories, as far as they can be names."""
+    """Return the names of the categories; note those that cannot be names."""
     if dataset.categories == "mvtec":
         return MVTEC_CATEGORIES
     key, names = "dataset.categories", dataset.categories
@@ -96,7 +95,7 @@ def category_names(dataset: DatasetSection, root: Path, mistakes: Mistakes) -> t
 
 
 def composed(name: str) -> str:
-    """Return a name in Unicode's composed form, in which categories are named."""
+    """Return a name in Unicode's composed form."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -1,6 +1,5 @@
-"""Reads the benchmark's YAML file and resolves what it means for each category.
+"""Reads the benchmark's YAML file and resolves it for each category.
 
-One file says everything: sections with defaults (see `sections`) and `overrides` per category.
 Paths are relative to the file; `${VAR}` is expanded; `PATCHCORE_DATASET_ROOT` and
 `PATCHCORE_STORAGE_ROOT` win over the file.
 """
@@ -46,24 +45,8 @@ _Value = TypeVar("_Value")
 class BenchmarkConfig:
     """A whole configuration, validated and resolved.
 
-    Attributes
-    ----------
-    path : Path
-        The file that it was read from.
-    dataset_root : Path
-        Absolute folder that holds one folder per category.
-    storage_root : str
-        Absolute folder, or URL, that holds the artefacts.
-    storage_cache : Path or None
-        Absolute folder for files of a storage behind a URL; None for the user's cache folder.
-    storage_cache_bytes : int
-        How much may stay there.
-    runtime : RuntimeSection
-        What the machine does; no result depends on it.
-    schedule : ScheduleSection
-        When the benchmark runs by itself.
-    by_category : mapping of str to CategoryConfig
-        The resolved sections of each category, in the file's order (sorted where discovered).
+    All paths are absolute. `storage_root` is a folder or a URL; `storage_cache` is None for the
+    user's cache folder. `by_category` is in the file's order, or sorted where discovered.
     """
 
     path: Path
@@ -81,13 +64,7 @@ class BenchmarkConfig:
         return tuple(self.by_category)
 
     def for_category(self, category: str) -> CategoryConfig:
-        """Resolve the sections for one category: the defaults plus its overrides.
-
-        Raises
-        ------
-        ConfigError
-            If the category is not one of `categories`.
-        """
+        """Return a category's resolved sections; raise ConfigError if it is not configured."""
         if category not in self.by_category:
             raise ConfigError(
                 f"{self.path}: '{category}' is not one of the configured categories "
@@ -112,8 +89,12 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     Raises
     ------
     ConfigError
-        With one line per mistake; each names the file and the key. Of a file that cannot be read,
-        the one reason.
+        With one line per mistake; each names the file and the key.
+
+    Examples
+    --------
+    >>> load_config("patchcore.yaml").for_category("bottle").coreset.percentage
+    0.1
     """
     file = _absolute(path)
     document = read_document(file)
@@ -153,11 +134,10 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
 
 
 def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -> str:
-    """Hash resolved sections by value: equal settings give equal hashes, in any file.
+    """Hash resolved sections by value: 16 hexadecimal digits, equal for equal settings.
 
-    Only what differs from its default counts, so that a new key with a default makes nothing stale.
-    Nor does a default that changes: whoever changes one raises the `code_version` of the asset that
-    the section determines.
+    Defaults do not count, so a new key with a default makes nothing stale. If you change a default,
+    raise the `code_version` of the assets that it determines. `extra` holds further facts to hash.
     """
     content = [
         *(
@@ -171,7 +151,7 @@ def section_hash(*sections: BaseModel, extra: Mapping[str, str] | None = None) -
 
 
 def _certain(value: _Value | None) -> _Value:
-    """Return a value of which no mistake was reported: then it is there."""
+    """Return a value that is not None, since no mistake was reported of it."""
     assert value is not None  # noqa: S101 - what is absent has been reported
     return value
 
@@ -184,7 +164,7 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
 
 
 def _without_empty(content: dict[str, Any]) -> dict[str, Any]:
-    """Drop sections, and overrides of a category or section, in which nothing is written."""
+    """Drop empty sections and empty overrides."""
     raw = {key: value for key, value in content.items() if value is not None}
     if isinstance(overrides := raw.get("overrides"), dict):
         raw["overrides"] = {
@@ -233,10 +213,7 @@ def _validate(model: type[_Model], content: Any, mistakes: Mistakes, where: str)
 
 
 def _resolve_root(
-    name: str,
-    section: DatasetSection | StorageSection | None,
-    variable: str,
-    mistakes: Mistakes,
+    name: str, section: DatasetSection | StorageSection | None, variable: str, mistakes: Mistakes
 ) -> str | None:
     """Make a root absolute: relative to the file, or to here if the environment gave it."""
     if section is None:

@@ -1,4 +1,4 @@
-"""What is wrong in a configuration, collected by key and said in one sentence each."""
+"""Mistakes of a configuration, collected by key, one sentence each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBER_WANTED = ("int_type", "float_type", "int_parsing", "float_parsing")
 
 
 class Mistakes:
-    """The mistakes of one file: the first that is found at a key counts, in the order found."""
+    """The mistakes of one file, in the order found; the first at a key counts."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -46,13 +46,7 @@ class Mistakes:
         return self._by_key.get(key)
 
     def raise_if_any(self) -> None:
-        """Report everything together.
-
-        Raises
-        ------
-        ConfigError
-            With one line per mistake, each naming file and key.
-        """
+        """Raise a ConfigError with one line per mistake, if there is one."""
         if not self._by_key:
             return
         lines = [
@@ -65,7 +59,7 @@ class Mistakes:
 
 
 def describe(error: ValidationError, model: type[BaseModel], where: str) -> dict[str, str]:
-    """Say what a model refuses: a sentence by dotted key, given the key of the whole model."""
+    """Map dotted keys to sentences for a validation error of the model at `where`."""
     sentences: dict[str, str] = {}
     for location, sentence in locate(error, model):
         sentences.setdefault(dotted(where, location), sentence)
@@ -75,7 +69,7 @@ def describe(error: ValidationError, model: type[BaseModel], where: str) -> dict
 def locate(
     error: ValidationError, model: type[BaseModel]
 ) -> Iterator[tuple[Sequence[int | str], str]]:
-    """Yield where in the model's content each problem is, and the sentence about it."""
+    """Yield the location and the sentence of each problem."""
     for problem in error.errors():
         location: list[int | str] = list(problem["loc"])
         if location[:1] == ["categories"]:
@@ -94,7 +88,7 @@ def dotted(where: str, location: Iterable[int | str]) -> str:
 
 
 def unknown_key(name: str, known: Collection[str]) -> str:
-    """Say that a key is unknown, and which near it are known, or all that are."""
+    """Say that a key is unknown; name close keys, or all."""
     return "unknown key" + (did_you_mean(name, known) or f"; there are {', '.join(known)}")
 
 
@@ -104,7 +98,7 @@ def shown(value: Any) -> str:
 
 
 def listed(names: Collection[str]) -> str:
-    """Write names in one sentence: the first of many, and how many more there are."""
+    """Join names with commas; count those beyond `MOST_LISTED`."""
     more = len(names) - MOST_LISTED
     return ", ".join(list(names)[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
@@ -130,7 +124,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel], location: Sequence[
 
 
 def _remedy(kind: str, value: Any) -> str:
-    """Say what to write instead where YAML has understood something else than was meant."""
+    """Say what to write where YAML read another type than was meant."""
     if kind in _TEXT_WANTED and isinstance(value, bool | int | float):
         return "; put it in quotes"
     if kind in _NUMBER_WANTED and isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The sections that change no result: what the machine does, where, when, and what is doubted."""
+"""Sections that change no result: machine, storage, schedule and checks."""
 
 from __future__ import annotations
 
@@ -13,30 +13,10 @@ Verdict = Literal["fail", "warn", "ignore"]
 
 
 class RuntimeSection(Section):
-    """What the machine does; nothing here can change a result beyond rounding.
+    """What the machine does; changes results by rounding at most. README.md explains the keys.
 
-    Attributes
-    ----------
-    device : str
-        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`, on which the
-        coreset is computed on the CPU.
-    engine : "auto", "openvino" or "torch"
-        What computes embeddings: `auto` is OpenVINO on a CPU and torch on a GPU.
-    batch_size : int
-        Images that are embedded at once, which bounds the memory: by torch in one pass, by OpenVINO
-        one in a thread, in as many threads as there are processors and 16 at most (a machine with
-        more than 8 processors embeds faster with 16). The embeddings of two more images, or passes
-        of torch, wait to be written.
-    num_workers : int
-        Threads that decode images; 0 decodes in the caller's thread.
-    faiss_on_gpu : bool
-        Search on the GPU; needs the `gpu` extra.
-    faiss_num_workers : int
-        Threads of a FAISS search on the CPU.
-    certified_search : bool
-        Search flat indices by bounds, verified up to rounding, instead of scanning everything.
-    save_segmentation_images : bool
-        Keep a picture (image, ground truth, heat map) of every test image.
+    `batch_size` bounds the memory: torch embeds a batch in one pass, OpenVINO one image a thread.
+    `certified_search` searches flat indices by bounds, verified up to rounding.
     """
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
@@ -59,17 +39,9 @@ class RuntimeSection(Section):
 
 
 class StorageSection(Section):
-    """Where artefacts are kept; nothing here can change a result.
+    """Where artefacts are kept: a folder or an fsspec URL without credentials.
 
-    Attributes
-    ----------
-    root : str
-        A folder, or any URL that fsspec understands, without credentials in it.
-    cache : str or None
-        For a URL: the folder on this machine in which files stay between steps. None means the
-        user's cache folder.
-    cache_gb : float
-        How much stays there, in gigabytes.
+    `cache` is the local folder for files of a URL; None means the user's cache folder.
     """
 
     root: Name = "storage"
@@ -78,17 +50,7 @@ class StorageSection(Section):
 
 
 class ScheduleSection(Section):
-    """When the benchmark runs by itself, once it has been turned on in Dagster.
-
-    Attributes
-    ----------
-    cron : str
-        When every category is benchmarked anew: minute, hour, day, month, weekday.
-    timezone : str
-        The time zone of `cron`, by its IANA name.
-    seconds_between_looks : int
-        How often the sensors look for changed inputs, stale assets and finished waves.
-    """
+    """When the benchmark runs by itself, and how often the sensors look."""
 
     cron: Name = "0 3 * * 0"
     timezone: Name = "UTC"
@@ -107,23 +69,9 @@ class ScheduleSection(Section):
 
 
 class ChecksSection(Section):
-    """When a result, or the images it comes from, is called into question; it changes none.
+    """When a result or its images are questioned; changes no result.
 
-    Attributes
-    ----------
-    minimum_train_images, minimum_test_images : int
-        With fewer, a warning is shown.
-    regression : "fail", "warn" or "ignore"
-        What it means when metrics are worse than those of the previous materialisation.
-    regression_tolerance : float
-        How much lower an AUROC or AUPRO may be.
-    published : "fail", "warn" or "ignore"
-        What it means when metrics are worse than the published ones, where those were measured
-        with this configuration.
-    published_tolerance : float
-        How much lower they may be.
-    confidence : float
-        Confidence level of the intervals by which a drop is told from noise.
+    Tolerances are drops of an AUROC or AUPRO; `confidence` is the level of their intervals.
     """
 
     minimum_train_images: int = Field(20, ge=1, le=1_000_000)

@@ -1,4 +1,4 @@
-"""What a configuration means for one category: the general sections, and overrides over them."""
+"""A category's settings: the general sections with its overrides applied."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def resolve_category(
     mistakes: Mistakes,
     where: str,
 ) -> CategoryConfig | None:
-    """Lay a category's overrides over the general sections and validate the whole."""
+    """Merge a category's overrides into the general sections and validate them."""
     merged = {}
     for name in CategoryConfig.model_fields:
         section = raw.get(name, {})

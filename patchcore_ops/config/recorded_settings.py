@@ -1,7 +1,6 @@
-"""The settings that an artefact was made with, as it records them and as later steps use them.
+"""The settings that an artefact was made with, as it records them.
 
-An artefact holds the sections that determined it and those of the artefacts that it was made from.
-What reads it takes these from there, whatever the configuration says by then.
+Later steps use these recorded settings, whatever the configuration says by then.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Recorded = Mapping[str, Mapping[str, Any]]
 
 
 class Difference(NamedTuple):
-    """A setting that differs: its dotted key, the value that was used, and the other one."""
+    """A setting that differs: its dotted key, the used value and the other one."""
 
     key: str
     used: str
@@ -29,7 +28,10 @@ class Difference(NamedTuple):
 
 
 def record(settings: CategoryConfig, sections: Collection[str], hash_of: HashOf) -> Recorded:
-    """Return sections as an artefact records them."""
+    """Return the named sections as an artefact records them.
+
+    Local weights are recorded by content (`hash_of` gives the SHA-256), not by path.
+    """
     recorded = settings.model_dump(mode="json", include=set(sections))
     if "embedding" in recorded:
         for member in recorded["embedding"]["members"]:
@@ -47,7 +49,7 @@ def _content(file: Path, hash_of: HashOf) -> str:
 
 
 def apply(settings: CategoryConfig, recorded: Recorded) -> CategoryConfig:
-    """Return settings with recorded sections in the place of their own."""
+    """Return settings with recorded sections in place of their own."""
     sections = settings.model_dump(mode="json")
     sections.update(recorded)
     sections["dataset"] = {**sections["dataset"], "max_pixels": settings.dataset.max_pixels}
@@ -61,7 +63,7 @@ def write_settings_by_category(folder: Path, recorded: Mapping[str, Recorded]) -
 
 
 def read_settings_by_category(folder: Path) -> dict[str, Recorded]:
-    """Read what `write_settings_by_category` has written; empty where there is none."""
+    """Read `settings_by_category.json`; empty if it does not exist."""
     file = folder / SETTINGS_BY_CATEGORY
     if not file.is_file():
         return {}
@@ -76,7 +78,7 @@ def write_settings(folder: Path, recorded: Recorded) -> None:
 
 
 def read_settings(folder: Path) -> Recorded | None:
-    """Read `settings.json` of an artefact; None where an earlier release has written none."""
+    """Read `settings.json` of an artefact; None if an earlier release wrote none."""
     file = folder / SETTINGS
     if not file.is_file():
         return None
@@ -84,7 +86,7 @@ def read_settings(folder: Path) -> Recorded | None:
 
 
 def _with_later_keys(recorded: Recorded) -> Recorded:
-    """Give keys that are newer than what was recorded the defaults that they came with."""
+    """Add keys that are newer than the record, with their defaults."""
     defaults = CategoryConfig().model_dump(mode="json")
     member = EmbeddingMember().model_dump(mode="json")
     completed = {name: {**defaults.get(name, {}), **keys} for name, keys in recorded.items()}
@@ -95,7 +97,7 @@ def _with_later_keys(recorded: Recorded) -> Recorded:
 
 
 def differences(used: Recorded, other: Recorded) -> list[Difference]:
-    """List the settings of the sections that both have and in which they differ."""
+    """List the settings that differ, in the sections that both have."""
     found: list[Difference] = []
     for section in used:
         if section in other:
@@ -109,7 +111,7 @@ def differences(used: Recorded, other: Recorded) -> list[Difference]:
 
 
 def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list[str]]]:
-    """Find the settings that are not the same in all categories."""
+    """Map each setting that differs between categories to its values and their categories."""
     values: dict[str, dict[str, list[str]]] = {}
     for category, settings in recorded.items():
         for key, value in flatten(settings):
@@ -123,7 +125,7 @@ def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name every value of nested settings by its dotted path."""
+    """Yield dotted path and text of every value; sections in lists are numbered from 0."""
     for key, value in nested.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):

@@ -1,7 +1,6 @@
 """The typed sections of the configuration, with their limits and defaults.
 
-The defaults are the published baseline: WideResNet-50 at 224 px with a 10 % coreset. Unknown keys,
-wrong types and values out of range are refused by every section.
+The defaults are the published baseline: WideResNet-50 at 224 px with a 10 % coreset.
 """
 
 from __future__ import annotations

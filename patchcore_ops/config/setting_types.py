@@ -1,4 +1,4 @@
-"""What sections are made of: text without control characters, numbers, FAISS factory strings."""
+"""Types of settings: text without control characters, numbers, FAISS factory strings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be said beside figures that were made with other settings than one would think."""
+"""Notes beside figures that were made with differing settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED_CATEGORIES = 5
 def changed_since(
     used: Mapping[str, Recorded], now: Mapping[str, Recorded | None]
 ) -> dict[str, list[Difference]]:
-    """Find the categories whose figures were made with other settings than there are now."""
+    """Map each category whose settings differ from the current ones to the differences."""
     found = {}
     for category, settings in used.items():
         current = now.get(category)
@@ -23,12 +23,12 @@ def changed_since(
 
 
 def changes_in_words(changes: Sequence[Difference]) -> str:
-    """Name settings that have changed, with the value that was used and the one that is set now."""
+    """Name changed settings with the used value and the current one."""
     return _listed([f"{one.key} {one.used} (now {one.other})" for one in changes], _NAMED_KEYS)
 
 
 def note_on_changes(changed: Mapping[str, Sequence[Difference]]) -> str | None:
-    """Say which figures were made with other settings than the configuration has now, if any."""
+    """Say which figures were made with settings that have changed since."""
     if not changed:
         return None
     alike: dict[str, list[str]] = {}
@@ -44,7 +44,10 @@ def note_on_changes(changed: Mapping[str, Sequence[Difference]]) -> str | None:
 
 
 def notes_on_mean(used: Mapping[str, Recorded], applied: Mapping[str, bool]) -> list[str]:
-    """Say in what the categories of a mean differ, one sentence each."""
+    """Say how the categories of a mean differ in settings and in the rule for masks.
+
+    `applied` tells by category whether only fully white pixels count as defects.
+    """
     return [note for note in (_settings_of_mean(used), _masks_of_mean(applied)) if note]
 
 

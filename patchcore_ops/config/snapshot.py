@@ -1,7 +1,6 @@
-"""A configuration as it was read: resolved, written as JSON, and read again without its file.
+"""A resolved configuration as JSON, read again without its YAML file.
 
-The YAML file may have been edited since, and so may the environment that it names. A snapshot holds
-absolute paths, the categories that were found, and every section of each of them.
+The file and the environment may have changed since it was read.
 """
 
 from __future__ import annotations
@@ -16,24 +15,12 @@ from patchcore_ops.config.sections import CategoryConfig, RuntimeSection, Schedu
 
 
 def snapshot(config: BenchmarkConfig) -> str:
-    """Write down a resolved configuration.
-
-    Examples
-    --------
-    >>> restore(snapshot(config)) == config  # doctest: +SKIP
-    True
-    """
+    """Write a resolved configuration as JSON; equal settings are written once."""
     return json.dumps(_document(config), indent=1, ensure_ascii=False) + "\n"
 
 
 def restore(text: str) -> BenchmarkConfig:
-    """Read what `snapshot` has written.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
+    """Read what `snapshot` has written."""
     content = json.loads(text)
     settings = [CategoryConfig.model_validate(one) for one in content["settings"]]
     cache = content["storage_cache"]
@@ -50,7 +37,7 @@ def restore(text: str) -> BenchmarkConfig:
 
 
 def configuration_hash(config: BenchmarkConfig) -> str:
-    """Hash everything that a configuration says, wherever its file lies."""
+    """Hash a configuration, except its path: 16 hexadecimal digits."""
     content = {**_document(config), "path": None}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -75,6 +62,6 @@ def _document(config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _sections(settings: CategoryConfig) -> dict[str, Any]:
-    """Dump all sections, with the limit of pixels, which no version counts."""
+    """Dump all sections, with `max_pixels`, which no version counts."""
     dumped = settings.model_dump(mode="json")
     return {**dumped, "dataset": {**dumped["dataset"], "max_pixels": settings.dataset.max_pixels}}

@@ -1,7 +1,7 @@
-"""Reads a YAML file as plain data, with a sentence that names the line of what is wrong in it.
+"""Reads a YAML file as plain data; errors name the line.
 
-Scalars mean what they mean in YAML 1.1 as PyYAML reads it, but for three that surprise: dates,
-numbers to the base 60 and numbers that begin with a zero are text. Keys are text.
+Scalars follow YAML 1.1 as PyYAML reads it, but dates, numbers to the base 60 and numbers with a
+leading zero are text. Keys are text.
 """
 
 from __future__ import annotations
@@ -23,20 +23,17 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True)
 class Document:
-    """The content of a YAML file."""
+    """The content of a YAML file, and mistakes by dotted key.
+
+    Mistakes are duplicate keys, of which the later is in `content`, and tags.
+    """
 
     content: dict[str, Any]
     mistakes: Mapping[str, str]
 
 
 def read_document(file: Path) -> Document:
-    """Read a YAML file whose top level is a mapping, or which is empty.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such file, or it is no UTF-8, no YAML or no mapping.
-    """
+    """Read a YAML file that is empty or a mapping; raise ConfigError otherwise."""
     text = _read_text(file)
     try:
         loader = _Loader(text)
@@ -64,19 +61,19 @@ def read_document(file: Path) -> Document:
 
 
 def join_key(where: str, key: str) -> str:
-    """Append a key to a dotted one; a key that is no plain word is written as Python would."""
+    """Append a key to a dotted one; quote a key that is no plain word."""
     is_plain = key.isprintable() and key
     part = shorten(key if is_plain else repr(key))
     return f"{where}.{part}" if where else part
 
 
 def printable(text: str) -> str:
-    """Write characters that cannot be seen as Python would."""
+    """Escape characters that cannot be printed."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def shorten(text: str) -> str:
-    """Cut a text to what can be read in a sentence."""
+    """Cut a text to a readable length."""
     text = printable(text)
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 

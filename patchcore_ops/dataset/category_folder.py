@@ -1,8 +1,7 @@
-"""What each file in a category's folder is for, by its place and name; no content is read.
+"""Sorts the files of a category's folder by place and name; no content is read.
 
-Every file is exactly one of these: an image, a file of the ground truth, skipped, beside the
-dataset, or the subject of a problem. Links to files, and to the folders of the layout, are
-followed, also out of the dataset; a link to a folder in any other place is not.
+Every file is an image, ground truth, skipped, beside the dataset or a problem. Links to files and
+to the folders of the layout are followed; links to other folders are not.
 """
 
 from __future__ import annotations
@@ -59,7 +58,10 @@ class Candidate(NamedTuple):
 
 @dataclass
 class Listing:
-    """What a category's folder holds."""
+    """The files of a category: `images` train first, then test by label and name; `masks` by label.
+
+    `other_truth` is the rest of the ground truth. `beside` lies outside the layout and is no image.
+    """
 
     images: list[Candidate] = field(default_factory=list)
     masks: dict[str, list[Path]] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class _Lister:
         return self._found
 
     def _part(self, parts: dict[str, tuple[Path, _Kind]], name: str) -> Path | None:
-        """Take one folder of the layout out of what there is."""
+        """Take one folder of the layout out of `parts`."""
         path, kind = parts.get(name, (None, None))
         if path is None:
             return None
@@ -144,7 +146,7 @@ class _Lister:
                 )
 
     def _below(self, path: Path, kind: _Kind, reason: str) -> Iterator[tuple[Path, str]]:
-        """Yield what is passed over, with the reason: an entry, or all files of a folder."""
+        """Yield skipped files and why: an entry itself, or all files of a folder."""
         hidden = path.name.startswith(".")
         if kind == "folder" and path.is_symlink():
             yield path, LINKED_FOLDER
@@ -187,7 +189,7 @@ class _Lister:
         return False
 
     def _leads_back(self, folder: Path) -> bool:
-        """Report a link to a folder in which it lies itself."""
+        """Report a link to a folder above it."""
         if not folder.is_symlink():
             return False
         target = folder.resolve()
@@ -197,7 +199,7 @@ class _Lister:
         return True
 
     def _entries(self, folder: Path) -> Iterator[tuple[Path, _Kind]]:
-        """Yield what a folder holds, sorted; report what cannot be looked at."""
+        """Yield the sorted entries of a folder; report unreadable ones."""
         try:
             paths = sorted(folder.iterdir())
         except OSError as error:

@@ -1,8 +1,6 @@
-"""Opens image files: five formats, recognised by their content, within a limit of pixels.
+"""Opens image files of five formats, recognised by content, within a limit of pixels.
 
-Pillow would try some forty formats, some of which start other programs, and has a limit of pixels
-that is one for the whole process. Here the format's own reader is called, so that neither the
-name's extension nor Pillow's global settings decide what is read.
+Pillow alone would try forty formats, some of which start programs, and has one global limit.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ NAMED_PROBLEMS = 100
 
 DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 READABLE_MODES = DEEP_MODES | {
-    *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA", "RGBX", "RGBa"),
+    *("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA", "RGBX", "RGBa")
 }
 
 _Reader: TypeAlias = Callable[[IO[bytes]], ImageFile.ImageFile]
@@ -46,14 +44,9 @@ class UnfitImage(Exception):
 
 @contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """Open an image whose header shows that it can be used; its pixels are not decoded yet.
+    """Open an image of at most `max_pixels`, after checks of its header; pixels are not decoded.
 
-    What the body of the context raises passes through, but for what is decoded inside `decoding`.
-
-    Raises
-    ------
-    DatasetError
-        With the file and the remedy.
+    The body's own errors pass through. Decode inside `decoding`.
     """
     with ExitStack() as stack:
         with decoding(path):
@@ -70,13 +63,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 @contextmanager
 def decoding(path: Path) -> Iterator[None]:
-    """Blame a file for whatever is raised while it is decoded; nothing else belongs inside.
-
-    Raises
-    ------
-    DatasetError
-        With the file and the remedy.
-    """
+    """Turn every error of reading a file into a DatasetError; put nothing else inside."""
     try:
         yield
     except FileNotFoundError:
@@ -97,7 +84,7 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 def printable(path: Path | str) -> str:
-    """Write a path on one line of valid text: line breaks and stray bytes become escapes."""
+    """Write a path on one line of valid text, with escapes."""
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
@@ -106,7 +93,7 @@ def printable(path: Path | str) -> str:
 
 
 def problem_report(problems: Sequence[str]) -> DatasetError:
-    """Make one error of all problems, one a line; very many are counted, not named."""
+    """Make one error of all problems, one a line; count those beyond the first hundred."""
     shown = list(problems[:NAMED_PROBLEMS])
     if len(problems) > len(shown):
         shown.append(f"... and {len(problems) - len(shown):,} more problems")

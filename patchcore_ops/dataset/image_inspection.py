@@ -1,4 +1,4 @@
-"""What can be said of one image or mask file before anything is computed from it."""
+"""Checks image and mask files before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageTraits(NamedTuple):
 
 
 class MaskTraits(NamedTuple):
-    """A sound mask: its size in pixels, what may be wrong with it, and the share that it marks."""
+    """A sound mask: size in pixels, a doubt about it, and the share of pixels it marks."""
 
     width: int
     height: int
@@ -48,15 +48,9 @@ class MaskTraits(NamedTuple):
 
 
 def inspect_image(path: Path, max_pixels: int) -> ImageTraits:
-    """Read a whole image file and see that it is sound.
+    """Check a whole image file.
 
-    Of most PNG files only the checksums are verified, which takes a fortieth of the time; whoever
-    decodes them sees that no pixel is missing. Other files are decoded.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read, decoded or used.
+    Plain PNG files are not decoded: their checksums are verified in a fortieth of the time.
     """
     with opened(path, max_pixels) as image:
         remarks = []
@@ -80,13 +74,7 @@ def inspect_image(path: Path, max_pixels: int) -> ImageTraits:
 
 
 def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTraits:
-    """Read a whole mask file and see what it marks.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read, decoded or used.
-    """
+    """Check a whole mask file; `mask_threshold` is a share of white."""
     with opened(path, size.max_pixels) as image:
         content = mask_content(image, path)
         least = mask_threshold * 255
@@ -98,7 +86,7 @@ def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTrai
 def read_all(
     files: Iterable[Path], read: Callable[[Path], _Traits], problems: list[str]
 ) -> dict[Path, _Traits]:
-    """Read files in threads, in order."""
+    """Read files in threads, in order; add those that cannot be used to `problems`."""
 
     def attempt(file: Path) -> _Traits | DatasetError:
         try:
@@ -118,7 +106,7 @@ def read_all(
 
 
 def _is_turned(image: ImageFile.ImageFile) -> bool:
-    """Tell whether a viewer would turn or mirror the picture; a TIFF is turned by its decoder."""
+    """Tell whether EXIF turns the picture; a TIFF is turned by its decoder."""
     if image.format == "TIFF" or "exif" not in image.info:
         return False
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Image files as batches, decoded ahead of their use."""
+"""Batches of images, decoded ahead of their use."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _BYTES_AHEAD = 32 * 2**20
 
 
 class ImageStream:
-    """Decodes images in threads, in order, from the moment it is entered as a context.
+    """Decodes images in threads, in order, from entering the context on.
 
-    Threads suffice, for Pillow decodes and resizes outside the interpreter lock; unlike processes
-    they cost neither start-up nor memory. Some 32 MB of decoded images wait at most, which lets
-    the decoders work while the network is still being loaded.
+    Pillow releases the interpreter lock, so threads suffice. About 32 MB of decoded images wait at
+    most. 0 workers decode in the caller's thread. `on_image` is called in the decoding thread.
     """
 
     def __init__(
@@ -51,12 +50,9 @@ class ImageStream:
         return self
 
     def batches(self, count: int, batch_size: int) -> Iterator[Pixels]:
-        """Hand out the next `count` images in batches [B, imagesize, imagesize, 3] of uint8.
+        """Yield the next `count` images as RGB batches, uint8 [B, imagesize, imagesize, 3].
 
-        Raises
-        ------
-        DatasetError
-            If files cannot be read or decoded: one line for each that is left in the stream.
+        A DatasetError names every unusable file left in the stream.
         """
         for start in range(0, count, batch_size):
             try:
@@ -83,7 +79,7 @@ class ImageStream:
             self._submit(1)
 
     def _further_problems(self) -> Iterator[str]:
-        """Try what is left, so that nobody has to repair one file a run."""
+        """Decode the rest, so that all faulty files are named at once."""
         while True:
             try:
                 self._next()

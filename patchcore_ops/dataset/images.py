@@ -47,13 +47,7 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 def load_thumbnail(
     path: Path, side: int, max_pixels: int = ImageSize().max_pixels
 ) -> npt.NDArray[np.uint8]:
-    """Load a small version [H, W, 3] of the whole image, uncropped, as quickly as can be.
-
-    Raises
-    ------
-    DatasetError
-        If the file cannot be read, decoded or used.
-    """
+    """Load a whole image, uncropped, as RGB uint8 [H, W, 3], its longer side at most `side`."""
     with opened(path, max_pixels) as image:
         with decoding(path):
             image.draft("RGB", (side, side))
@@ -64,7 +58,7 @@ def load_thumbnail(
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Convert a decoded image, as PIL does but for 16-bit greyscale, which is scaled."""
+    """Convert a decoded image to "RGB" or "L" as PIL does; 16-bit greyscale is scaled."""
     image = _eight_bit(image) if image.mode in DEEP_MODES else image
     # Converting would copy it.
     return image if image.mode == mode else image.convert(mode)

@@ -1,7 +1,6 @@
-"""The manifest of one category: one row per image, and the place where input is validated.
+"""The manifest of one category: one row per image, with the input validated.
 
-Everything downstream reads the manifest instead of the folder, so that a run sees one fixed set of
-images however the folder changes meanwhile.
+Later steps read the manifest, not the folder, so a run sees one fixed set of images.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class Misfit(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """A file that is used, but perhaps not as its owner expects: its path, and what it is."""
+    """A file that is used, but perhaps not as expected: its path and the remark."""
 
     path: str
     remark: str
@@ -77,31 +76,11 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True)
 class CategoryScan:
-    """What a category's folder holds.
+    """The content of a category's folder; paths are relative to the dataset's root.
 
-    Attributes
-    ----------
-    images : DataFrame
-        One row per image with the columns `COLUMNS`: train images first, then the test images by
-        label and name, which is the order of every artefact. Paths are relative to the dataset's
-        root; `defect_type`, `mask_path` and `mask_fingerprint` are None where there is none.
-    skipped : tuple of Skipped
-        Files that are not used as images, with the reason.
-    misfits : tuple of Misfit
-        Masks that are not used, since their size is not that of their image.
-    unused_masks : tuple of str
-        Files of the ground truth that are no defective image's mask, relative to the root.
-    has_ground_truth : bool
-        Whether the category has a ground-truth folder.
-    beside : tuple of str
-        Files beside train, test and ground_truth that nobody would take for images of the
-        dataset, such as a licence.
-    image_remarks : tuple of Remark
-        Images that are read in another way than a viewer shows them, see `image_inspection`.
-    mask_doubts : tuple of Remark
-        Masks that are used but mark nothing, or something unclear.
-    median_mask_share : float or None
-        Of the masks in use, the median share of their pixels that is marked.
+    `images` has one row per image with `COLUMNS`: train first, then test by label and name.
+    `misfits` are masks of another size than their image, which are not used. `beside` are other
+    files, such as a licence. `median_mask_share` is the median share of pixels that masks mark.
     """
 
     images: pd.DataFrame
@@ -116,10 +95,7 @@ class CategoryScan:
 
 
 def scan_category(
-    root: Path,
-    category: str,
-    hash_of: HashOf = file_hash,
-    settings: CategoryConfig | None = None,
+    root: Path, category: str, hash_of: HashOf = file_hash, settings: CategoryConfig | None = None
 ) -> CategoryScan:
     """Read and validate the folder of one category in MVTec AD's layout.
 
@@ -130,16 +106,18 @@ def scan_category(
     category : str
         Name of the folder below it.
     hash_of : callable
-        Gives a file's SHA-256; with the one that `folder_version` was given, the manifest's
-        fingerprints are those of that version.
+        Gives a file's SHA-256.
     settings : CategoryConfig, optional
-        The limit of pixels, and the crop and threshold by which masks are judged. The table of
-        images does not depend on them.
+        Limit of pixels, and the crop and threshold for remarks on masks.
+
+    Returns
+    -------
+    CategoryScan
 
     Raises
     ------
     DatasetError
-        If the folder is absent or anything in it cannot be used, one line per problem.
+        If the folder is absent or holds unusable files, one line per problem.
     """
     folder = root / category
     if not folder.is_dir():
@@ -217,15 +195,7 @@ def image_files(images: pd.DataFrame, split: str, root: Path) -> list[Path]:
 
 
 def refuse_paths_outside(images: pd.DataFrame) -> None:
-    """See that no path of a manifest leads out of the dataset's root by its name.
-
-    Links are followed: who owns the dataset may keep images elsewhere, but no manifest may say so.
-
-    Raises
-    ------
-    DatasetError
-        If a path of an image or a mask is absolute or goes up, one line for each.
-    """
+    """Raise DatasetError for manifest paths that leave the dataset's root by name; links may."""
     foreign = [
         f"{printable(str(path))}: a path of the manifest that leads out of the dataset's root; "
         "materialise image_manifest again"
@@ -270,13 +240,13 @@ def _describe(
 
 
 def _misfit(mask: Path, of_mask: MaskTraits, of_image: ImageTraits, root: Path) -> Misfit | None:
-    """Tell in what a mask's size differs from that of its image, if it does."""
+    """Compare a mask's size with its image's."""
     sizes = [f"{traits.width} x {traits.height}" for traits in (of_mask, of_image)]
     return None if sizes[0] == sizes[1] else Misfit(relative_name(mask, root), *sizes)
 
 
 def _missing_splits(listing: Listing, folder: Path) -> Iterator[str]:
-    """Say which split has no images, be they sound or not."""
+    """Say which split has no images, sound or not."""
     there = {candidate.split for candidate in listing.images}
     told = [problem.path for problem in listing.problems]
     for split, place, why in zip(

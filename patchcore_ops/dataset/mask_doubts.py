@@ -1,4 +1,4 @@
-"""What may be wrong with what a mask marks, as a remark with its effect on the pixel metrics."""
+"""Doubts about what a mask marks, with their effect on the pixel metrics."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 def marked_share(content: MaskContent, least: float) -> float:
-    """Give the share of pixels from a level on."""
+    """Return the share of pixels from level `least` on."""
     marked = sum(content.histogram[math.ceil(least) :])
     return marked / sum(content.histogram)
 
 
 def doubt(content: MaskContent, size: ImageSize, least: float) -> str | None:
-    """Find the first doubt that applies to a mask, if any."""
+    """Return the first doubt about a mask whose pixels count from level `least` on."""
     return next(_doubts(content, size, least), None)
 
 
 def _doubts(content: MaskContent, size: ImageSize, least: float) -> Iterator[str]:
-    """Yield what applies, the cause before its consequences; what takes long is looked at last."""
+    """Yield causes before consequences; slow checks come last."""
     marked = sum(content.histogram[1:])
     grey = sum(content.histogram[1:255])
     share = marked_share(content, least)
@@ -67,9 +67,9 @@ def _doubts(content: MaskContent, size: ImageSize, least: float) -> Iterator[str
 
 
 def _has_faint_region(levels: npt.NDArray[np.uint8], least: float) -> bool:
-    """Tell whether a connected region stays below a level, of pixels that reach half of it.
+    """Tell whether a connected region of at least half of `least` never reaches it.
 
-    What is darker yet is noise of lossy formats, or the end of a soft edge.
+    Darker pixels are noise of lossy formats or the end of a soft edge.
     """
     from scipy import ndimage
 

@@ -1,4 +1,4 @@
-"""Which file of the ground truth is the mask of which image, by their names."""
+"""Pairs images with masks by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MASK_SUFFIX = "_mask"
 
 
 def pair_masks(listing: Listing) -> tuple[dict[Path, Path], list[Problem]]:
-    """Find the mask of each defective image: `<image>_mask` or `<image>`, whatever its format."""
+    """Find the mask of each defective image (`<image>_mask` or `<image>`), and shared masks."""
     masks: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
     problems = []

@@ -1,8 +1,7 @@
-"""Ground-truth masks: what the pixels of a mask file mean, and masks as arrays.
+"""Ground-truth masks: the meaning of their pixels, and masks as arrays.
 
-What a file means is decided by its own content alone. Grey levels are grey levels, but for two
-kinds of files that have one meaning only: paint on a transparent ground is marked where the paint
-is, and a single level beside black marks, whichever it is.
+Grey levels are kept, with two exceptions: paint on a transparent ground marks where the paint is,
+and a single level beside black marks, whatever it is.
 """
 
 from __future__ import annotations
@@ -29,7 +28,10 @@ _LOSSY_COMPRESSIONS = frozenset({"jpeg", "tiff_jpeg", "webp"})
 
 
 class MaskContent(NamedTuple):
-    """What a mask file says."""
+    """Grey levels of a mask (white is marked) and their histogram.
+
+    `is_exact` is false for lossy formats. `uses_hidden_colours` tells that the opacity was unclear.
+    """
 
     levels: Image.Image
     histogram: list[int]
@@ -64,12 +66,9 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 def load_masks(
     paths: Sequence[Path | None], size: ImageSize, num_workers: int
 ) -> npt.NDArray[np.uint8]:
-    """Load masks [n, imagesize, imagesize]; an image without a mask file has an empty one.
+    """Load many masks as uint8 [len(paths), imagesize, imagesize]; None gives an empty mask.
 
-    Raises
-    ------
-    DatasetError
-        If files cannot be read, decoded or used: one line for each.
+    A DatasetError has one line for each unusable file.
     """
     masks = np.zeros((len(paths), size.imagesize, size.imagesize), dtype=np.uint8)
     present = [position for position, path in enumerate(paths) if path is not None]
@@ -94,12 +93,11 @@ def load_masks(
 
 
 def mask_content(image: ImageFile.ImageFile, path: Path) -> MaskContent:
-    """Read the pixels of a mask as they are meant.
+    """Read the levels of an opened mask file.
 
-    Raises
-    ------
-    DatasetError
-        If the file cannot be decoded.
+    Where opacity varies and all visible pixels have one colour, the opacity is the mask, unless
+    that colour is black and hidden ones are not. In an exact format, a single level beside black
+    becomes white.
     """
     is_exact = image.format in _EXACT_FORMATS and not (
         image.format == "TIFF" and image.info.get("compression") in _LOSSY_COMPRESSIONS
@@ -121,14 +119,14 @@ def mask_content(image: ImageFile.ImageFile, path: Path) -> MaskContent:
 
 
 def _is_one_level_on_black(histogram: list[int]) -> bool:
-    """Tell whether there is black and one other level that is not white, which needs no change."""
+    """Tell whether there is black and exactly one other level, which is not white."""
     pixels = sum(histogram)
     marked = pixels - histogram[0]
     return 0 < marked < pixels and marked in histogram[1:_WHITE]
 
 
 def _of_sixteen_bits(image: Image.Image) -> Image.Image:
-    """Scale to 8 bits, but for a single level on black: scaled, a small one would be black."""
+    """Scale to 8 bits; a single level on black becomes white, or scaling might make it black."""
     values = np.asarray(image)
     highest = values.max()
     if values.min() == 0 and ((values == 0) | (values == highest)).all():
@@ -137,10 +135,7 @@ def _of_sixteen_bits(image: Image.Image) -> Image.Image:
 
 
 def _of_transparent(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Read what the opacity marks; otherwise the colours, and whether hidden ones are among them.
-
-    Hidden black marks nothing either way, so that it is no reason to doubt.
-    """
+    """Return opacity or colours, and whether hidden colours other than black are used."""
     whole = to_mode(image, "RGBA")
     opacity = whole.getchannel("A")
     if np.count_nonzero(opacity.histogram()) > 1:

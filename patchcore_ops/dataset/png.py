@@ -1,7 +1,6 @@
-"""PNG files of up to 64 MB decoded in one call, satisfied with nothing less than every pixel.
+"""Decodes PNG files of up to 64 MB in one call, and refuses files with missing pixels.
 
-Pillow decodes a PNG chunk by chunk, for each of which it asks for the interpreter's lock, and shows
-rows that are missing at the end as black.
+Pillow decodes chunk by chunk under the interpreter lock and shows missing rows as black.
 """
 
 from __future__ import annotations
@@ -23,16 +22,10 @@ logging.getLogger("imagecodecs").setLevel(logging.ERROR)
 
 
 def decoded(image: ImageFile.ImageFile) -> Image.Image:
-    """Decode an opened image.
+    """Decode an opened image: grey and RGB PNG of 8 bits by libpng, all else by Pillow.
 
-    libpng's pixels are used where every decoder gives the same, for grey and RGB of 8 bits. Of
-    palettes, transparency and other depths Pillow makes the picture, for the reference's figures
-    rest on its conversions.
-
-    Raises
-    ------
-    RuntimeError
-        libpng's reason, if the file is damaged or a pixel is missing. Pillow raises what it likes.
+    The reference's figures rest on Pillow's conversion of palettes, transparency and other depths.
+    libpng raises RuntimeError for damaged files; Pillow raises various errors.
     """
     pixels = _by_libpng(image)
     shape = (image.height, image.width, *_CHANNELS.get(image.mode, (0,)))

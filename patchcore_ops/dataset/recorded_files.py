@@ -1,4 +1,4 @@
-"""Whether files of the dataset still have the content that an artefact has recorded."""
+"""Compares files of the dataset with the content that an artefact recorded."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from patchcore_ops.dataset.image_formats import printable, problem_report
-from patchcore_ops.runtime.fingerprints import HashOf, file_hash
+from patchcore_ops.runtime.fingerprints import FileState, HashOf, file_hash, state_of
 
 Fault = Literal["gone", "changed"]
 
-_SAID = {
-    "gone": "is gone",
-    "changed": "has changed",
-}
+_SAID = {"gone": "is gone", "changed": "has changed"}
 
 
 def fault_of(file: Path, digest: str, hash_of: HashOf) -> Fault | None:
-    """Tell whether a file is gone, or has another content than the one with a SHA-256.
-
-    A file that cannot be read counts as gone.
-    """
+    """Tell whether a file is gone (or unreadable) or differs from a SHA-256."""
     try:
         return None if hash_of(file) == digest else "changed"
     except OSError:
@@ -31,13 +25,7 @@ def fault_of(file: Path, digest: str, hash_of: HashOf) -> Fault | None:
 
 @contextmanager
 def unchanged(recorded: Mapping[Path, str], since: str, hash_of: HashOf) -> Iterator[None]:
-    """See that files have the content that was recorded, before they are read and afterwards.
-
-    Raises
-    ------
-    DatasetError
-        One line for each file that is gone or has changed.
-    """
+    """Check before and after the body that files have their recorded SHA-256."""
     states = {file: _state(file) for file in recorded}
     _refuse(recorded, since, hash_of)
     yield
@@ -56,9 +44,8 @@ def _refuse(recorded: Mapping[Path, str], since: str, hash_of: HashOf) -> None:
         raise problem_report(problems)
 
 
-def _state(file: Path) -> tuple[int, int, int] | None:
+def _state(file: Path) -> FileState | None:
     try:
-        status = file.stat()
+        return state_of(file.stat())
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

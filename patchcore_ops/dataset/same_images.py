@@ -1,4 +1,4 @@
-"""Which images are the same, by a hash of what they hold."""
+"""Finds equal images by a content hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from patchcore_ops.dataset.image_formats import printable
 def same_in(
     images: pd.DataFrame, others: pd.DataFrame, content: str, unlike: str | None = None
 ) -> pd.DataFrame:
-    """Pair images with others of the same content."""
+    """Pair images with the first of `others` of equal `content`, as columns `path` and `same_as`.
+
+    No row may be in both. With `unlike`, a pair must differ in that column.
+    """
     differing = [content] if unlike is None else [content, unlike]
     # One of any two that differ from each other differs from a third.
     candidates = others.drop_duplicates(differing).groupby(content, sort=False).head(len(differing))
@@ -24,14 +27,14 @@ def same_in(
 
 
 def repeated(images: pd.DataFrame, content: str) -> pd.DataFrame:
-    """Pair each image that repeats an earlier one with the first of its content, as `same_in`."""
+    """Pair each repeated image with the first of its content, as `same_in`."""
     first = images.groupby(content)["path"].transform("first")
     copies = images.assign(same_as=first)[images.duplicated(content)]
     return copies[["path", "same_as"]].reset_index(drop=True)
 
 
 def leaks(images: pd.DataFrame) -> Iterator[str]:
-    """Name each test image of a manifest that is a train image too, with the remedy."""
+    """Name each test image that is also a train image, with the remedy."""
     is_train = images["split"] == "train"
     for row in same_in(images[~is_train], images[is_train], "fingerprint").itertuples():
         yield (

@@ -1,1 +1,1 @@
-"""What all rooms stand on: errors, progress, arrays on disk, content hashes, devices, threads."""
+"""Errors, progress, arrays on disk, content hashes, devices and threads."""

@@ -1,7 +1,6 @@
 """One code for numpy on a CPU and for torch on a GPU.
 
-The two modules agree on all that is asked of the namespace here, so that no library need stand
-between: `amin`, `argmin`, `argsort(stable=)`, `bincount`, `empty(device=)`, `matmul(out=)`, ...
+Both modules accept the calls made here, such as `amin`, `argsort(stable=)` and `matmul(out=)`.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ def namespace_of(array: Array) -> Any:
 
 
 def to_numpy(array: Array) -> npt.NDArray[Any]:
-    """Return the array as one of numpy's, moved to the CPU where it is not there."""
+    """Return the array as a numpy array on the CPU."""
     return array if isinstance(array, np.ndarray) else np.asarray(array.cpu())
 
 
 def kth_largest(values: Array, count: int) -> Array:
-    """Return the last of the `count` largest values of a vector."""
+    """Return the smallest of the `count` largest values of a vector."""
     if isinstance(values, np.ndarray):
         return np.partition(values, -count)[-count]
     return values.topk(count, sorted=False).values.min()

@@ -1,6 +1,6 @@
-"""Arrays on disk (.npy) that are written and read in blocks, so that memory stays bounded.
+"""Arrays on disk (.npy), written and read in blocks so that memory stays bounded.
 
-Plain reads are used rather than memory maps, whose touched pages count as the process's memory.
+Memory maps are not used: the pages they touch count as memory of the process.
 """
 
 from __future__ import annotations
@@ -23,18 +23,9 @@ _BYTES_BETWEEN_FLUSHES = 64 * 2**20
 
 
 class ArrayWriter:
-    """Writes a float32 array of known shape, block by block along its first axis.
+    """Writes a float32 array of known shape to `path`, block by block along its first axis.
 
-    Use it as a context manager; leaving it without having written every row is an error. The disk
-    takes what has been written while the next blocks are computed; otherwise whoever makes sure of
-    the file in the end would wait for all of it.
-
-    Parameters
-    ----------
-    path : Path
-        The .npy file; its folder is created.
-    shape : tuple of int
-        Shape of the whole array.
+    Written bytes are flushed in a thread, or the final fsync would wait for the whole file.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -77,7 +68,7 @@ class ArrayWriter:
             raise ValueError(f"{self.path}: {self._written} of {self.shape[0]} rows written")
 
     def _is_flushed(self) -> bool:
-        """Whether no flush is under way; the system tells only once that one has failed."""
+        """Tell whether the last flush is over; raise its error if it failed."""
         if self._flush is None:
             return True
         if not self._flush.done():
@@ -92,15 +83,7 @@ def _to_disk(file: int) -> None:
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array to a .npy file as `numpy.save` does.
-
-    That takes no notice when the last bytes do not fit on the disk.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
+    """Write a .npy file; unlike `numpy.save`, fail if the last bytes do not fit on the disk."""
     contiguous = np.ascontiguousarray(array)
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(
@@ -110,13 +93,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 class ArrayFile:
-    """Reads an array from a .npy file, row range by row range.
-
-    Parameters
-    ----------
-    path : Path
-        A .npy file in C order.
-    """
+    """Reads row ranges of a .npy file in C order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -145,10 +122,7 @@ class ArrayFile:
         return items.reshape(-1, *self.shape[1:])
 
     def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
-        """Read the whole array in order, `rows` rows at a time.
-
-        All blocks share one piece of memory: use each before asking for the next.
-        """
+        """Yield `rows` rows at a time, in order; all blocks share one buffer."""
         buffer = np.empty((min(rows, len(self)), *self.shape[1:]), dtype=self.dtype)
         with self.path.open("rb", buffering=0) as stream:
             stream.seek(self._offset)
@@ -180,10 +154,7 @@ class ArrayFile:
         return gathered
 
     def _take_singly(
-        self,
-        rows: npt.NDArray[np.int64],
-        order: npt.NDArray[np.int64],
-        gathered: npt.NDArray[Any],
+        self, rows: npt.NDArray[np.int64], order: npt.NDArray[np.int64], gathered: npt.NDArray[Any]
     ) -> None:
         row_bytes = gathered.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
         with self.path.open("rb", buffering=0) as stream:
@@ -192,10 +163,7 @@ class ArrayFile:
                 self._fill(stream, gathered[position : position + 1])
 
     def _take_in_one_pass(
-        self,
-        rows: npt.NDArray[np.int64],
-        order: npt.NDArray[np.int64],
-        gathered: npt.NDArray[Any],
+        self, rows: npt.NDArray[np.int64], order: npt.NDArray[np.int64], gathered: npt.NDArray[Any]
     ) -> None:
         ascending = rows[order]
         start = first = 0

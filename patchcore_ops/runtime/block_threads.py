@@ -1,9 +1,7 @@
-"""Blocks of a computation, each by one thread, on all processors of this process.
+"""Computes each block by one thread, on all processors of this process.
 
-A library's own threads divide every matrix product and wait for each other after it, spinning; the
-passes between products have one thread. On a busy machine, where one of the threads is held up,
-such products take many times as long. Blocks wait for nobody, and as each is computed by one thread
-whatever the number of threads, so that number changes no result.
+A BLAS that divides every product waits for its slowest thread, which is costly on a busy machine.
+Each block is computed by one thread, so the number of threads changes no result.
 """
 
 from __future__ import annotations
@@ -34,9 +32,9 @@ class ForEach(Protocol):
 
 @contextmanager
 def block_threads(array: Array) -> Iterator[ForEach]:
-    """Start threads for an array of numpy, whose matrix products have one thread each meanwhile.
+    """Start threads for the blocks of a numpy array; BLAS has one thread meanwhile.
 
-    torch has threads of its own, or a GPU: its blocks are computed one by one.
+    torch has its own threads or a GPU, so its blocks are computed one by one.
     """
     if namespace_of(array) is not np:
         yield _one_by_one
@@ -65,10 +63,9 @@ def blocks(stop: int, size: int, start: int = 0) -> Iterator[slice]:
 def by_parts(
     rows: Array, dtype: Any, function: Callable[[Array], Array], for_each: ForEach
 ) -> Array:
-    """Compute one number for each row, [N, d] -> [N]; what that takes meanwhile is bounded.
+    """Compute one number of `dtype` for each row, in parts that bound the memory.
 
-    The place for the numbers is there from the beginning: small results that stay between large
-    ones that go would scatter the memory.
+    The result is allocated first: small results between large temporaries fragment the memory.
     """
     values = namespace_of(rows).empty(len(rows), dtype=dtype, device=rows.device)
 

@@ -1,4 +1,4 @@
-"""Where a step computes. torch is imported only to ask it for a device other than the CPU."""
+"""The device of a step. torch is imported only when the answer may not be the CPU."""
 
 from __future__ import annotations
 
@@ -18,20 +18,14 @@ _CUDA_LIBRARIES = ("libtorch_cuda.so", "libtorch_hip.so")
 
 
 def has_gpu_driver() -> bool:
-    """Tell whether this machine has the driver of a GPU that `auto` would take."""
+    """Tell whether this machine has a GPU driver that `auto` would use."""
     return any(Path(file).exists() for file in _DRIVER_FILES)
 
 
 def device_name(name: str) -> str:
-    """Turn `runtime.device` into the name of a device, such as `cpu`, `cuda`, `cuda:1` or `mps`.
+    """Turn `runtime.device` into a device name: `cpu`, `cuda`, `cuda:1` or `mps`.
 
-    Importing torch takes seconds. It is not asked where the answer can only be the CPU: there is
-    no driver of a GPU, or torch is built for the CPU alone.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If the named device is not available here.
+    torch, which takes seconds to import, is asked only where a GPU is possible.
     """
     if name == "cpu" or (name == "auto" and not (has_gpu_driver() and _torch_has_cuda())):
         return "cpu"
@@ -39,21 +33,12 @@ def device_name(name: str) -> str:
 
 
 def coreset_device(name: str) -> str:
-    """Say what `runtime.device` means for the coreset: `cpu` for `mps`, else the same.
-
-    Anchor distances are computed in float64, which Apple's GPUs do not have.
-    """
+    """Return the coreset's device: `cpu` for `mps`, which has no float64, else the same."""
     return "cpu" if name == "mps" else name
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `runtime.device` into a device: `auto` takes CUDA where there is one.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If the named device is not available here.
-    """
+    """Turn `runtime.device` into a torch device; `auto` takes CUDA where it is available."""
     import torch
 
     if name == "auto":

@@ -1,7 +1,6 @@
-"""The mistakes that a user can make, each with one sentence that says what to do.
+"""Errors that a user can cause, each with one sentence that says what to do.
 
-Every error that a user can cause derives from `UserError`. Callers print its message without a
-traceback; anything else that is raised in this project is a defect of the project.
+Callers print a `UserError` without a traceback. Any other error is a defect of the project.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Content hashes of files and folders, remembered so that nothing is hashed twice.
 
-A file that has the size and the times that it had when it was hashed still has that content, and
-its hash need not be computed again. The one exception is a file that changed within the clock's
-granularity of being hashed: a second change could leave the same times behind. Such an entry is
-not trusted, and the file is hashed once more when it is asked for again.
+A file with unchanged size and times keeps its hash. A file that changed within the clock's
+granularity of being hashed could change again without a trace, so it is hashed again.
 """
 
 from __future__ import annotations
@@ -24,13 +22,19 @@ from patchcore_ops.runtime.errors import DatasetError
 ABSENT = "absent"
 
 # The coarsest clock of a file system that is still in use ticks every two seconds.
-_CLOCK_GRANULARITY_NS = 2_000_000_000
+CLOCK_GRANULARITY_NS = 2_000_000_000
 
 HashOf = Callable[[Path], str]
+FileState = tuple[int, int, int]
+
+
+def state_of(status: os.stat_result) -> FileState:
+    """Return size and times; copying cannot set back the time of the last status change."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class OutOfTime(Exception):
-    """The time that was granted for hashing is over; what was hashed is remembered."""
+    """The time for hashing is over; what was hashed is remembered."""
 
 
 def file_hash(file: Path) -> str:
@@ -40,12 +44,9 @@ def file_hash(file: Path) -> str:
 
 
 def folder_version(root: Path, category: str, hash_of: HashOf = file_hash) -> str:
-    """Hash the names and contents of all files of a category: equal folders, equal versions.
+    """Hash names and contents of a category's files: 16 hexadecimal digits, or `ABSENT`.
 
-    Raises
-    ------
-    DatasetError
-        If a folder cannot be read, or a file vanishes or fails while it is read.
+    An unreadable file counts by its name; a folder that cannot be read raises DatasetError.
     """
     folder = root / category
     if not folder.is_dir():
@@ -64,10 +65,10 @@ def folder_version(root: Path, category: str, hash_of: HashOf = file_hash) -> st
 
 
 class FileHashes:
-    """The hashes of files, kept in a small file from one use to the next.
+    """Hashes of files, kept in the file `memory` between uses; a context manager that saves them.
 
-    As a context manager it saves what it has learnt on leaving, also when it is left by an error.
-    Within one use every file keeps the hash that was given first.
+    Within one use each file keeps its first hash. After `until` (of `time.monotonic`) no further
+    file is hashed, except one, so that repeated use ends. A damaged memory only costs time.
     """
 
     def __init__(self, memory: Path, until: float | None = None) -> None:
@@ -102,15 +103,7 @@ class FileHashes:
         return self._hashed
 
     def __call__(self, file: Path) -> str:
-        """Return a file's SHA-256.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        OutOfTime
-            If it would have to be hashed, and the time is over.
-        """
+        """Return a file's SHA-256; raise OutOfTime if it must be hashed and the time is over."""
         name = str(file)
         if name not in self._given:
             self._given[name] = self._remembered(name, file) or self._computed(name, file)
@@ -118,17 +111,17 @@ class FileHashes:
 
     def _remembered(self, name: str, file: Path) -> str | None:
         entry = self._entries.get(name)
-        state = _state(file)
+        state = state_of(file.stat())
         return entry.digest if entry and entry.is_of(state) and entry.is_settled() else None
 
     def _computed(self, name: str, file: Path) -> str:
         if self._until is not None and self._hashed and time.monotonic() > self._until:
             raise OutOfTime(f"{file}: not hashed yet")
-        before, began = _state(file), time.time_ns()
+        before, began = state_of(file.stat()), time.time_ns()
         digest = file_hash(file)
         self._hashed += 1
         self._entries.pop(name, None)
-        if _state(file) == before:
+        if state_of(file.stat()) == before:
             self._entries[name] = _Entry(*before, began, digest)
         return digest
 
@@ -142,22 +135,16 @@ class _Entry(NamedTuple):
     began: int
     digest: str
 
-    def is_of(self, state: tuple[int, int, int]) -> bool:
+    def is_of(self, state: FileState) -> bool:
         return (self.size, self.modified, self.changed) == state
 
     def is_settled(self) -> bool:
         """Whether the file was old enough when it was hashed to show every later change."""
-        return self.changed + _CLOCK_GRANULARITY_NS < self.began
-
-
-def _state(file: Path) -> tuple[int, int, int]:
-    """Return size and times; the time of the last status change cannot be set back by copying."""
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return self.changed + CLOCK_GRANULARITY_NS < self.began
 
 
 def _read_entries(memory: Path) -> dict[str, _Entry]:
-    """Read what is remembered; anything but exactly what was written counts as nothing."""
+    """Read the memory; a damaged one counts as empty."""
     try:
         checksum, _, body = memory.read_bytes().partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != checksum:
@@ -168,7 +155,7 @@ def _read_entries(memory: Path) -> dict[str, _Entry]:
 
 
 def _write_entries(memory: Path, entries: dict[str, _Entry]) -> None:
-    """Replace the memory in one rename, without the files that are gone."""
+    """Replace the memory in one rename; drop files that are gone."""
     body = json.dumps({name: entry for name, entry in entries.items() if Path(name).exists()})
     checksum = hashlib.sha256(body.encode()).hexdigest()
     memory.parent.mkdir(parents=True, exist_ok=True)
@@ -190,9 +177,9 @@ def _content(file: Path, hash_of: HashOf) -> str:
 def _files_below(
     folder: Path, below: str = "", above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[str]:
-    """Yield the name of every file below a folder, through linked folders too, never in a circle.
+    """Yield the names of all files below a folder, through linked folders too, without circles.
 
-    Paths as objects would take most of the time of a look at very many files.
+    Names are strings: Path objects would take most of the time for very many files.
     """
     place = f"{folder}/{below}"
     status = os.stat(place)  # noqa: PTH116 - see above

@@ -1,8 +1,4 @@
-"""How many processors this process may use: fewer than the machine has, in a container or a job.
-
-Libraries that count the machine's processors start too many threads there, which then wait for each
-other.
-"""
+"""The number of processors this process may use; a container or a job may have few."""
 
 from __future__ import annotations
 
@@ -16,7 +12,11 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_processors() -> int:
-    """Count the processors for this process's threads."""
+    """Count the processors for this process's threads.
+
+    `OMP_NUM_THREADS` if set; else the affinity mask or the CPU quota (control groups version 1 or
+    2, rounded up), whichever is less.
+    """
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
@@ -29,7 +29,7 @@ def _processors_to_run_on() -> int:
 
 
 def _quotas() -> Iterator[int]:
-    """Yield the quota of each control group that holds this process, where it has one."""
+    """Yield the CPU quota of each control group that holds this process."""
     for folder in _folders():
         for read in (_quota, _quota_of_version_1):
             try:
@@ -54,7 +54,7 @@ def _quota_of_version_1(folder: Path) -> tuple[int, int]:
 def _folders() -> Iterator[Path]:
     """Yield the folders of this process's control groups and of all groups above them.
 
-    A container may see the path that its group has outside, and no folder of that name.
+    Inside a container the path may be the one outside, which does not exist here.
     """
     try:
         lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""How long work tells its caller where it is."""
+"""The callback by which long work reports its progress."""
 
 from __future__ import annotations
 

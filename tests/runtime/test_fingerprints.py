@@ -39,7 +39,7 @@ def memory(tmp_path: Path) -> Path:
 @pytest.fixture
 def fine_clock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trust files that were 20 ms old when they were hashed; those of `root` are older."""
-    monkeypatch.setattr(fingerprints, "_CLOCK_GRANULARITY_NS", 20_000_000)
+    monkeypatch.setattr(fingerprints, "CLOCK_GRANULARITY_NS", 20_000_000)
     time.sleep(0.03)
 
 
