@@ -135,10 +135,12 @@ def automation_sensor(
 
 
 def _due() -> Fact:
-    def due(present: Present, _: Context) -> Holds:
-        return lambda target: not present.is_fresh(target) and not present.is_tried(target)
-
-    return Fact("out_of_date_and_not_tried", due)
+    return Fact(
+        "out_of_date_and_not_tried",
+        lambda present, _: (
+            lambda target: not present.is_fresh(target) and not present.is_tried(target)
+        ),
+    )
 
 
 def _parent_requested() -> Fact:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import dagster as dg
 
@@ -114,29 +113,21 @@ def _ensure_known(
     """Return the storage id of the observation that makes a version the latest."""
     of_category = dg.AssetRecordsFilter(asset, [category])
     latest = _observations(instance, of_category, 1)
-    if latest and latest[0].version == version:
-        return latest[0].storage_id
+    if latest and latest[0][1] == version:
+        return latest[0][0]
     instance.report_runless_asset_event(observation(asset, category, version, seen_by))
     # Someone else may have reported a version in between, but hardly ten.
     return next(
-        one.storage_id for one in _observations(instance, of_category, 10) if one.version == version
+        number for number, seen in _observations(instance, of_category, 10) if seen == version
     )
-
-
-class _Observation(NamedTuple):
-    storage_id: int
-    category: str
-    version: str
 
 
 def _observations(
     instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter, limit: int
-) -> list[_Observation]:
-    """Return the latest observations with a version, the latest first."""
-    found = []
-    for record in instance.fetch_observations(wanted, limit=limit).records:
-        event = record.asset_observation
-        version = (event.tags or {}).get(DATA_VERSION) if event else None
-        if event and event.partition and version:
-            found.append(_Observation(record.storage_id, event.partition, version))
-    return found
+) -> list[tuple[int, str]]:
+    """Return storage id and version of the latest observations with one, the latest first."""
+    return [
+        (record.storage_id, version)
+        for record in instance.fetch_observations(wanted, limit=limit).records
+        if (event := record.asset_observation) and (version := (event.tags or {}).get(DATA_VERSION))
+    ]

@@ -32,41 +32,6 @@ class _Ancestor(NamedTuple):
     version: str
     made: str
 
-    @property
-    def name(self) -> str:
-        return f"{self.asset}{of(self.category)}"
-
-
-class _Mixture(NamedTuple):
-    """Two versions of one ancestor, and the artefacts that go back to them."""
-
-    old: _Ancestor
-    behind: Artefact
-    new: _Ancestor
-    ahead: Artefact
-    again: list[str]
-
-    @staticmethod
-    def of(
-        first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
-    ) -> _Mixture:
-        old, behind, new, ahead = first, through_first, second, through_second
-        if first.made > second.made:
-            old, behind, new, ahead = second, through_second, first, through_first
-        # What goes back to nothing but this has to be made again itself.
-        is_itself = (behind.asset, behind.category) == (old.asset, old.category)
-        again = [behind.asset] if is_itself else _between(old, behind)
-        return _Mixture(old, behind, new, ahead, again)
-
-    def problem(self) -> MixedVersions:
-        behind, ahead = (f"{one.asset}{of(one.category)}" for one in (self.behind, self.ahead))
-        return MixedVersions(
-            f"{behind} goes back to {self.old.name} of {_when(self.old)}, and {ahead} to that of "
-            f"{_when(self.new)}, so they do not belong together; materialise "
-            f"{' and '.join(self.again)} again: "
-            f"{command(','.join(self.again), self.behind.category)}"
-        )
-
 
 class MixedVersions(StaleArtefact):
     """Artefacts that are used together go back to different versions of an ancestor."""
@@ -82,16 +47,34 @@ class Ancestry:
         """Take an artefact in, or raise MixedVersions, which says what to materialise."""
         ancestors = list(_ancestors(artefact))
         mixtures = [
-            _Mixture.of(*before, one, artefact)
+            _mixture(*before, one, artefact)
             for one in ancestors
             if (before := self._known.get((one.asset, one.category))) is not None
             and before[0].version != one.version
         ]
         if mixtures:
             # The nearest ancestor in which they differ leaves the least to make again.
-            raise min(mixtures, key=lambda mixture: len(mixture.again)).problem()
+            raise min(mixtures, key=lambda mixture: mixture[0])[1]
         for one in ancestors:
             self._known.setdefault((one.asset, one.category), (one, artefact))
+
+
+def _mixture(
+    first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
+) -> tuple[int, MixedVersions]:
+    """Return how many assets to make again where two versions meet, and the error that says so."""
+    old, behind, new, ahead = first, through_first, second, through_second
+    if first.made > second.made:
+        old, behind, new, ahead = second, through_second, first, through_first
+    # What goes back to nothing but this has to be made again itself.
+    is_itself = (behind.asset, behind.category) == (old.asset, old.category)
+    again = [behind.asset] if is_itself else _between(old, behind)
+    return len(again), MixedVersions(
+        f"{behind.asset}{of(behind.category)} goes back to {old.asset}{of(old.category)} of "
+        f"{_when(old)}, and {ahead.asset}{of(ahead.category)} to that of {_when(new)}, so they do "
+        f"not belong together; materialise {' and '.join(again)} again: "
+        f"{command(','.join(again), behind.category)}"
+    )
 
 
 def _between(old: _Ancestor, behind: Artefact) -> list[str]:

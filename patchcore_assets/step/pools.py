@@ -1,8 +1,8 @@
 """Concurrency pools and devices: what must not run at the same time on one machine.
 
-`dagster.yaml` gives every pool one place; `dagster instance concurrency set cpu_heavy 4` adds.
-The steps of a run share a process, so the queue starts a run when every pool of its steps has a
-place. `dagster asset materialize` has no queue.
+`dagster.yaml` gives every pool one place; `dagster instance concurrency set` changes that. The
+steps of a run share a process, so the queue starts a run when every pool of its steps has a place.
+`dagster asset materialize` has no queue.
 """
 
 from __future__ import annotations

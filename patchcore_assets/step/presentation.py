@@ -1,6 +1,6 @@
 """Numbers, tables and pictures as Dagster metadata.
 
-Dagster's pages show markdown shorter than `SHOWN_IN_PLACE` characters in place, and longer entries
+Dagster's pages show markdown of less than 1,000 characters in place, so pictures and charts are
 behind a link. Tables are always in place, with room for about four columns.
 """
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # as it is stored, and all pictures of one materialisation.
 MAX_PICTURE_BYTES = 100_000
 MAX_MATERIALISATION_BYTES = 300_000
-SHOWN_IN_PLACE = 1_000
 _PICTURE_WIDTH = 520
 
 
