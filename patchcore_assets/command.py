@@ -22,8 +22,8 @@ from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
 from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
 from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
-from patchcore_assets.definitions import CONFIG_VARIABLE, config_path
 from patchcore_assets.graph import define
+from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_assets.step.configuration import tags_of_configuration
 from patchcore_assets.step.reasons import reason_of, succeeded
 from patchcore_assets.storage import StorageBusy, open_store

@@ -1,22 +1,10 @@
-"""The definitions that Dagster loads, and the configuration file that they serve."""
+"""The definitions that Dagster loads."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import dagster as dg
 
-CONFIG_VARIABLE = "PATCHCORE_CONFIG"
-DEFAULT_CONFIG = "patchcore.yaml"
-
-
-def config_path() -> Path:
-    """Return the file named by PATCHCORE_CONFIG, or patchcore.yaml here or beside the packages."""
-    if named := os.environ.get(CONFIG_VARIABLE):
-        return Path(named)
-    here = Path.cwd() / DEFAULT_CONFIG
-    return here if here.is_file() else Path(__file__).resolve().parents[1] / DEFAULT_CONFIG
+from patchcore_assets.location import config_path
 
 
 @dg.definitions
