@@ -1,8 +1,7 @@
 """`patchcore-benchmark`: a whole benchmark from the command line, without a daemon.
 
-Runs every category of a configuration, one Dagster run each, in this process; goes on past a
-category that fails; then makes the table and the report. All of them are one wave, in the same
-history that `dagster dev` shows, if there is one.
+Runs each category of a configuration in this process as one Dagster run, and goes on after a
+category that fails. Then makes the table and the report. All runs are one wave.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code, 1 if any category failed."""
+    """Run the command; return its exit code, 1 if any category failed."""
     parser = argparse.ArgumentParser(
         prog="patchcore-benchmark",
         description="Run every category of a benchmark, then its table and report.",
@@ -105,13 +104,7 @@ def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Seque
 
 
 def _see_to_home() -> None:
-    """Refuse a DAGSTER_HOME that Dagster cannot use.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If it is no folder, or a relative path.
-    """
+    """Refuse a DAGSTER_HOME that Dagster cannot use."""
     home = Path(os.environ.get("DAGSTER_HOME", "")).expanduser()
     if home != Path() and not (home.is_absolute() and home.is_dir()):
         raise EnvironmentProblem(
@@ -129,7 +122,7 @@ def _instance() -> dg.DagsterInstance:
 
 
 def _kept_in(instance: dg.DagsterInstance) -> str:
-    """Say where the run history is kept that these runs are in, or how to have one."""
+    """Say where the history of these runs is kept, or how to have one."""
     if instance.is_persistent:
         return str(Path(instance.root_directory).resolve())
     return (

@@ -1,4 +1,4 @@
-"""Everything that this code location defines, merged in one place."""
+"""The definitions that Dagster loads."""
 
 from __future__ import annotations
 

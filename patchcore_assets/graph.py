@@ -18,11 +18,7 @@ from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
-from patchcore_assets.automation.waves import (
-    SUMMARY_JOB,
-    rebenchmark_schedule,
-    summary_sensor,
-)
+from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
 from patchcore_assets.inputs.watch import watch_sensor
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
@@ -41,10 +37,10 @@ ASSETS = (
 
 
 def define(config: BenchmarkConfig) -> dg.Definitions:
-    """Define the assets of a benchmark.
+    """Define the assets, jobs, schedule and sensors of a benchmark.
 
-    Steps share one process by default: torch is imported once, and what one step has loaded into
-    the page cache serves the next. Categories are the unit of parallel work, as runs.
+    The steps of a run share one process, so torch is imported once. Runs are the unit of parallel
+    work, one for each category.
 
     Raises
     ------

@@ -114,7 +114,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
 def _section(
     work: Work, category: str, changes: str, shown_images: int
 ) -> "CategoryReport | FailedCategory":
-    """Gather what is shown of a category; whatever goes wrong costs this section alone."""
+    """Gather a category's section; an error costs this section alone."""
     from patchcore_ops.report.contents import FailedCategory
 
     try:

@@ -25,7 +25,7 @@ def categories(config: BenchmarkConfig) -> dg.PartitionsDefinition[str]:
 
 
 def by_category(config: BenchmarkConfig) -> ByCategory:
-    """Return what an asset that is partitioned by category hands to `dg.asset`."""
+    """Return the arguments of `dg.asset` for an asset that is partitioned by category."""
     return {
         "partitions_def": categories(config),
         "backfill_policy": ONE_CATEGORY_A_RUN,

@@ -57,11 +57,7 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
         with benchmark.work(context, _device, _LESS_MEMORY) as work:
             embeddings = work.read(RAW_EMBEDDINGS)
             banks = select_memory_bank(
-                embeddings,
-                work.settings,
-                work.runtime,
-                work.output,
-                work.progress("rows picked"),
+                embeddings, work.settings, work.runtime, work.output, work.progress("rows picked")
             )
             picks = sum(one.picks for one in banks)
             picks_per_second = work.per_second(picks)

@@ -1,1 +1,1 @@
-"""What is rebuilt without anybody asking: conditions, waves and backfills."""
+"""What is rebuilt without a request: conditions, waves and backfills."""

@@ -1,8 +1,7 @@
-"""Backfills as waves: what somebody asks for in the UI for several categories at once.
+"""Backfills that a user starts in the UI; each one is a wave.
 
-Dagster starts one run for each category, all with the tag of the backfill. Where one of them fails
-it leaves out whatever depends on all categories, so that the table and the report have to be made
-by somebody else; see `patchcore_assets.automation.waves`.
+Dagster starts one run for each category, all with the tag of the backfill. If one of them fails,
+Dagster leaves out the assets over all categories; `automation.waves` makes those.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ BACKFILL = "dagster/backfill"
 
 
 def wave_name(moment: datetime) -> str:
-    """Name a wave by when it was due or started: UTC, to the second."""
+    """Name a wave by the time it was due or started: UTC, to the second."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill that makes the metrics of categories."""
+    """A backfill that makes the `measured` asset; `is_submitted` if no more runs start."""
 
     instance: dg.DagsterInstance
     id: str
@@ -59,7 +58,7 @@ class Backfill:
         return bool(self._measured)
 
     def is_reported(self, report: dg.AssetKey) -> bool:
-        """Tell whether a report has been made since, by whomever: it holds what this has made."""
+        """Tell whether any report was made after the last run that measured a category."""
         made = self.instance.get_latest_materialization_event(report)
         ends = [record.end_time or 0.0 for record in self._measured]
         return made is not None and bool(ends) and made.timestamp > max(ends)
@@ -77,7 +76,7 @@ class Backfill:
 def backfill_of_run(
     instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey
 ) -> Backfill | None:
-    """Return the backfill that a run belongs to, if it makes the metrics of categories."""
+    """Return the backfill of a run, if it makes the metrics of categories."""
     backfill = instance.get_backfill(run.tags[BACKFILL]) if BACKFILL in run.tags else None
     return None if backfill is None else _described(instance, backfill, measured)
 

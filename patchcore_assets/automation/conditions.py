@@ -1,20 +1,15 @@
-"""When assets are rebuilt without anybody asking: the automation conditions and their sensor.
+"""When assets are rebuilt without a request: the automation conditions and their sensor.
 
-The conditions look at what is, not at what has happened since the last look: a partition is due
-when Dagster calls it stale or missing. So nothing is lost while the sensor is off or a run is at
-work, a version that changes and changes back costs nothing, and a parent that was made again with
-an equal data version asks for nothing. Dagster's own conditions on changes (`data_version_changed`
-with `since_last_handled`) lose an input that changes in the same tick in which its asset is done.
+The conditions judge the present state: a partition is due when Dagster calls it stale or missing.
+So nothing is lost while the sensor is off. Dagster's conditions on changes
+(`data_version_changed` with `since_last_handled`) lose an input that changes in the tick in which
+its asset is done.
 
-A category is rebuilt in two runs at most. What is made from inputs alone, the manifest, has a run
-of its own, because a changed folder often gives an equal manifest, and then nothing else must run,
-least of all the network. All that follows rides along in one more run: other embeddings give other
-picks, another index, other scores. One run that loads torch once is worth more there than the
-seconds of search that would be spared where a new setting happens to pick the same rows.
+A category is rebuilt in two runs at most. The manifest has a run of its own: a changed folder often
+gives an equal manifest, and then the network must not run. Everything else shares one more run,
+which loads torch once.
 
-What has failed, or was cancelled, is tried again when one of its inputs has another version, or
-when somebody runs it by hand: every attempt is in the event log, and an attempt with these inputs
-is not repeated.
+A failed or cancelled attempt is repeated only when an input has another version.
 """
 
 from __future__ import annotations
@@ -39,7 +34,7 @@ Judge = Callable[[Present, Context], Holds]
 
 
 class Fact(dg.AutomationCondition[dg.AssetKey]):
-    """A condition that is judged target by target, over what the event log says."""
+    """A condition that is judged target by target, from the event log."""
 
     def __init__(self, name: str, judge: Judge) -> None:
         self._name = name
@@ -51,7 +46,7 @@ class Fact(dg.AutomationCondition[dg.AssetKey]):
         return self._name
 
     def evaluate(self, context: Context) -> dg.AutomationResult[dg.AssetKey]:
-        """Keep the candidates of which it is true."""
+        """Keep the candidates for which the condition holds."""
         holds = self._judge(present_of(context.asset_graph_view), context)
         candidates = context.candidate_subset.expensively_compute_asset_partitions()
         subset = context.asset_graph_view.get_asset_subset_from_asset_partitions(
@@ -65,14 +60,14 @@ _found_in: WeakKeyDictionary[AssetGraphView, Present] = WeakKeyDictionary()
 
 
 def present_of(view: AssetGraphView) -> Present:
-    """Share what is found among all conditions of one evaluation."""
+    """Return the state that all conditions of one evaluation share."""
     if view not in _found_in:
         _found_in[view] = Present(view)
     return _found_in[view]
 
 
 def rebuild_when_stale() -> dg.AutomationCondition[Any]:
-    """Say when an asset that is partitioned by category is rebuilt."""
+    """Return the condition of an asset that is partitioned by category."""
 
     def inputs_ready(present: Present, context: Context) -> Holds:
         in_this_run = _in_this_run(context)
@@ -93,10 +88,9 @@ def rebuild_when_stale() -> dg.AutomationCondition[Any]:
 
 
 def rebuild_after_the_last_category() -> dg.AutomationCondition[Any]:
-    """Say when an asset over all categories is rebuilt: once, after the last of them.
+    """Return the condition of an asset over all categories: once, after the last of them.
 
-    Categories that have failed do not hold it up. What a scheduled wave has made is left to the
-    summary of that wave.
+    Failed categories do not hold it up. A scheduled wave is left to its own summary.
     """
 
     def any_input(present: Present, context: Context) -> Holds:
@@ -124,7 +118,7 @@ def rebuild_after_the_last_category() -> dg.AutomationCondition[Any]:
 def automation_sensor(
     assets: dg.AssetSelection, seconds_between_ticks: int
 ) -> dg.AutomationConditionSensorDefinition:
-    """Define the sensor that requests what is due; it is off until somebody turns it on."""
+    """Define the sensor that requests what is due; it is off by default."""
     return dg.AutomationConditionSensorDefinition(
         AUTOMATION_SENSOR,
         target=assets,
@@ -141,10 +135,12 @@ def automation_sensor(
 
 
 def _due() -> Fact:
-    def due(present: Present, _: Context) -> Holds:
-        return lambda target: not present.is_fresh(target) and not present.is_tried(target)
-
-    return Fact("out_of_date_and_not_tried", due)
+    return Fact(
+        "out_of_date_and_not_tried",
+        lambda present, _: (
+            lambda target: not present.is_fresh(target) and not present.is_tried(target)
+        ),
+    )
 
 
 def _parent_requested() -> Fact:
@@ -156,7 +152,7 @@ def _parent_requested() -> Fact:
 
 
 def _earlier_run_first() -> Fact:
-    """Something further up has a run of its own first; whether it matters is not known before."""
+    """Wait while an ancestor has a run of its own, which may change nothing."""
 
     def earlier_run_first(_: Present, context: Context) -> Holds:
         earlier = context.asset_graph.get_ancestor_asset_keys(context.key) - _companions(context)
@@ -173,10 +169,7 @@ def _in_this_run(context: Context) -> set[Target]:
 
 
 def _companions(context: Context) -> set[dg.AssetKey]:
-    """Return what may be made in the same run as an asset, ahead of it.
-
-    That is what has the same partitions, but nothing that is made from inputs alone.
-    """
+    """Return the ancestors that may be made in the same run: not those made from inputs alone."""
     graph, partitions = context.asset_graph, context.partitions_def
     return {
         key
@@ -187,7 +180,7 @@ def _companions(context: Context) -> set[dg.AssetKey]:
 
 
 def _requested(assets: Collection[dg.AssetKey], context: Context) -> set[Target]:
-    """Return what this evaluation has requested of assets so far."""
+    """Return the targets of assets that this evaluation has requested so far."""
     return {
         target
         for asset in assets

@@ -1,7 +1,7 @@
-"""The event log, read asset by asset: the latest event of every category, in a few queries.
+"""The latest event of every category, read asset by asset in a few queries.
 
-The number of queries does not depend on the number of categories, except that whole events are
-fetched a thousand at a time.
+Their number does not depend on the number of categories, except that whole events are fetched a
+thousand at a time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ _EVENTS_AT_A_TIME = 1000
 
 
 class Latest(NamedTuple):
-    """The latest materialisation, or the latest observation of an input.
-
-    Of an observation, only the first two are read.
-    """
+    """The latest materialisation, or observation (with the first two fields only)."""
 
     storage_id: int
     version: str | None
@@ -35,7 +32,7 @@ class Latest(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A run that was to make something and has not (yet): its planned materialisation."""
+    """The planned materialisation of a run that has not made its target (yet)."""
 
     storage_id: int
     run_id: str
@@ -72,21 +69,21 @@ def latest_materializations(
 def latest_unpartitioned(
     instance: dg.DagsterInstance, asset: dg.AssetKey, until: int | None = None
 ) -> dict[Category, Latest]:
-    """Return the latest materialisation of an asset without partitions, up to a storage id."""
+    """Return the latest materialisation, up to a storage id, without partitions."""
     wanted = dg.AssetRecordsFilter(asset, before_storage_id=None if until is None else until + 1)
     made = instance.fetch_materializations(wanted, limit=1).records
     return {record.partition_key: _read(record) for record in made}
 
 
 def latest_observations(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[Category, Latest]:
-    """Return the latest observation of each category of an input that has one."""
+    """Return the latest observation of each category that has one."""
     ids = instance.get_latest_storage_id_by_partition(asset, _SEEN)
     versions = _latest_versions(instance, asset, _SEEN)
     return {category: Latest(number, versions.get(category)) for category, number in ids.items()}
 
 
 def attempts(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[Category, Attempt]:
-    """Return the latest run of each category that was to make it, unless it was made since."""
+    """Return the latest run planned for each category that was not made since."""
     log = instance.event_log_storage
     found = log.get_latest_asset_partition_materialization_attempts_without_materializations(asset)
     return {category: Attempt(number, run_id) for category, (run_id, number) in found.items()}
@@ -95,7 +92,7 @@ def attempts(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[Category,
 def attempt_unpartitioned(
     instance: dg.DagsterInstance, asset: dg.AssetKey, made: Latest | None
 ) -> dict[Category, Attempt]:
-    """Return the latest run that was to make an asset without partitions, as `attempts` does."""
+    """Return the latest planned run of an asset without partitions, as `attempts`."""
     planned = instance.event_log_storage.get_latest_planned_materialization_info(asset)
     if planned is None or (made is not None and made.storage_id > planned.storage_id):
         return {}
@@ -103,12 +100,9 @@ def attempt_unpartitioned(
 
 
 def versions_until(
-    instance: dg.DagsterInstance,
-    asset: dg.AssetKey,
-    is_input: bool,
-    until: Mapping[Category, int],
+    instance: dg.DagsterInstance, asset: dg.AssetKey, is_input: bool, until: Mapping[Category, int]
 ) -> dict[Category, str | None]:
-    """Return the version that each category had at a storage id of its own."""
+    """Return the version that each category had at its own storage id, if it had one."""
     if None in until:
         made = latest_unpartitioned(instance, asset, until[None])
         return {category: latest.version for category, latest in made.items()}
@@ -129,7 +123,7 @@ def versions_until(
 def makers(
     instance: dg.DagsterInstance, asset: dg.AssetKey, is_input: bool, ids: Sequence[int]
 ) -> dict[int, set[str]]:
-    """Return the runs to which events belong: that of the step, or the one that reported it."""
+    """Return the runs of events: the run of the step, or the one that reported it."""
     found = {}
     for record in _fetch(instance, asset, _SEEN if is_input else _MADE, ids):
         seen = record.asset_observation
@@ -145,7 +139,7 @@ def _latest_versions(
     kind: dg.DagsterEventType,
     before: int | None = None,
 ) -> dict[Category, str]:
-    """Return the version of each category's latest event before a storage id, if it has one."""
+    """Return the version of each category's latest event before a storage id."""
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         asset, kind, [DATA_VERSION], before_cursor=before
     )
@@ -170,7 +164,7 @@ def _between(
     after: int,
     last: int,
 ) -> Iterator[dg.EventLogRecord]:
-    """Yield the events of categories after a storage id and up to another, in their order."""
+    """Yield the events of categories between two storage ids, in order."""
     fetch = instance.fetch_observations if kind is _SEEN else instance.fetch_materializations
     # A database takes only so many names in one query; of more, all events are gone through.
     names = [one for one in categories if one] if len(categories) <= _EVENTS_AT_A_TIME else None

@@ -1,9 +1,8 @@
-"""What the event log says of each partition: whether it is stale, was tried, or is at work.
+"""The state of each partition by the event log: stale, tried, or at work.
 
-What is stale here is what Dagster calls stale and the UI shows as such. It is reckoned from whole
-assets at a time, because Dagster's own reckoning asks the event log about every partition alone.
-There is one difference: Dagster does not compare an asset over all categories with them when there
-are 100 or more, and shows `metrics` as fresh; here it is compared.
+Stale is what Dagster calls stale, computed for whole assets at a time because Dagster queries each
+partition alone. One difference: Dagster does not compare an asset over 100 or more categories with
+them, so it shows `metrics` as fresh; here it is compared.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _AT_WORK = [
 
 
 class Changes(NamedTuple):
-    """Why an artefact is stale."""
+    """Why an artefact is stale: parents with another version; other code or dependencies."""
 
     parents: frozenset[Target]
     is_otherwise: bool
 
 
 class Present:
-    """What is so now, asked of the event log once.
+    """The state at one moment; each event is read once.
 
     A target is an asset key with a category, or with None where the asset has no partitions.
     """
@@ -71,7 +70,7 @@ class Present:
         return self._latest(target) is not None
 
     def parents(self, target: Target) -> Iterator[Target]:
-        """Yield what a target is made from: of its category, or of all where it has none."""
+        """Yield the parents of a target: of its category, or of all where it has none."""
         for key in self._graph.get(target.asset_key).parent_keys:
             partitions = self._graph.get(key).partitions_def
             if partitions is None:
@@ -83,20 +82,20 @@ class Present:
                     yield Target(key, category)
 
     def is_tried(self, target: Target) -> bool:
-        """Tell whether a run was started for a target when its parents were as they are now."""
+        """Tell whether a run was started for a target with its present parents."""
         asset = target.asset_key
         if asset not in self._tried_of:
             self._tried_of[asset] = self._tried(asset)
         return target.partition_key in self._tried_of[asset]
 
     def is_left_to_its_wave(self, target: Target) -> bool:
-        """Tell whether all that is new for a target comes from waves without a summary yet."""
+        """Tell whether all news of a target comes from waves without a summary yet."""
         runs = {latest.run_id for parent in self.news(target) if (latest := self._latest(parent))}
         return bool(runs) and wait_for_their_summary(self._instance, runs, *self._ends_of_a_wave)
 
     @cached_property
     def _ends_of_a_wave(self) -> tuple[dg.AssetKey, dg.AssetKey]:
-        """What a wave makes for each category, and what its summary makes last."""
+        """The asset that a wave makes for each category, and the last of its summary."""
         nodes = [self._graph.get(key) for key in self._graph.materializable_asset_keys]
         over_all = {node.key: node for node in nodes if node.partitions_def is None}
         measured = next(
@@ -109,7 +108,7 @@ class Present:
 
     @cached_property
     def busy_categories(self) -> set[str | None]:
-        """The categories for which a run is at work or waits; None stands for a run without one."""
+        """The categories with a run at work or queued; None for a run without one."""
         computed = self._graph.materializable_asset_keys
         return {
             category
@@ -152,7 +151,7 @@ class Present:
         return self._latest_of[asset].get(target.partition_key)
 
     def _changes(self, target: Target, made: Latest) -> Changes:
-        """Compare what an artefact was made from with what there is now."""
+        """Compare what an artefact was made from with the present."""
         if target not in self._changes_of:
             used = made.provenance
             self._changes_of[target] = (
@@ -169,7 +168,7 @@ class Present:
         )
 
     def _compare_times(self, target: Target, made: Latest) -> Changes:
-        """Compare where nothing is recorded, because a person has reported it in the UI."""
+        """Compare a materialisation that was reported by hand, without provenance."""
         later = (
             parent
             for parent in self.parents(target)
@@ -209,7 +208,7 @@ class Present:
         return self._versions_at[place]
 
     def news(self, target: Target) -> list[Target]:
-        """Return the parents for which a target is due: those that changed, or all if missing."""
+        """Return the parents for which a target is due: the changed ones, or all if missing."""
         parents, made = list(self.parents(target)), self._latest(target)
         if made is None or self.is_fresh(target):
             return parents
@@ -217,7 +216,7 @@ class Present:
         return [parent for parent in parents if parent in changed]
 
     def _tried(self, asset: dg.AssetKey) -> set[Category]:
-        """Return the categories that a run was started for, with parents as they are now."""
+        """Return the categories that a run was started for with their present parents."""
         if self._graph.get(asset).partitions_def is None:
             made = self._latest(Target(asset))
             tried = event_log.attempt_unpartitioned(self._instance, asset, made)
@@ -236,10 +235,7 @@ class Present:
     def _with_other_input(
         self, parent: dg.AssetKey, later: Mapping[Category, tuple[Category, Attempt]]
     ) -> Iterator[Category]:
-        """Yield the categories whose attempt has not seen the version that a parent has now.
-
-        What the run of the attempt has itself made or reported, it has seen.
-        """
+        """Yield the categories whose attempt has neither seen nor made a parent's version."""
         is_input = self._is_input(parent)
         now = {one: latest for one in later if (latest := self._latest(Target(parent, one)))}
         makers = event_log.makers(

@@ -1,8 +1,7 @@
-"""The history of waves: what each has measured is an artefact of its own, which nobody rewrites.
+"""The history of waves: each wave is an artefact of its own, which is never rewritten.
 
-Several runs may make the table at once, on several machines, and a bucket has no locks. Whoever
-read the history, added a block and wrote it back would lose what others have added meanwhile. So
-each adds an artefact, and `history.parquet` is what all of them add up to when a table is made.
+Several machines may make the table at once, and a bucket has no locks: a shared file that each
+reads, extends and writes back would lose blocks. `history.parquet` is the sum of all blocks.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ def keep_wave(
     folder: Path,
     warn: Callable[[str], None],
 ) -> int:
-    """Keep what a wave has measured, and write `history.parquet`: what all waves add up to.
+    """Keep what a wave has measured and write `history.parquet`; return its number of waves.
 
-    The history of the table before this one holds the waves of before there were blocks, and spares
-    reading the others. Returns how many waves the history holds.
+    The history of the table before (in `earlier`) spares reading its waves again, and holds those
+    of releases that kept no blocks.
     """
     import pandas as pd
 
@@ -65,7 +64,7 @@ def _keep(store: ArtefactStore, block: pd.DataFrame) -> None:
 
 
 def _names(blocks: pd.DataFrame) -> set[str]:
-    """Name blocks by when they were measured, so that names sort by age, and by which run."""
+    """Name blocks by time and run, so that names sort by age."""
     from patchcore_ops.metrics.history import FINISHED, RUN_ID
 
     moments = blocks[[FINISHED, RUN_ID]].drop_duplicates().itertuples(index=False, name=None)

@@ -1,9 +1,7 @@
-"""Waves: a wave is one pass of the benchmark over all categories, or over those of a backfill.
+"""Waves: one pass of the benchmark over all categories, or over those of a backfill.
 
-Its runs carry the same tag, so that they are found together in the run list, and so that the
-history of the table has one block for each wave. The schedule or a backfill starts a wave of queued
-runs, and the sensor makes the table and the report when the last of them has finished, however it
-finished.
+The runs of a wave carry the same tag and give one block of the history. The schedule or a backfill
+queues them; the sensor makes the table and the report when the last of them has finished.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ PARTITION = "dagster/partition"
 
 
 def wave_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, measured: dg.AssetKey) -> str:
-    """Return the wave that a run belongs to; a run of no wave is one by itself."""
+    """Return the wave of a run; a run without one is a wave by itself."""
     if WAVE in run.tags:
         return run.tags[WAVE]
     if (backfill := backfill_of_run(instance, run, measured)) is not None:
@@ -55,10 +53,7 @@ def wait_for_their_summary(
     measured: dg.AssetKey,
     report: dg.AssetKey,
 ) -> bool:
-    """Tell whether all runs belong to waves for which the summary has not been started.
-
-    A wave makes what is `measured` for each category, and its summary ends in a `report`.
-    """
+    """Tell whether all runs belong to waves whose summary has not been started."""
     runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
     names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
     others = {run.tags.get(BACKFILL): run for run in runs if WAVE not in run.tags}
@@ -73,20 +68,14 @@ def wait_for_their_summary(
 
 
 def _waits(instance: dg.DagsterInstance, backfill: Backfill | None, report: dg.AssetKey) -> bool:
-    """Tell whether there is a backfill that is a wave and will have its table and report."""
+    """Tell whether a backfill is a wave that will have its table and report."""
     if backfill is None or (backfill.is_over and not backfill.has_metrics):
         return False
     return not _is_settled(instance, backfill, report)
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
-    """Define the schedule that benchmarks every category anew; it is off until turned on.
-
-    Raises
-    ------
-    ConfigError
-        If `schedule.cron` is no cron expression.
-    """
+    """Define the schedule that benchmarks every category anew; it is off by default."""
     categories = config.categories
     try:
 
@@ -125,9 +114,8 @@ def summary_sensor(
 ) -> dg.SensorDefinition:
     """Define the sensor that makes the table and the report after the last run of a wave.
 
-    It is on by default: without waves there is nothing for it to do. Its cursor is the time up to
-    which all waves are settled, so a tick reads few runs; a wave gets one summary even if the
-    cursor is lost.
+    Its cursor is the time up to which all waves are settled, so that a tick reads few runs; a wave
+    gets one summary even if the cursor is lost.
     """
 
     @dg.sensor(
@@ -170,7 +158,7 @@ def summary_sensor(
 
 @dataclass(frozen=True)
 class _ScheduledWave:
-    """What the sensor has to know of a wave whose runs say how many they are."""
+    """A wave whose runs are tagged with their number."""
 
     name: str
     created: datetime
@@ -203,7 +191,7 @@ def _is_settled(
 def _benchmark_runs(
     instance: dg.DagsterInstance, since: str | None = None, wave: str | None = None
 ) -> list[dg.RunRecord]:
-    """Return the runs of the benchmark, created after a time or of one wave; the oldest first."""
+    """Return the benchmark's runs after a time, or of one wave; the oldest first."""
     wanted = dg.RunsFilter(
         job_name=BENCHMARK_JOB,
         created_after=None if since is None else datetime.fromisoformat(since),

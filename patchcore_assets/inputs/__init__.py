@@ -1,1 +1,1 @@
-"""The observed inputs: their versions, how these become known, and the sensor that watches them."""
+"""The observed inputs: their versions, their recording, and the sensor on them."""

@@ -1,8 +1,8 @@
 """Which versions of the inputs Dagster knows, and how a new one becomes known.
 
-Dagster calls an artefact stale when an input has been observed with another version since the
-observation that the artefact's materialisation points to. So whoever uses an input first makes
-sure that the version in hand is the latest observed one, and then points to that observation.
+Dagster calls an artefact stale when an input was observed with another version after the
+observation that the artefact points to. So a step first makes the version in hand the latest
+observed one, and then points to that observation.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import dagster as dg
 
@@ -29,22 +28,18 @@ _FOLDER = "file_hashes"
 
 
 def file_hashes(
-    instance: dg.DagsterInstance,
-    config: BenchmarkConfig,
-    category: str,
-    until: float | None = None,
+    instance: dg.DagsterInstance, config: BenchmarkConfig, category: str, until: float | None = None
 ) -> FileHashes:
-    """Return what hashes a category's files, with the memory that this installation keeps.
+    """Return the hasher of a category's files; see `FileHashes` for `until`.
 
-    The memory describes files of this machine, so it lies in Dagster's local storage, wherever the
-    artefacts are kept.
+    Its memory describes files of this machine, so it lies in Dagster's local storage.
     """
     place = hashlib.sha256(str(config.dataset_root / category).encode()).hexdigest()[:8]
     return FileHashes(_memory(instance, f"{category}-{place}"), until)
 
 
 def weights_hashes(instance: dg.DagsterInstance, until: float | None = None) -> FileHashes:
-    """Return what hashes weights files, which many categories share; see `file_hashes`."""
+    """Return the hasher of weights files, which categories share; see `file_hashes`."""
     return FileHashes(_memory(instance, "weights"), until)
 
 
@@ -55,14 +50,14 @@ def _memory(instance: dg.DagsterInstance, name: str) -> Path:
 def observation(
     asset: dg.AssetKey, category: str, version: str, seen_by: str
 ) -> dg.AssetObservation:
-    """Say that an input has a version; no run is needed to report it."""
+    """Return the event that an input has a version; it needs no run."""
     return dg.AssetObservation(
         asset, partition=category, tags={DATA_VERSION: version}, metadata={"seen_by": seen_by}
     )
 
 
 def known_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, str]:
-    """Return the version of an input that was observed last, of each category that has one."""
+    """Return the latest observed version of an input by category."""
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         asset, dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION]
     )
@@ -77,7 +72,7 @@ def record_inputs(
     hash_of: HashOf,
     seen_by: str,
 ) -> Mapping[str, str]:
-    """Make sure that inputs are known with the versions that they have now."""
+    """Make the present versions of inputs known; return tags that point to them."""
     tags = {}
     for observed in INPUTS:
         if observed.key in assets:
@@ -98,7 +93,7 @@ def record_newer_settings(
     assets: Collection[dg.AssetKey],
     hash_of: HashOf,
 ) -> None:
-    """Make settings known that have changed while a run used the ones before."""
+    """Make settings known that changed while a run used the ones before."""
     try:
         now = load_config(used.path)
         if category not in now.categories or configuration_hash(now) == configuration_hash(used):
@@ -115,32 +110,24 @@ def record_newer_settings(
 def _ensure_known(
     instance: dg.DagsterInstance, asset: dg.AssetKey, category: str, version: str, seen_by: str
 ) -> int:
-    """Return the storage id of the observation by which a version is known as the latest."""
+    """Return the storage id of the observation that makes a version the latest."""
     of_category = dg.AssetRecordsFilter(asset, [category])
     latest = _observations(instance, of_category, 1)
-    if latest and latest[0].version == version:
-        return latest[0].storage_id
+    if latest and latest[0][1] == version:
+        return latest[0][0]
     instance.report_runless_asset_event(observation(asset, category, version, seen_by))
     # Someone else may have reported a version in between, but hardly ten.
     return next(
-        one.storage_id for one in _observations(instance, of_category, 10) if one.version == version
+        number for number, seen in _observations(instance, of_category, 10) if seen == version
     )
-
-
-class _Observation(NamedTuple):
-    storage_id: int
-    category: str
-    version: str
 
 
 def _observations(
     instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter, limit: int
-) -> list[_Observation]:
-    """Return the latest observations that carry a version, the latest first."""
-    found = []
-    for record in instance.fetch_observations(wanted, limit=limit).records:
-        event = record.asset_observation
-        version = (event.tags or {}).get(DATA_VERSION) if event else None
-        if event and event.partition and version:
-            found.append(_Observation(record.storage_id, event.partition, version))
-    return found
+) -> list[tuple[int, str]]:
+    """Return storage id and version of the latest observations with one, the latest first."""
+    return [
+        (record.storage_id, version)
+        for record in instance.fetch_observations(wanted, limit=limit).records
+        if (event := record.asset_observation) and (version := (event.tags or {}).get(DATA_VERSION))
+    ]

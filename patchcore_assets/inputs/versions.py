@@ -1,8 +1,7 @@
 """The inputs: image folders and configuration sections, and the version of each by category.
 
-An input's version says all that can change a result: the files of the folder, or a category's
-resolved section. What cannot change a result (device, batch size, workers, storage) is in none.
-A version follows content alone, whoever computes it: an observation, the sensor, or a run.
+A version covers all that can change a result: the files of the folder, or the resolved section.
+Device, batch size, workers and storage are in none. It depends on content alone.
 """
 
 from collections.abc import Callable
@@ -27,7 +26,11 @@ VersionOf = Callable[[BenchmarkConfig, str, HashOf], str]
 
 @dataclass(frozen=True)
 class ObservedInput:
-    """One input: its key, what it is, and its version for a category."""
+    """One input: its key, description and kind, and its version for a category.
+
+    Artefacts that depend on it record its `sections` of the configuration. `version_of` raises a
+    `UserError` if there is no version.
+    """
 
     key: dg.AssetKey
     description: str

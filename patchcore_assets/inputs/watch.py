@@ -1,9 +1,9 @@
-"""The sensor `watch_inputs`: sees what has changed in folders and configuration, without a run.
+"""The sensor `watch_inputs`: reports changed folders and configuration, without a run.
 
-Every tick computes the version of each input, from remembered hashes where a file has the size
-and times that it had, and reports those that differ from the last known ones. What cannot be read
-is said and left as it was; the rest goes on. The settings of all categories are looked at in every
-tick, the folders for as long as there is time: the next tick begins with those that are left.
+Every tick computes the version of each input, using remembered hashes of files with equal size and
+times, and reports those that differ from the last known ones. An unreadable input is logged and
+left as it was. A tick looks at all settings, then at folders while time is left; the next tick
+goes on from there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SETTINGS = tuple(one for one in INPUTS if one.key != IMAGES)
 
 @dataclass
 class Sighting:
-    """What one look at the inputs has found."""
+    """Changed inputs, notes for the user, and the category where the next look begins."""
 
     changed: list[dg.AssetObservation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -92,10 +92,10 @@ def look_at_inputs(
     until: float | None = None,
     first: str | None = None,
 ) -> Sighting:
-    """Compare the inputs as they are with what the instance knows, and report nothing to it.
+    """Compare the inputs with what the instance knows; report nothing to it.
 
-    The settings come first, then the folders, beginning with a category, until `time.monotonic()`
-    has come to a moment.
+    The settings come first, then the folders, from category `first` on, until `time.monotonic()`
+    reaches `until`.
     """
     found = Sighting()
     try:
@@ -113,7 +113,7 @@ def look_at_inputs(
 
 
 class _Look:
-    """One look: what is known already, and what has been found."""
+    """One look at the inputs."""
 
     def __init__(
         self, instance: dg.DagsterInstance, config: BenchmarkConfig, found: Sighting
@@ -124,14 +124,14 @@ class _Look:
         self._known = {one.key: known_versions(instance, one.key) for one in INPUTS}
 
     def at_settings(self, categories: Sequence[str]) -> None:
-        """Look at the sections of all categories, and at the weights files that they name."""
+        """Look at the sections of all categories and the weights files that they name."""
         with weights_hashes(self._instance) as hash_of:
             for category in categories:
                 for observed in _SETTINGS:
                     self._at(observed, category, hash_of)
 
     def at_folders(self, categories: Sequence[str], until: float | None) -> None:
-        """Look at the folders of categories, in turn, while there is time; at one in any case."""
+        """Look at the folders of categories while there is time, at one in any case."""
         missing: list[str] = []
         for position, category in enumerate(categories):
             if position and until is not None and time.monotonic() > until:
@@ -156,7 +156,7 @@ class _Look:
             )
 
     def _at(self, observed: ObservedInput, category: str, hash_of: HashOf) -> bool:
-        """Note a version that is not the known one; tells whether there was anything to see."""
+        """Note a version that is not the known one; tell whether the input exists."""
         try:
             version = observed.version_of(self._config, category, hash_of)
         except (UserError, OSError) as problem:

@@ -1,4 +1,4 @@
-"""Which settings artefacts record: the sections whose inputs they, or what they read, depend on."""
+"""The settings that artefacts record: the sections that they, or what they read, depend on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ def sections_of(inputs: Collection[dg.AssetKey]) -> list[str]:
 
 
 def settings_of(artefact: Artefact) -> Recorded:
-    """Return the settings that an artefact was made with.
-
-    Raises
-    ------
-    StaleArtefact
-        If it was made with some and does not record them.
-    """
+    """Return the settings that an artefact was made with, or refuse one without its record."""
     settings = read_settings(artefact.folder)
     if settings is None and _depends_on_settings(artefact):
         raise StaleArtefact(

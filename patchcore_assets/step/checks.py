@@ -1,9 +1,8 @@
 """The asset checks: how an asset declares them, and how a finding is shown.
 
-An asset evaluates its checks itself, in the step that makes it, before what it has made becomes
-current. So nothing is read twice, and whatever materialises the asset (a person, the automation, a
-schedule) has it checked. A check that is `blocking` and fails with severity ERROR refuses the new
-version: it is kept aside, its checks are reported, the step fails, and the version before stays.
+The step that makes an asset evaluates its checks before the new version becomes current, so every
+materialisation is checked. A failed `blocking` check of severity ERROR refuses the version: it is
+kept aside, its checks are reported, the step fails, and the version before stays.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ def specs(
 ) -> list[dg.AssetCheckSpec]:
     """Return the checks of an asset, as `dg.asset` takes them.
 
-    With the asset's partitions, each category has a result of its own; otherwise the latest result
-    of any category would stand for all.
+    With `partitions`, each category has a result; otherwise the latest would stand for all.
     """
     return [
         dg.AssetCheckSpec(
@@ -81,7 +79,7 @@ def refusals(asset: dg.AssetsDefinition, findings: Mapping[str, Finding]) -> lis
 
 
 def log_findings(log: logging.Logger, findings: Mapping[str, Finding]) -> None:
-    """Say in the run's log what checks have found fault with."""
+    """Log the findings of failed checks."""
     for name, finding in findings.items():
         if not finding.passed:
             (log.error if finding.is_error else log.warning)(f"{name} failed: {finding.sentence}")

@@ -1,8 +1,8 @@
-"""The configuration of a run: read once, kept, and the same for all steps of the run.
+"""The configuration of a run: read once, kept, and the same for all its steps.
 
-The first step reads the file and keeps what it says beside the artefacts. Two tags of the run say
-which configuration that is and where it can be read again. Every other step, in whatever process
-and on whatever machine, reads it there; so does a run that goes on after the run's failure.
+The first step reads the file and keeps its content beside the artefacts. Tags of the run say which
+configuration that is and where it is kept. All other steps, and a run that resumes a failed one,
+read it there.
 """
 
 from __future__ import annotations
@@ -26,23 +26,13 @@ CONFIGURATION_READ_BY = ".dagster/patchcore_configuration_read_by"
 
 _FOLDER = ".configurations"
 # What Dagster gives to a run that goes on where another has failed.
-_CONTINUES = (
-    "dagster/is_resume_retry",
-    "dagster/is_asset_resume_retry",
-    "dagster/retry_number",
-)
+_CONTINUES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry", "dagster/retry_number")
 
 
 def configuration_of_run(
     instance: dg.DagsterInstance, run_id: str, file: str | Path
 ) -> tuple[BenchmarkConfig, bool]:
-    """Return the configuration of a run, and whether it is kept already.
-
-    Raises
-    ------
-    ConfigError
-        If the file holds a mistake, or what was kept is gone.
-    """
+    """Return the configuration of a run, and whether it is kept already."""
     run = instance.get_run_by_id(run_id)
     if run is None or not _is_kept(run):
         return load_config(file), False
@@ -57,7 +47,7 @@ def configuration_of_run(
 
 
 def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> Mapping[str, str]:
-    """Keep the configuration of a run beside the artefacts."""
+    """Keep the configuration beside the artefacts; return the tags that point to it."""
     text = snapshot(config)
     name = f"{_FOLDER}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     place = write_document(config.storage_root, name, text, scratch)
@@ -69,7 +59,7 @@ def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> M
 
 
 def tags_of_configuration(instance: dg.DagsterInstance, run_id: str) -> Mapping[str, str]:
-    """Return the tags by which other runs read the configuration that a run has read."""
+    """Return the tags by which other runs share the configuration of a run."""
     run = instance.get_run_by_id(run_id)
     kept = (CONFIGURATION, CONFIGURATION_FILE, CONFIGURATION_READ_BY)
     return {} if run is None else {tag: run.tags[tag] for tag in kept if tag in run.tags}

@@ -1,4 +1,4 @@
-"""What happens when something fails: one sentence for a mistake, another try for a busy storage."""
+"""How failures are reported: a mistake in one sentence; a busy storage is tried again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OUT_OF_MEMORY = (
 
 @contextmanager
 def plain_failures() -> Iterator[None]:
-    """Turn a user's mistake into a Dagster failure that shows its sentence and no traceback."""
+    """Turn a user's mistake into a Dagster failure with its sentence and no traceback."""
     try:
         yield
     except UserError as mistake:
@@ -40,7 +40,7 @@ def plain_failures() -> Iterator[None]:
 
 @contextmanager
 def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None]:
-    """Ask Dagster to start the step again where the storage was only busy or out of reach."""
+    """Let Dagster retry the step where the storage was busy or out of reach."""
     try:
         yield
     except Exception as error:
@@ -64,13 +64,7 @@ def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None
 
 @contextmanager
 def memory_limits_named(asset: str, advice: str) -> Iterator[None]:
-    """Say in one sentence that memory has run out, and what takes less.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If memory has run out.
-    """
+    """Raise EnvironmentProblem with a remedy where memory has run out."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
@@ -89,7 +83,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def report_plainly() -> Iterator[None]:
-    """Show a user's mistake as one sentence where a code location is being loaded."""
+    """Show a user's mistake as one sentence while a code location is loaded."""
     import click
 
     try:

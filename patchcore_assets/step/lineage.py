@@ -1,7 +1,7 @@
-"""What an artefact was made from, gathered from the sidecars of the artefacts that were read.
+"""What an artefact was made from, by the sidecars of the artefacts that were read.
 
-Artefacts that are read together must go back to one version of everything that they have in common.
-A data version stands for content and history both, so comparing versions by name is enough.
+Artefacts that are read together must go back to one version of each common ancestor. A data version
+stands for content and history, so versions are compared by name.
 """
 
 from __future__ import annotations
@@ -25,83 +25,60 @@ _MADE = "made"
 
 
 class _Ancestor(NamedTuple):
-    """One artefact that another goes back to, or the artefact itself."""
+    """An artefact that another goes back to, or the artefact itself."""
 
     asset: str
     category: str | None
     version: str
     made: str
 
-    @property
-    def name(self) -> str:
-        return f"{self.asset}{of(self.category)}"
-
-
-class _Mixture(NamedTuple):
-    """Two versions of one ancestor, and the artefacts that go back to them."""
-
-    old: _Ancestor
-    behind: Artefact
-    new: _Ancestor
-    ahead: Artefact
-    again: list[str]
-
-    @staticmethod
-    def of(
-        first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
-    ) -> _Mixture:
-        old, behind, new, ahead = first, through_first, second, through_second
-        if first.made > second.made:
-            old, behind, new, ahead = second, through_second, first, through_first
-        # What goes back to nothing but this has to be made again itself.
-        is_itself = (behind.asset, behind.category) == (old.asset, old.category)
-        again = [behind.asset] if is_itself else _between(old, behind)
-        return _Mixture(old, behind, new, ahead, again)
-
-    def problem(self) -> MixedVersions:
-        behind, ahead = (f"{one.asset}{of(one.category)}" for one in (self.behind, self.ahead))
-        return MixedVersions(
-            f"{behind} goes back to {self.old.name} of {_when(self.old)}, and {ahead} to that of "
-            f"{_when(self.new)}, so they do not belong together; materialise "
-            f"{' and '.join(self.again)} again: "
-            f"{command(','.join(self.again), self.behind.category)}"
-        )
-
 
 class MixedVersions(StaleArtefact):
-    """Artefacts that shall be used together go back to different versions of the same thing."""
+    """Artefacts that are used together go back to different versions of an ancestor."""
 
 
 class Ancestry:
-    """Everything that the artefacts read so far go back to, each in one version."""
+    """The ancestors of the artefacts read so far, each in one version."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str | None], tuple[_Ancestor, Artefact]] = {}
 
     def add(self, artefact: Artefact) -> None:
-        """Take an artefact in, if it goes back to the same versions as the others.
-
-        Raises
-        ------
-        MixedVersions
-            The sentence names both versions, when they were made, and what to materialise.
-        """
+        """Take an artefact in, or raise MixedVersions, which says what to materialise."""
         ancestors = list(_ancestors(artefact))
         mixtures = [
-            _Mixture.of(*before, one, artefact)
+            _mixture(*before, one, artefact)
             for one in ancestors
             if (before := self._known.get((one.asset, one.category))) is not None
             and before[0].version != one.version
         ]
         if mixtures:
             # The nearest ancestor in which they differ leaves the least to make again.
-            raise min(mixtures, key=lambda mixture: len(mixture.again)).problem()
+            raise min(mixtures, key=lambda mixture: mixture[0])[1]
         for one in ancestors:
             self._known.setdefault((one.asset, one.category), (one, artefact))
 
 
+def _mixture(
+    first: _Ancestor, through_first: Artefact, second: _Ancestor, through_second: Artefact
+) -> tuple[int, MixedVersions]:
+    """Return how many assets to make again where two versions meet, and the error that says so."""
+    old, behind, new, ahead = first, through_first, second, through_second
+    if first.made > second.made:
+        old, behind, new, ahead = second, through_second, first, through_first
+    # What goes back to nothing but this has to be made again itself.
+    is_itself = (behind.asset, behind.category) == (old.asset, old.category)
+    again = [behind.asset] if is_itself else _between(old, behind)
+    return len(again), MixedVersions(
+        f"{behind.asset}{of(behind.category)} goes back to {old.asset}{of(old.category)} of "
+        f"{_when(old)}, and {ahead.asset}{of(ahead.category)} to that of {_when(new)}, so they do "
+        f"not belong together; materialise {' and '.join(again)} again: "
+        f"{command(','.join(again), behind.category)}"
+    )
+
+
 def _between(old: _Ancestor, behind: Artefact) -> list[str]:
-    """List, in the order of the data, what was made from an ancestor, up to an artefact itself."""
+    """List, in order, the assets made from an ancestor, up to the artefact's own."""
     parents = {
         key.partition(".")[0]: [place.partition(".")[0] for place in value.split(", ")]
         for key, value in behind.lineage.items()
@@ -131,10 +108,7 @@ def _when(one: _Ancestor) -> str:
 
 
 def made_anew_since(instance: dg.DagsterInstance, artefact: Artefact) -> list[str]:
-    """Name the artefacts that one was made from and that have another version by now.
-
-    It can be used all the same: what is made of it says which versions it goes back to.
-    """
+    """Name the artefacts that one was made from and that have another version now."""
     found = []
     for place, version in artefact.made_from.items():
         asset, _, category = place.partition(".")
@@ -149,17 +123,14 @@ def made_anew_since(instance: dg.DagsterInstance, artefact: Artefact) -> list[st
 def lineage_of(
     read: Sequence[Artefact], category: str | None, tags: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the lineage of what is made for a category, or for all; see the two below."""
+    """Return the lineage of what is made for a category, or for all."""
     if category is None:
         return lineage_over_categories(read)
     return _lineage_of_category(read, tags)
 
 
 def _lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:
-    """Merge what tags say of the inputs, and what the artefacts read say.
-
-    What an artefact says of itself has precedence over what others say of it.
-    """
+    """Merge the inputs' tags and the lineages read; an artefact's own entries win."""
     inputs = {
         f"{tag.removeprefix(INPUT_DATA_VERSION)}.data_version": version
         for tag, version in tags.items()
@@ -176,7 +147,7 @@ def _lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> d
 
 
 def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
-    """List the versions of all that the artefacts read were made from, and their weights."""
+    """Return versions and weights by `<asset>.<category>.<what>`."""
     lineage = {}
     for artefact in read:
         made = f"{artefact.asset}.{_MADE}"
@@ -191,7 +162,7 @@ def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
 
 
 def by_asset(provenance: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Group a sidecar's provenance for people: what it says of itself, then of each asset."""
+    """Group a sidecar's provenance for display: its own entries, then those of each asset."""
     grouped: dict[str, dict[str, str]] = {}
     for key, value in provenance.items():
         asset, dot, what = key.partition(".")

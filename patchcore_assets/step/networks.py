@@ -1,8 +1,7 @@
-"""Exported networks beside the artefacts: one for all categories, runs and machines that share it.
+"""Exported networks beside the artefacts: one for all categories, runs and machines.
 
-They are no asset. What identifies one is everything that determines it, so it is never stale; it
-says nothing about a product, so as an asset its partitions would all be the same file; and where
-torch computes there is none. The metadata of `raw_embeddings` names the network that was used.
+They are no asset: their identity holds everything that determines them, so they are never stale,
+and all partitions would be the same file. `raw_embeddings` names the network that was used.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ EMBEDDING_NETWORK = "embedding_network"
 class KeptNetworks:
     """Keeps exported networks in the store, by identity; see `NetworkStore`.
 
-    Two runs that export the same network at once each write a folder of their own, of which the
-    last one stays; whoever reads the other goes on reading it.
+    Two runs that export the same network at once write a folder each; the last one stays, and a
+    reader of the other goes on reading it.
     """
 
     def __init__(self, store: ArtefactStore, log: logging.Logger) -> None:
@@ -31,7 +30,7 @@ class KeptNetworks:
 
     @contextmanager
     def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
-        """Open the folder of an exported network, verified; it is made first where it has to be."""
+        """Open the verified folder of an exported network; make it first if needed."""
         with ExitStack() as reading:
             artefact = self._open(settings, reading)
             if artefact is None:

@@ -1,4 +1,4 @@
-"""A run makes one category: what sees to that, and says so to who asks for several."""
+"""A run makes one category; a request for several is refused with the command to use."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ ONE_CATEGORY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
 
 def category_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig) -> str | None:
-    """Return the category that a step works on; None where its asset has no categories.
-
-    Raises
-    ------
-    ConfigError
-        If the run has no category, or several.
-    """
+    """Return the category of a step; None where its asset has no categories."""
     if context.assets_def.partitions_def is None:
         return None
     asset = context.asset_key.to_user_string()
@@ -35,13 +29,7 @@ def category_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig)
 
 
 def refuse_partition_range(config: BenchmarkConfig) -> None:
-    """Refuse the option --partition-range of Dagster's commands, which would make a single run.
-
-    Raises
-    ------
-    ConfigError
-        If the command that is loading the definitions was given it.
-    """
+    """Refuse the option --partition-range of Dagster's commands, which makes one run."""
     import click
 
     command = click.get_current_context(silent=True)
@@ -51,7 +39,7 @@ def refuse_partition_range(config: BenchmarkConfig) -> None:
 
 
 def _range(asked: str, config: BenchmarkConfig) -> Sequence[str]:
-    """Return the categories of a range as Dagster writes it; all where it cannot be understood."""
+    """Return the categories of a range as Dagster writes it, or all if it is malformed."""
     every = list(config.categories)
     first, _, last = asked.partition("...")
     if first in every and last in every:

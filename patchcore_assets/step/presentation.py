@@ -1,8 +1,7 @@
 """Numbers, tables and pictures as Dagster metadata.
 
-Dagster's pages show markdown shorter than `SHOWN_IN_PLACE` characters in place; a longer entry is
-behind a link that opens it. So charts come twice: as a glance of less than a kilobyte, and with
-axes behind the link. Tables are always in place, with room for about four columns.
+Dagster's pages show markdown of less than 1,000 characters in place, so pictures and charts are
+behind a link. Tables are always in place, with room for about four columns.
 """
 
 from __future__ import annotations
@@ -25,12 +24,11 @@ if TYPE_CHECKING:
 # as it is stored, and all pictures of one materialisation.
 MAX_PICTURE_BYTES = 100_000
 MAX_MATERIALISATION_BYTES = 300_000
-SHOWN_IN_PLACE = 1_000
 _PICTURE_WIDTH = 520
 
 
 def table(frame: pd.DataFrame, digits: int = 4) -> dg.TableMetadataValue:
-    """Show a table; floats are rounded, undefined values are shown as a dash."""
+    """Show a table; floats are rounded, undefined values are a dash."""
     return dg.MetadataValue.table(
         [
             dg.TableRecord({str(key): _cell(value, digits) for key, value in row.items()})
@@ -49,7 +47,7 @@ def number(value: float) -> dg.MetadataValue[float | None]:
 
 
 def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataValue:
-    """Embed a picture as JPEG, compressed until the entry is at most `MAX_PICTURE_BYTES` large.
+    """Embed RGB pixels [H, W, 3] as JPEG of at most `MAX_PICTURE_BYTES`, with a title.
 
     It is scaled down to the width of the dialog that shows it.
     """
@@ -71,13 +69,7 @@ def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataVal
 
 
 def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
-    """Embed drawings of `patchcore_ops.report.charts` with their axes, below the titles given.
-
-    Raises
-    ------
-    ValueError
-        If they are larger than `MAX_PICTURE_BYTES` together.
-    """
+    """Embed drawings of `patchcore_ops.report.charts` with their axes, below their titles."""
     from patchcore_ops.report.charts.standalone import standalone
 
     shown = [
@@ -92,7 +84,7 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
 
 
 def coverage(picks: Sequence[int], radius: Sequence[float]) -> dg.MarkdownMetadataValue:
-    """Show how a memory bank covers the normal patches: the radius after so many picks."""
+    """Show the coverage radius of a memory bank by the number of picks."""
     from patchcore_ops.report.charts.coverage import coverage_chart
 
     title = "Coverage radius by number of picks"

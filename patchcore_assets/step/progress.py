@@ -1,4 +1,4 @@
-"""Progress lines of long work, at a pace that people and the event log can bear."""
+"""Progress lines of long work in the run's log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 def log_progress(log: logging.Logger, what: str) -> Progress:
-    """Return a callback that logs how far some work is and how long it will still take."""
+    """Return a callback that logs how far the work is and how long it will still take."""
     start = last = time.monotonic()
 
     def report(done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from patchcore_ops.runtime.errors import UserError
 
 
 def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
-    """Return what has failed first in a run, and why."""
+    """Return the step (or job) that failed first in a run, and why."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         step, data = str(event.step_key), event.step_failure_data
         said = data.user_failure_data.description if data.user_failure_data is not None else None
@@ -21,7 +21,7 @@ def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
 
 
 def succeeded(result: dg.ExecuteInProcessResult, step: str) -> bool:
-    """Tell whether a step has come to its end without a failure."""
+    """Tell whether a step ended without a failure."""
     return any(event.is_step_success and event.step_key == step for event in result.all_events)
 
 
@@ -34,15 +34,12 @@ def plain_reason(error: BaseException) -> str:
 
 
 def _innermost(error: object) -> str:
-    """Return type and message, on one line, of the exception that all others were raised from.
-
-    The last one is Dagster's, and says only which step it was.
-    """
+    """Return type and message, on one line, of the exception at the root of all others."""
     while cause := getattr(error, "cause", None):
         error = cause
     return " ".join(str(getattr(error, "message", "")).split())
 
 
 def _complete(sentence: str) -> str:
-    """Cut what only leads to something else: an exception without a message ends at a colon."""
+    """Strip a trailing colon, with which an exception without a message ends."""
     return sentence.strip().rstrip(": ")

@@ -28,7 +28,7 @@ from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The benchmark that a configuration file describes, and where its artefacts are kept."""
+    """The benchmark of the configuration file `config_path`; a run reads it once."""
 
     config_path: str
     # Dagster makes one resource per run: what a step has written is not hashed by the next.
@@ -36,13 +36,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
     _of_run: dict[str, BenchmarkConfig] = PrivateAttr(default_factory=dict)
 
     def config(self) -> BenchmarkConfig:
-        """Read the configuration as it is now.
-
-        Raises
-        ------
-        ConfigError
-            If it holds a mistake.
-        """
+        """Read the configuration as it is now."""
         return load_config(self.config_path)
 
     @contextmanager
@@ -54,9 +48,9 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> Iterator[Work]:
         """Open the work of one step; a user's mistake becomes a failure without a traceback.
 
-        The inputs on which the step depends become known with the versions that it uses, whether
-        or not anything has observed them. The run is tagged with its configuration, and with the
-        device of a step that asks for one. A transient error of the storage starts the step again.
+        The versions of the step's inputs become known. The run is tagged with its configuration,
+        and with the device of a step with `device_of`. `less_memory` is the advice where memory
+        runs out.
         """
         instance, run_id = context.instance, context.run.run_id
         with plain_failures(), transient_errors_retried(context), ExitStack() as stack:

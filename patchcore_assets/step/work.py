@@ -1,8 +1,7 @@
 """One step at work: what it reads, where it writes, and what it reports.
 
-Everything that keeps results true is here, so that no asset need think of it: a step uses one
-configuration, interprets what it reads by the settings that this was made with, refuses artefacts
-that do not belong together, and keeps aside what its own checks refuse.
+This is where every step uses one configuration, interprets what it reads by the recorded settings,
+refuses artefacts that do not belong together, and keeps aside what its own checks refuse.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Work:
-    """One step at work."""
+    """One step; `config` is read when the run begins, `hash_of` gives the recorded SHA-256."""
 
     _context: dg.AssetExecutionContext
     config: BenchmarkConfig
@@ -74,8 +73,8 @@ class Work:
     def settings(self) -> CategoryConfig:
         """The sections of the step's category.
 
-        Those that determined what the step has read are the ones recorded there; its own, and those
-        that change no result, come from the configuration.
+        Sections that determined what the step has read are the recorded ones; the others come from
+        the configuration.
         """
         return apply(self.config.for_category(self.category), self._inherited)
 
@@ -90,19 +89,7 @@ class Work:
         return self._staging.folder
 
     def read(self, asset: str) -> Path:
-        """Open an upstream artefact of the same category, and return its local folder.
-
-        It stays open while at work.
-
-        Raises
-        ------
-        MissingArtefact
-            If it has not been materialised.
-        DamagedArtefact
-            If its files are not those that were written.
-        MixedVersions
-            If it does not belong to what was read before.
-        """
+        """Open an upstream artefact of the category for the whole step; return its local folder."""
         artefact = self._stack.enter_context(self.store.open(asset, self._category))
         self._take_in(artefact)
         self._still_open.append(artefact)
@@ -110,16 +97,13 @@ class Work:
 
     @contextmanager
     def opened(self, asset: str, category: str) -> Iterator[Artefact]:
-        """Open one artefact of many, see `read`, for as long as it takes to read it."""
+        """Open one artefact of many, as `read` does, only while it is read."""
         with self.store.open(asset, category) as artefact:
             self._take_in(artefact)
             yield artefact
 
     def earlier(self) -> Path | None:
-        """Open the version of this step's own artefact that it is about to replace, if any.
-
-        A damaged one counts as none: it is about to be replaced.
-        """
+        """Open the version that this step replaces, if there is an undamaged one."""
         try:
             own = self.store.open(self._asset, self._category)
             return self._stack.enter_context(own).folder
@@ -130,13 +114,7 @@ class Work:
             return None
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
-        """Return the configured categories that have an artefact, and those that have none.
-
-        Raises
-        ------
-        MissingArtefact
-            If none has.
-        """
+        """Return the configured categories with an artefact, and those without; refuse if none."""
         existing = set(self.store.categories(asset))
         present = [category for category in self.config.categories if category in existing]
         absent = [category for category in self.config.categories if category not in existing]
@@ -145,7 +123,7 @@ class Work:
         return present, absent
 
     def recorded_now(self, category: str) -> Recorded | None:
-        """Return what artefacts of a category would record now; None if it is not configured."""
+        """Return what a category's artefacts would record now; None if not configured."""
         settings = self.config.by_category.get(category)
         if settings is None:
             return None
@@ -156,7 +134,7 @@ class Work:
         return self._recorded_by_settings[id(settings)]
 
     def warn(self, sentence: str) -> None:
-        """Say something in the run's log."""
+        """Log a warning in the run."""
         self._context.log.warning(sentence)
 
     @property
@@ -165,7 +143,7 @@ class Work:
         return KeptNetworks(self.store, self._context.log)
 
     def per_second(self, items: int) -> float:
-        """Return how many items a second this step has worked off so far."""
+        """Return how many items a second this step has handled so far."""
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)
 
     def progress(self, what: str) -> Progress:
@@ -187,9 +165,9 @@ class Work:
     ) -> CheckedResult:
         """Keep the output folder as the artefact's new version and report it.
 
-        Its sidecar records the run, with what it was computed, and the lineage of every artefact
-        that was read. A version that a blocking check refuses does not become current: it is kept
-        aside, and only its checks are reported.
+        A version that a blocking check refuses is kept aside; only its checks are reported. Files
+        in `unversioned` tell of earlier versions and do not count in the data version. `findings`
+        are by check, in the order of declaration; `device` computed, if not the one asked for.
         """
         seconds = time.monotonic() - self._started
         recorded = {
@@ -224,7 +202,7 @@ class Work:
     def _refused(
         self, sentences: list[str], findings: Mapping[str, Finding], recorded: Mapping[str, str]
     ) -> Iterator[dg.AssetCheckResult]:
-        """Keep the output folder aside, and report its checks but no materialisation."""
+        """Keep the output folder aside; report its checks but no materialisation."""
         why = " ".join(sentences)
         place = self._staging.refuse({**recorded, "refused": why})
         log_findings(self._context.log, findings)
@@ -239,7 +217,7 @@ class Work:
         return report()
 
     def _take_in(self, artefact: Artefact) -> None:
-        """Note what was read: its versions, and the settings that it was made with."""
+        """Note the versions and the settings of an artefact that is read."""
         self._ancestry.add(artefact)
         if artefact.category is not None and artefact.category == self._category:
             self._inherited.update(settings_of(artefact))
@@ -252,7 +230,7 @@ class Work:
         self._read.append(artefact)
 
     def _recorded(self) -> Recorded:
-        """Return the settings of what was read, and those of the sections that the step adds."""
+        """Return the settings of what was read, and of the sections that the step adds."""
         sections = sections_of({dep.asset_key for dep in self._spec.deps})
         if not sections or self._category is None:
             return self._inherited
@@ -265,7 +243,7 @@ class Work:
         return spec
 
     def _provenance(self, device: str) -> dict[str, str]:
-        """Say which run of which code has made the artefact, when, and with what."""
+        """Say which run of which code made the artefact, when, and with what."""
         return {
             "run_id": self._context.run.run_id,
             "made": datetime.now(UTC).isoformat(timespec="milliseconds"),
