@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import socket
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,17 +35,12 @@ def resnet18() -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def weights_files(resnet18: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with that model's weights in every accepted form."""
+    """Return a folder with that model's weights in three forms."""
     folder = tmp_path_factory.mktemp("weights")
     state = resnet18.state_dict()
     torch.save(state, folder / "plain.pth")
     torch.save({"state_dict": state, "epoch": 3}, folder / "checkpoint.pth")
-    torch.save({f"module.{key}": value for key, value in state.items()}, folder / "parallel.pth")
     save_file(state, folder / "safe.safetensors")
-    seven_classes = {**state, "fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)}
-    torch.save(seven_classes, folder / "seven_classes.pth")
-    headless = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    torch.save(headless, folder / "headless.pth")
     return folder
 
 
@@ -64,90 +58,6 @@ def test_loading_leaves_the_callers_random_numbers_alone(weights_files: Path) ->
     assert torch.equal(torch.get_rng_state(), before)
     timm.create_model("resnet18", pretrained=False)
     assert not torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "plain.pth",
-        "checkpoint.pth",
-        "parallel.pth",
-        "safe.safetensors",
-        "seven_classes.pth",
-        "headless.pth",
-    ],
-)
-def test_local_weights_round_trip(
-    resnet18: torch.nn.Module, weights_files: Path, name: str
-) -> None:
-    loaded = load_backbone("resnet18", weights_files / name)
-    assert not loaded.training
-    assert not any(module.training for module in loaded.modules())
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    own = resnet18.state_dict()
-    for key, value in loaded.state_dict().items():
-        assert key.startswith("fc.") or torch.equal(value, own[key])
-    (expected,), (got,) = features(resnet18, ["layer3"]), features(loaded, ["layer3"])
-    assert torch.equal(expected, got)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        (
-            "resnet34",
-            r"plain\.pth: does not fit the backbone .resnet34.: it lacks \d+ of its \d+ tensors",
-        ),
-        ("resnet10t", r"plain\.pth: does not fit the backbone .resnet10t"),
-        (LITE0, r"plain\.pth: does not fit the backbone .efficientnet_lite0"),
-    ],
-)
-def test_weights_of_another_backbone_are_refused(
-    weights_files: Path, name: str, message: str
-) -> None:
-    with pytest.raises(WeightsError, match=message):
-        load_backbone(name, weights_files / "plain.pth")
-
-
-class _Malicious:
-    """An object whose unpickling writes a file."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self.target,)
-
-
-def test_pickled_objects_are_refused_and_not_executed(tmp_path: Path) -> None:
-    torch.save({"conv1.weight": _Malicious(tmp_path / "executed")}, tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match=r"evil\.pth: refused and not executed, .* Python code"):
-        load_backbone("resnet18", tmp_path / "evil.pth")
-    assert not (tmp_path / "executed").exists()
-    # The object does what it threatens where it is unpickled without care.
-    pickle.loads(pickle.dumps(_Malicious(tmp_path / "executed")))
-    assert (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("absent.pth", "no such weights file"),
-        ("half.pth", "not a readable weights file"),
-        ("text.safetensors", "not a readable weights file"),
-        ("numbers.pth", "holds no state dict"),
-        ("tensor.pth", "holds no state dict"),
-    ],
-)
-def test_unusable_weights_file_is_named(tmp_path: Path, name: str, message: str) -> None:
-    torch.save({"conv1.weight": torch.zeros(1000)}, tmp_path / "whole.pth")
-    (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
-    (tmp_path / "text.safetensors").write_text("no weights")
-    torch.save({"conv1.weight": 3.0}, tmp_path / "numbers.pth")
-    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    with pytest.raises(WeightsError, match=message) as caught:
-        load_backbone("resnet18", tmp_path / name)
-    assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
 
 @pytest.mark.parametrize(("alias", "name"), REFERENCE_NAMES.items())
@@ -169,11 +79,6 @@ def test_alias_loads_the_model_that_it_names(tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "mnasnet.safetensors")
     loaded = load_backbone("mnasnet_b1", tmp_path / "mnasnet.safetensors")
     assert torch.equal(loaded.get_parameter("conv_stem.weight"), model.conv_stem.weight)
-
-
-def test_unknown_name_suggests_close_ones() -> None:
-    with pytest.raises(WeightsError, match=r"'wide_resnet50' is not .*did you mean .*resnet50"):
-        load_backbone("wide_resnet50")
 
 
 def test_offline_sentence_names_the_ways_out(
@@ -273,33 +178,3 @@ def test_nothing_runs_after_the_last_layer(resnet18: torch.nn.Module) -> None:
     assert ran == ["conv1", "bn1", "act1", "maxpool", "layer1", "layer2"]
     # The hooks are gone: the network runs to its end again.
     assert resnet18(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
-
-
-def test_unknown_layer_lists_existing_ones(resnet18: torch.nn.Module) -> None:
-    with pytest.raises(WeightsError, match=r"no layer 'layer5'; it has conv1, .*layer4.*layer1\.0"):
-        FeatureExtractor(resnet18, ["layer1", "layer5"])
-
-
-TRANSFORMERS = [
-    ("vit_tiny_patch16_224", {"depth": 2, "img_size": 64}, "blocks.1", 1),
-    (
-        "swin_tiny_patch4_window7_224",
-        {"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56},
-        "layers.1",
-        1,
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "options", "layer", "index"), TRANSFORMERS)
-def test_transformers_give_maps_too(
-    name: str, options: dict[str, Any], layer: str, index: int
-) -> None:
-    model = timm.create_model(name, pretrained=False, **options).eval()
-    images = torch.randn(2, 3, options["img_size"], options["img_size"])
-    with torch.inference_mode():
-        (got,) = FeatureExtractor(model, [layer])(images)
-        expected = model.forward_intermediates(
-            images, indices=[index], norm=False, intermediates_only=True
-        )
-    torch.testing.assert_close(got, expected[0])

@@ -295,6 +295,8 @@ def test_weights_in_other_clothes_are_accepted(
 ) -> None:
     write_file(tmp_path / name, state)
     loaded = load_backbone(BACKBONE, tmp_path / name)
+    assert not any(module.training for module in loaded.modules())
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
     for key, value in loaded.state_dict().items():
         assert value.dtype == state[key].dtype
         assert key.startswith("fc.") or torch.equal(value, state[key]), key

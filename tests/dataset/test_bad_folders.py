@@ -83,10 +83,6 @@ REFUSED: dict[str, tuple[list[Callable[[Path], object]], list[str]]] = {
         ["train/good: holds no images; PatchCore needs normal ones"],
     ),
     "no test images": ([remove("test")], ["test: holds no images; so nothing can be predicted"]),
-    "only folders": (
-        [remove("train/good/a.png"), remove("train/good/b.png"), remove("test")],
-        ["train/good: holds no images", "test: holds no images"],
-    ),
     "train is a file": (
         [remove("train"), write("train")],
         ["train: is no folder; the layout of MVTec AD has a folder of this name"],
@@ -115,7 +111,6 @@ REFUSED: dict[str, tuple[list[Callable[[Path], object]], list[str]]] = {
         [link("test/bent", "gone")],
         ["test/bent: is a link that leads no"],
     ),
-    "label's link to itself": ([link("test/bent", "bent")], ["test/bent: is a link that leads no"]),
     "label is a loop": (
         [link("test/bent", "..")],
         ["test/bent: is a link to a folder in which it lies; remove the link"],
@@ -162,7 +157,7 @@ REFUSED: dict[str, tuple[list[Callable[[Path], object]], list[str]]] = {
         ],
         [
             "test/good/c.png: is empty",
-            "nut/test/good/leak.png: is the train image nut/train/good/a",
+            "test/good/leak.png: is the train image nut/train/good/a",
         ],
     ),
 }
@@ -175,13 +170,7 @@ def test_a_refused_folder_names_every_problem_at_once(
     for act in acts:
         act(nut)
     lines = refusal(nut)
-    said = [line.removeprefix(f"{nut}/").removeprefix(f"{nut.name}/ground") for line in lines]
-    said = [
-        line.removeprefix("_truth").replace("/cut/f_mask", "ground_truth/cut/f_mask", 1)
-        if line.startswith("_truth")
-        else line
-        for line in said
-    ]
+    said = [line.removeprefix(f"{nut}/").removeprefix(f"{nut.name}/") for line in lines]
     assert len(said) == len(expected), lines
     for line, beginning in zip(said, expected, strict=True):
         assert line.startswith(beginning), lines

@@ -28,8 +28,8 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 11, 64])
-@pytest.mark.parametrize("num_workers", [0, 1, 4])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+@pytest.mark.parametrize("num_workers", [0, 4])
 def test_batches_keep_the_order(numbered: list[Path], batch_size: int, num_workers: int) -> None:
     with ImageStream(numbered, SIZE, num_workers) as stream:
         batches = list(stream.batches(len(numbered), batch_size))
@@ -70,23 +70,7 @@ def test_decoding_starts_at_once_and_keeps_within_its_memory(
     assert started == numbered
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("content", [b"not a picture", b""])
-def test_corrupt_file_is_named(
-    numbered: list[Path], tmp_path: Path, num_workers: int, content: bytes
-) -> None:
-    corrupt = tmp_path / "corrupt.png"
-    corrupt.write_bytes(content)
-    with ImageStream([*numbered[:3], corrupt, *numbered[3:]], ImageSize(), num_workers) as stream:
-        batches = stream.batches(len(numbered) + 1, 2)
-        assert next(batches).shape == (2, 224, 224, 3)
-        with pytest.raises(
-            DatasetError, match=r"corrupt\.png: (is empty|is none of PNG).*remove the file"
-        ):
-            next(batches)
-
-
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("num_workers", [0, 3])
 def test_every_corrupt_file_is_named_at_once(
     numbered: list[Path], tmp_path: Path, num_workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,4 +84,4 @@ def test_every_corrupt_file_is_named_at_once(
             pass
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[0] for line in lines] == [str(file) for file in corrupt]
-    assert "has vanished" in lines[0]
+    assert "has vanished; materialise image_manifest again" in lines[0]

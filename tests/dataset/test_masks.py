@@ -93,14 +93,6 @@ def test_several_levels_stay_as_they_are(tmp_path: Path, levels: tuple[int, int]
     np.testing.assert_array_equal(load_mask(tmp_path / "mask.png", SIZE), pixels)
 
 
-@pytest.mark.parametrize("level", [1, 200, 255])
-def test_a_level_without_black_stays_as_it_is(tmp_path: Path, level: int) -> None:
-    Image.new("L", (SIDE, SIDE), level).save(tmp_path / "mask.png")
-    assert (load_mask(tmp_path / "mask.png", SIZE) == level).all()
-    Image.fromarray(np.full((SIDE, SIDE), 257 * level, dtype=np.uint16)).save(tmp_path / "mask.png")
-    assert (load_mask(tmp_path / "mask.png", SIZE) == level).all()
-
-
 def test_a_lossy_format_has_levels_of_its_own(tmp_path: Path) -> None:
     dark = Image.fromarray(np.kron([[0, 2], [0, 0]], np.ones((8, 8))).astype(np.uint8))
     for name, options in (("a.jpg", {}), ("a.tif", {"compression": "jpeg"})):

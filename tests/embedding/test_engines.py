@@ -119,9 +119,7 @@ def literal(network: torch.nn.Module, layers: list[str], images: Pixels) -> Embe
 @pytest.mark.parametrize(
     ("name", "layers", "side"),
     [
-        ("resnet18", ["layer2", "layer3"], 64),
         ("resnet18", ["layer1", "layer3"], 97),
-        ("resnet18", ["conv1", "layer2"], 64),
         ("resnet18", ["bn1", "layer1.0.act1", "layer2.0.downsample.0"], 64),
         ("densenet121", ["features.denseblock1", "features.denseblock2"], 64),
         ("tf_efficientnet_lite0", ["blocks.2", "blocks.4"], 75),
@@ -454,10 +452,10 @@ def test_first_calls_of_several_threads_come_to_an_end(
         "    list(threads.map(engine.embed, [image] * 8))\n"
     )
     processes = [
-        subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY) for _ in range(8)
+        subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY) for _ in range(4)
     ]
     try:
-        assert [process.wait(timeout=60) for process in processes] == [0] * 8
+        assert [process.wait(timeout=60) for process in processes] == [0] * 4
     finally:
         for process in processes:
             process.kill()

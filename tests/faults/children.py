@@ -21,17 +21,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended.
-
-    Attributes
-    ----------
-    result : object, optional
-        What its function returned, if it came to that.
-    killed : bool
-        Whether SIGKILL ended it.
-    seconds : float
-        How long it lived.
-    """
+    """How a child ended."""
 
     result: Any
     killed: bool
@@ -39,15 +29,7 @@ class Ended:
 
 
 class Child:
-    """A forked process that runs one function; its output goes to a file.
-
-    Parameters
-    ----------
-    function : callable
-        Returns something that JSON can hold.
-    log : Path
-        Receives what it prints.
-    """
+    """A forked process that runs one function; its output goes to a file."""
 
     def __init__(self, function: Callable[[], Any], log: Path) -> None:
         self._started = time.monotonic()
@@ -59,20 +41,7 @@ class Child:
         os.close(writing)
 
     def wait(self, kill_after: float | None = None, timeout: float = 120) -> Ended:
-        """Wait for its end.
-
-        Parameters
-        ----------
-        kill_after : float, optional
-            Seconds after which SIGKILL ends it.
-        timeout : float
-            Seconds after which it counts as hanging.
-
-        Raises
-        ------
-        TimeoutError
-            If it hangs; it is killed.
-        """
+        """Wait for its end."""
         received = b""
         until = time.monotonic() + (timeout if kill_after is None else kill_after)
         hanging = False
@@ -96,13 +65,7 @@ class Child:
 
 
 def run(function: Callable[[], Any], log: Path) -> Any:
-    """Run a function in a child and return its result.
-
-    Raises
-    ------
-    RuntimeError
-        If it has none; with the end of what it printed.
-    """
+    """Run a function in a child and return its result."""
     ended = Child(function, log).wait()
     if ended.result is None:
         raise RuntimeError(f"a child ended without a result:\n{log.read_text()[-4000:]}")

@@ -34,18 +34,7 @@ Fault = Callable[[str, str, "Callable[[], object] | None"], None]
 
 
 class FileEvents:
-    """Counts events; at number `position` and after it, asks `fault` what happens.
-
-    Parameters
-    ----------
-    root : str
-        Real path of the folder.
-    position : int, optional
-        Number of the first event, from 1, that `fault` hears of.
-    fault : callable, optional
-        Called before an event takes place, with the position among those it hears of (0 first),
-        kind, path and, for a write, what writes the first half of the data.
-    """
+    """Counts events; at number `position` and after it, asks `fault` what happens."""
 
     def __init__(self, root: str, position: int | None = None, fault: Fault | None = None) -> None:
         self.count = 0

@@ -21,19 +21,7 @@ class Broken(Exception):
 
 
 def content_of(storage: Path, asset: str) -> Content | None:
-    """Read and hash an artefact as anyone finds it at its place.
-
-    Returns
-    -------
-    mapping, optional
-        None where there is nothing.
-
-    Raises
-    ------
-    Broken
-        If it is anything but complete: without a sidecar, with a file missing, of another size or
-        content than the sidecar says, or with one that the sidecar does not know.
-    """
+    """Read and hash an artefact as anyone finds it at its place."""
     place = place_of(storage, asset)
     if not place.is_symlink() and not place.exists():
         return None
@@ -91,13 +79,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def check_history(site: Site) -> None:
-    """See that Dagster's databases are sound.
-
-    Raises
-    ------
-    Broken
-        If one is not.
-    """
+    """See that Dagster's databases are sound."""
     for file in site.home.rglob("*.db"):
         connection = sqlite3.connect(file)
         try:

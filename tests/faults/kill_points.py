@@ -29,17 +29,7 @@ _NEVER_THE_SAME = "benchmark_report"
 
 @dataclass(frozen=True)
 class Point:
-    """One point of one asset's run.
-
-    Attributes
-    ----------
-    fault : str
-        One of `KILLS` and `ERRORS`.
-    asset, start : str
-        Which run, see `Sites.start`.
-    at : float
-        Number of the event, seconds, or megabytes.
-    """
+    """One point of one asset's run."""
 
     fault: str
     asset: str
@@ -49,15 +39,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
-
-    Attributes
-    ----------
-    held : str
-        What there was afterwards: `old`, `new` or `nothing`.
-    lost : str
-        What was broken, or nothing.
-    """
+    """What came of a trial."""
 
     point: Point
     held: str
@@ -66,13 +48,7 @@ class Outcome:
 
 
 class Trials:
-    """Tries points, each on a fresh copy of the benchmarks.
-
-    Parameters
-    ----------
-    sites : Sites
-        The benchmarks.
-    """
+    """Tries points, each on a fresh copy of the benchmarks."""
 
     def __init__(self, sites: Sites) -> None:
         self._sites = sites

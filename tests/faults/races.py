@@ -16,23 +16,7 @@ WRITERS = 2
 
 
 def race(sites: Sites, rounds: int, assets: Sequence[str] = BY_CATEGORY) -> list[str]:
-    """Let two processes materialise assets at the same time, again and again.
-
-    Parameters
-    ----------
-    sites : Sites
-        The benchmarks to compare with.
-    rounds : int
-        How often each process does.
-    assets : sequence of str
-        Which, in the order of the data; what they are made from is there.
-
-    Returns
-    -------
-    list of str
-        What was broken, nothing if all is well: a run that failed, an artefact that was read torn,
-        or other results than those of one process.
-    """
+    """Let two processes materialise assets at the same time, again and again."""
     site = sites.start("race", assets[0], "first")
     writers = [Child(lambda: _write_on(site, assets, rounds), site.log) for _ in range(WRITERS)]
     reader = Child(lambda: _read_on(site, assets), site.log)

@@ -65,13 +65,7 @@ class Site:
 
 
 class Sites:
-    """Builds an older and a newer benchmark, whose artefacts all differ, and mixes copies of them.
-
-    Parameters
-    ----------
-    folder : Path
-        Receives everything.
-    """
+    """Builds an older and a newer benchmark that differ in all artefacts, and mixes copies."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

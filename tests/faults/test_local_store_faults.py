@@ -79,7 +79,7 @@ def test_no_byte_is_lost_silently_where_the_last_ones_do_not_fit(
     assert write(tmp_path).stat().st_size == size
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (4, 0), (5, 2), (7,)])
+@pytest.mark.parametrize("shape", [(0, 3), (5, 2), (7,)])
 @pytest.mark.parametrize("kind", [np.float32, np.int64])
 def test_an_array_is_saved_as_numpy_saves_it(
     tmp_path: Path, shape: tuple[int, ...], kind: type
@@ -122,12 +122,6 @@ def test_a_full_disk_is_one_sentence_and_spares_the_version_before(
     assert " MB free); raise the limit (ulimit -f), then run again" in sentence
     assert text_of(store) == "old"
     assert entries(store) == ["c", "c/", "c/.lock"]
-
-
-def test_a_storage_below_a_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageProblem, match=r"file.*: cannot be written \(Not a directory\)"):
-        put(LocalStore(str(tmp_path / "file" / "store")), "text")
 
 
 @pytest.mark.parametrize("hours", [-1000, 1000])

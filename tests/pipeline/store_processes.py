@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from patchcore_assets.storage import open_store
@@ -21,10 +20,3 @@ def commit_often(root: str, writer: str, times: int) -> None:
                 target.write_text(f"{writer}-{number}", encoding="utf-8")
             staging.commit({"writer": writer})
         time.sleep(0.01)  # Readers get a turn, however busy the machine is.
-
-
-def die_while_writing(root: str) -> None:
-    """End without a word in the middle of a version, as a killed process does."""
-    with open_store(root).stage("asset", "category") as staging:
-        (staging.folder / "half.txt").write_text("half", encoding="utf-8")
-        os._exit(9)

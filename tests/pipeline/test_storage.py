@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pipeline_kit import contents
-from store_processes import FILES, commit_often, die_while_writing
+from store_processes import FILES, commit_often
 
 from patchcore_assets.storage import Artefact, MissingArtefact, open_store
 from patchcore_assets.storage.local.store import LocalStore
@@ -37,19 +36,6 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(str(tmp_path / "store"))
 
 
-def test_an_artefact_is_found_at_its_place_with_all_its_files(store: LocalStore) -> None:
-    written = put(store, {"x.txt": "one", "0/y.txt": "twotwo"})
-    with store.open("asset", "c") as artefact:
-        assert (artefact.folder / "x.txt").read_text() == "one"
-        assert (artefact.folder / "0" / "y.txt").read_text() == "twotwo"
-        assert artefact.bytes == written.bytes == 9
-        assert artefact.data_version == written.data_version
-        assert artefact.provenance == {"run_id": "a run"}
-    place = Path(store.root) / "asset" / "c"
-    assert store.location("asset", "c") == str(place)
-    assert set(contents(place)) == {"x.txt", "0/y.txt", "artefact.json"}
-
-
 def test_an_asset_without_categories_lies_directly_below_the_root(store: LocalStore) -> None:
     put(store, {"table.csv": "1"}, "metrics", None)
     put(store, {"table.csv": "2"}, "metrics", None)
@@ -70,24 +56,6 @@ def test_a_reader_keeps_its_version_while_a_writer_switches(store: LocalStore) -
         assert held.folder.is_dir()
     put(store, {"x.txt": "newest"})
     assert not held.folder.exists(), "the next writer removes what nobody reads"
-    assert len(version_folders(Path(store.root))) == 2, "the current version and its lock"
-
-
-def test_two_readers_do_not_wait_for_each_other(store: LocalStore) -> None:
-    put(store, {"x.txt": "one"})
-    with store.open("asset", "c") as first, store.open("asset", "c") as second:
-        assert first.folder == second.folder
-
-
-def test_what_was_not_committed_leaves_nothing(store: LocalStore) -> None:
-    put(store, {"x.txt": "old"})
-    with pytest.raises(ZeroDivisionError), store.stage("asset", "c") as staging:
-        (staging.folder / "x.txt").write_text("half")
-        raise ZeroDivisionError
-    assert not staging.folder.exists()
-    with store.open("asset", "c") as artefact:
-        assert (artefact.folder / "x.txt").read_text() == "old"
-    put(store, {"x.txt": "new"})
     assert len(version_folders(Path(store.root))) == 2, "the current version and its lock"
 
 
@@ -189,20 +157,6 @@ def test_two_writing_processes_never_show_a_mixture(tmp_path: Path) -> None:
     commit_often(root, "last", 1)
     assert len(version_folders(Path(root), category="category")) == 2
     assert [entry.name for entry in (Path(root) / "asset").iterdir()] == ["category"]
-
-
-def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    root = str(tmp_path / "store")
-    killed = multiprocessing.get_context("spawn").Process(target=die_while_writing, args=(root,))
-    killed.start()
-    killed.join(timeout=60)
-    assert killed.exitcode == 9
-    assert len(list(Path(root).rglob("half.txt"))) == 1
-    with pytest.raises(MissingArtefact), LocalStore(root).open("asset", "category"):
-        pass
-    commit_often(root, "next", 1)
-    assert not list(Path(root).rglob("half.txt"))
-    assert len(version_folders(Path(root), category="category")) == 2
 
 
 def test_a_first_version_that_is_made_while_somebody_looks_is_read_whole(

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 Fault = int | Literal["drop", "lose", "cut", "slow"]
 
 # Half of it must be ample for an honest answer, on a machine with much else to do.
-SLOW_SECONDS = 6.0
+SLOW_SECONDS = 4.0
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
@@ -33,17 +33,7 @@ class Request(NamedTuple):
 
 @dataclass
 class Proxy:
-    """A running proxy.
-
-    Attributes
-    ----------
-    url : str
-    requests : list of Request
-        All that have come, in order; clear it at will.
-    fault_of : callable or None
-        Given the number of a request (from 0, in `requests`) and the request: what happens to it.
-    slow_seconds : float
-    """
+    """A running proxy."""
 
     url: str
     requests: list[Request] = field(default_factory=list)

@@ -59,12 +59,7 @@ def test_no_credential_gets_into_history_or_artefacts(
             storage={"root": "s3://no-such-bucket-here/x"},
         )
         failed = execute(refused, "image_manifest", instance=instance)
-        assert failures(failed) == {
-            "image_manifest": "s3://no-such-bucket-here/x: the storage refuses (NoSuchBucket, HTTP "
-            "status 404); see that the bucket exists, that the credentials in use (AWS_PROFILE, "
-            "AWS_ACCESS_KEY_ID, ~/.aws, the machine's role) may read and write there, and that "
-            "region and endpoint (AWS_DEFAULT_REGION, AWS_ENDPOINT_URL) are right"
-        }
+        assert "NoSuchBucket" in failures(failed)["image_manifest"]
         said = "".join(
             str(record) for run in (result, failed) for record in instance.all_logs(run.run_id)
         )
