@@ -50,15 +50,6 @@ def test_an_artefact_is_found_at_its_place_with_all_its_files(store: LocalStore)
     assert set(contents(place)) == {"x.txt", "0/y.txt", "artefact.json"}
 
 
-def test_an_asset_without_categories_lies_directly_below_the_root(store: LocalStore) -> None:
-    put(store, {"table.csv": "1"}, "metrics", None)
-    put(store, {"table.csv": "2"}, "metrics", None)
-    assert (Path(store.root) / "metrics" / "table.csv").read_text() == "2"
-    with store.open("metrics", None) as artefact:
-        assert artefact.category is None
-    assert store.categories("metrics") == []
-
-
 def test_a_reader_keeps_its_version_while_a_writer_switches(store: LocalStore) -> None:
     put(store, {"x.txt": "old"})
     with store.open("asset", "c") as held:
@@ -70,24 +61,6 @@ def test_a_reader_keeps_its_version_while_a_writer_switches(store: LocalStore) -
         assert held.folder.is_dir()
     put(store, {"x.txt": "newest"})
     assert not held.folder.exists(), "the next writer removes what nobody reads"
-    assert len(version_folders(Path(store.root))) == 2, "the current version and its lock"
-
-
-def test_two_readers_do_not_wait_for_each_other(store: LocalStore) -> None:
-    put(store, {"x.txt": "one"})
-    with store.open("asset", "c") as first, store.open("asset", "c") as second:
-        assert first.folder == second.folder
-
-
-def test_what_was_not_committed_leaves_nothing(store: LocalStore) -> None:
-    put(store, {"x.txt": "old"})
-    with pytest.raises(ZeroDivisionError), store.stage("asset", "c") as staging:
-        (staging.folder / "x.txt").write_text("half")
-        raise ZeroDivisionError
-    assert not staging.folder.exists()
-    with store.open("asset", "c") as artefact:
-        assert (artefact.folder / "x.txt").read_text() == "old"
-    put(store, {"x.txt": "new"})
     assert len(version_folders(Path(store.root))) == 2, "the current version and its lock"
 
 
