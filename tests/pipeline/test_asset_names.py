@@ -33,7 +33,8 @@ def places(package: str, name: str) -> set[str]:
     return {
         file.relative_to(REPOSITORY).as_posix()
         for file in (REPOSITORY / package).rglob("*.py")
-        if name in strings(file)
+        if file.name != "__init__.py"  # Its strings are the names of functions.
+        and name in strings(file)
     }
 
 

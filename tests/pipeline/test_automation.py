@@ -148,20 +148,6 @@ def test_a_change_that_is_taken_back_costs_nothing(automated: Automated) -> None
     assert automated.tick() == {}
 
 
-def test_a_changed_image_rebuilds_its_category_in_order(automated: Automated) -> None:
-    next((automated.dataset / CATEGORY / "train" / "good").iterdir()).unlink()
-    assert automated.settle() == [
-        of(("image_manifest",), CATEGORY),
-        of(FROM_EMBEDDINGS, CATEGORY),
-        SUMMARY,
-    ]
-
-
-def test_an_equal_manifest_ends_it_there(automated: Automated) -> None:
-    (automated.dataset / OTHER / "train" / "good" / "notes.txt").write_text("not an image")
-    assert automated.settle() == [of(("image_manifest",), OTHER)]
-
-
 def test_an_equal_rerun_by_hand_asks_for_nothing(automated: Automated) -> None:
     assert automated.run(of(("image_manifest", "memory_bank"), CATEGORY)) == {}
     assert automated.tick() == {}

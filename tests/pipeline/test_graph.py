@@ -101,13 +101,6 @@ def test_every_asset_says_what_it_is(graph: AssetGraph) -> None:
     assert len(set(descriptions)) == len(descriptions)
 
 
-def test_every_computed_asset_has_a_code_version(graph: AssetGraph) -> None:
-    for name in PARENTS:
-        version = graph.get(dg.AssetKey(name)).code_version
-        assert version, name
-        assert version.isdigit(), name
-
-
 def test_categories_are_the_partitions(graph: AssetGraph) -> None:
     for name in (*BY_CATEGORY, *INPUTS):
         partitions = graph.get(dg.AssetKey(name)).partitions_def
@@ -186,18 +179,6 @@ def test_counts_are_those_of_the_dataset(finished_metadata: dict[str, Metadata])
     for asset, counts in expected.items():
         for name, value in counts.items():
             assert finished_metadata[asset][name].value == value, f"{asset}: {name}"
-
-
-def test_speed_is_reported(finished_metadata: dict[str, Metadata]) -> None:
-    for asset, speed in (
-        ("raw_embeddings", "images_per_second"),
-        ("test_predictions", "images_per_second"),
-        ("memory_bank", "picks_per_second"),
-    ):
-        value = finished_metadata[asset][speed]
-        assert isinstance(value, dg.FloatMetadataValue)
-        assert value.value is not None
-        assert value.value > 0
 
 
 def test_tables_have_rows(finished_metadata: dict[str, Metadata]) -> None:

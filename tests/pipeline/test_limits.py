@@ -74,15 +74,6 @@ def test_auto_means_a_gpu_where_there_is_a_driver(
     assert not expects_gpu("cpu")
 
 
-def test_a_pool_changes_nothing_else_of_an_asset(configure: Configure) -> None:
-    graph = define(load_config(configure())).resolve_asset_graph()
-    node = graph.get(dg.AssetKey("memory_bank"))
-    assert node.code_version
-    assert node.kinds == {"numpy"}
-    assert node.description
-    assert node.description.startswith("The embeddings that represent normality")
-
-
 def planned(instance: dg.DagsterInstance, config: Path, job: str) -> dg.DagsterRun:
     """Create a run as it stands in the queue, with the pools that its steps name."""
     definition = define(load_config(config)).resolve_job_def(job)

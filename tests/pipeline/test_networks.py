@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,35 +52,6 @@ def test_the_benchmark_exports_its_network_once(finished: Finished) -> None:
     sidecar = json.loads((finished.folder("category_metrics") / "artefact.json").read_text())
     assert sidecar["provenance"]["raw_embeddings.network_0"] == network
     assert sidecar["provenance"]["raw_embeddings.engine_0"].startswith("openvino ")
-
-
-def test_with_its_network_exported_a_benchmark_imports_no_torch(
-    finished: Finished, tmp_path: Path
-) -> None:
-    # Another process, other results, the same network.
-    storage = tmp_path / "storage"
-    shutil.copytree(finished.site.storage / EMBEDDING_NETWORK, storage / EMBEDDING_NETWORK)
-    program = (
-        "import json, sys\n"
-        "from patchcore_assets.command import main\n"
-        f"status = main(['--config', {str(finished.site.config)!r}])\n"
-        "heavy = [name for name in ('torch', 'torchvision', 'timm') if name in sys.modules]\n"
-        f"open({str(tmp_path / 'heavy.json')!r}, 'w').write(json.dumps([status, heavy]))\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        env={
-            **finished.site.environment,
-            "PATCHCORE_STORAGE_ROOT": str(storage),
-            "DAGSTER_HOME": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "exporting" not in ran.stdout + ran.stderr
-    assert json.loads((tmp_path / "heavy.json").read_text()) == [0, []]
 
 
 def test_a_network_is_made_once_and_found_by_others(store: ArtefactStore) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,8 @@ from pipeline_kit import (
     make_site,
 )
 
+from patchcore_assets.step.networks import EMBEDDING_NETWORK
+
 SIDECAR = "artefact.json"
 # The history tells of earlier waves with their times and runs; the report is dated.
 DATED = {"metrics": {"history.parquet"}, "benchmark_report": {"index.html"}}
@@ -30,16 +35,6 @@ TRAINED = {
     "scoring": {"anomaly_scorer_num_nn": 2},
     "runtime": {"num_workers": 2, "faiss_num_workers": 2},
 }
-
-
-def materialise(site: Site) -> Site:
-    """Run the whole benchmark in a process of its own."""
-    ran = site.dagster(
-        *("asset", "materialize", "-m", "patchcore_assets"),
-        *("--select", "*", "--partition", CATEGORY),
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return site
 
 
 def folder(site: Site, asset: str) -> Path:
@@ -69,12 +64,33 @@ def timeless(site: Site) -> str:
     return page.replace(str(site.storage), "STORAGE").replace(str(site.dataset), "DATASET")
 
 
-def test_a_second_process_writes_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
-    # Another folder, and files with other times, must not show in any artefact.
+def test_another_process_writes_the_same_bytes_and_imports_no_torch(
+    finished: Finished, tmp_path: Path
+) -> None:
+    # Another folder, and files with other times, must not show in any artefact; the exported
+    # network is found again.
     dataset = shutil.copytree(
         finished.site.dataset, tmp_path / "elsewhere", copy_function=shutil.copy
     )
-    again = materialise(make_site(tmp_path / "again", dataset))
+    again = make_site(tmp_path / "again", dataset)
+    exported = finished.site.storage / EMBEDDING_NETWORK
+    shutil.copytree(exported, again.storage / EMBEDDING_NETWORK)
+    program = (
+        "import sys\n"
+        "from patchcore_assets.command import main\n"
+        f"status = main(['--config', {str(again.config)!r}, {CATEGORY!r}])\n"
+        "assert not {'torch', 'torchvision', 'timm'} & sys.modules.keys(), 'heavy imports'\n"
+        "sys.exit(status)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=again.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "exporting" not in ran.stdout + ran.stderr
     assert_equal(finished.site, again)
     assert timeless(finished.site) == timeless(again)
 
@@ -82,7 +98,11 @@ def test_a_second_process_writes_the_same_bytes(finished: Finished, tmp_path: Pa
 @pytest.mark.usefixtures("pip_weights")
 def test_trained_indices_and_ensembles_too(tiny_dataset: Path, tmp_path: Path) -> None:
     sites = [make_site(tmp_path / name, tiny_dataset, **TRAINED) for name in ("one", "two")]
-    assert_equal(*map(materialise, sites))
+    command = ("asset", "materialize", "-m", "patchcore_assets", "--partition", CATEGORY)
+    with ThreadPoolExecutor(2) as both:
+        for ran in both.map(lambda site: site.dagster(*command, "--select", "*"), sites):
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert_equal(*sites)
 
 
 def test_versioned_content_holds_neither_run_nor_time(finished: Finished) -> None:

@@ -174,16 +174,3 @@ def test_the_machine_s_settings_change_no_result(predict: Predict, whole_bank: P
     for expected, found in zip(arrays(whole_bank), arrays(batches), strict=True):
         assert np.linalg.norm(found - expected) <= 2.4e-5 * np.linalg.norm(expected)
     np.testing.assert_allclose(predictions(batches)[1], predictions(whole_bank)[1], rtol=1e-3)
-
-
-def test_the_same_configuration_gives_the_same_bytes_again(predict: Predict) -> None:
-    first, second = (
-        {
-            asset: json.loads((storage / asset / CATEGORY / "artefact.json").read_text())
-            for asset in UP_TO_PREDICTIONS
-        }
-        for storage in (predict(), predict())
-    )
-    for asset in UP_TO_PREDICTIONS:
-        assert first[asset]["data_version"] == second[asset]["data_version"], asset
-        assert first[asset]["files"] == second[asset]["files"], asset

@@ -127,11 +127,6 @@ def test_the_table_made_again_keeps_its_version(benched: Benched) -> None:
     assert len(found) == 1
 
 
-def test_a_part_made_again_leaves_what_follows_fresh(benched: Benched) -> None:
-    benched.make("memory_bank")
-    assert benched.stale() == {}
-
-
 def test_a_changed_mask_is_a_change_of_the_images(benched: Benched) -> None:
     mask = next((benched.dataset / OTHER / "ground_truth").rglob("*.png"))
     other = next(

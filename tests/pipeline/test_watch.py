@@ -257,14 +257,3 @@ def test_a_look_reports_nothing_by_itself(watched: Watched) -> None:
     before = watched.observations()
     assert len(look_at_inputs(watched.instance, watched.loaded).changed) == 2
     assert watched.observations() == before
-
-
-def test_changes_that_were_watched_make_stale_what_depends_on_them(
-    pip_weights: None, watched: Watched
-) -> None:
-    for category in CATEGORIES:
-        watched.make(*BY_CATEGORY[:4], category=category)
-    assert watched.stale() == {}
-    watched.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
-    watched.tick()
-    assert watched.stale() == {"memory_bank": {OTHER}}

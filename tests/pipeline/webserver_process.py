@@ -1,4 +1,4 @@
-"""A real `dagster-webserver` on a free port of this machine, for as long as a test needs it."""
+"""A real `dagster-webserver` or `dagster dev` on a free port, for as long as a test needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,12 @@ class Webserver:
 
 
 @contextmanager
-def webserver(home: Path, environment: Mapping[str, str], *options: str) -> Iterator[Webserver]:
+def webserver(
+    home: Path,
+    environment: Mapping[str, str],
+    *options: str,
+    command: Sequence[str] = ("dagster-webserver",),
+) -> Iterator[Webserver]:
     """Run a webserver on an instance's folder; it is gone when this is left.
 
     Parameters
@@ -53,13 +58,16 @@ def webserver(home: Path, environment: Mapping[str, str], *options: str) -> Iter
         What the process sees, such as PATCHCORE_CONFIG.
     options : str
         Further options of the command, such as `--read-only`.
+    command : sequence of str
+        Or `dagster dev`, which runs the daemon too.
     """
     port = free_port()
     log = home / "webserver.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [
-                str(Path(sys.executable).with_name("dagster-webserver")),
+                str(Path(sys.executable).with_name(command[0])),
+                *command[1:],
                 *("-m", "patchcore_assets", "--host", "127.0.0.1", "--port", str(port)),
                 *options,
             ],
@@ -73,6 +81,9 @@ def webserver(home: Path, environment: Mapping[str, str], *options: str) -> Iter
             server = Webserver(f"http://127.0.0.1:{port}")
             _wait_until_it_answers(server, process, log)
             yield server
+        except BaseException as problem:
+            problem.add_note(log.read_text(encoding="utf-8", errors="replace")[-8000:])
+            raise
         finally:
             _end(process)
 
