@@ -7,6 +7,8 @@ WORKERS ?= 2
 BIN = $(VENV)/bin
 # The tests of patchcore_ops; those of the assets, of servers and of faults take minutes more.
 ROOMS = $(addprefix tests/,backbones checks config coreset dataset embedding metrics report runtime scoring stages)
+# Networks are made here, and bottle is benchmarked.
+SLOW = $(addprefix tests/,backbones embedding stages)
 
 .DEFAULT_GOAL := help
 
@@ -41,7 +43,7 @@ test-ops: $(VENV)/.installed-dev ## run the tests of patchcore_ops, as CI does w
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ROOMS)
 
 test-quick: $(VENV)/.installed-dev ## run what tells most in a minute, for the one who edits
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ROOMS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(filter-out $(SLOW),$(ROOMS))
 
 lint: $(VENV)/.installed-dev ## style, types and layering
 	$(BIN)/ruff check .

@@ -30,7 +30,6 @@ class HashedFiles:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[FileState, str]] = {}
-        self._kept: dict[tuple[int, int], tuple[int, int, str]] = {}
 
     def __call__(self, file: Path) -> str:
         """Return a file's SHA-256.
@@ -59,9 +58,6 @@ class HashedFiles:
         """
         before = file.stat()
         place = before.st_dev, before.st_ino
-        kept = self._kept.get(place)
-        if kept is not None and kept[:2] == (before.st_size, before.st_mtime_ns):
-            return kept[2]
         state = state_of(before)
         known = self._known.get(place)
         if known is not None and known[0] == state:
@@ -70,21 +66,6 @@ class HashedFiles:
         if before.st_ctime_ns < settled_ns and state_of(file.stat()) == state:
             self._known[place] = state, digest
         return digest
-
-    def keep(self, file: Path, digest: str) -> None:
-        """Remember the SHA-256 of a file that nobody changes any more, however it is linked.
-
-        Making and removing links sets the time of the last status change; for such a file it does
-        not count.
-        """
-        status = file.stat()
-        self._kept[status.st_dev, status.st_ino] = status.st_size, status.st_mtime_ns, digest
-
-    def is_kept(self, file: Path, digest: str) -> bool:
-        """Tell whether a file is one of those, with this SHA-256 and not modified since."""
-        status = file.stat()
-        kept = self._kept.get((status.st_dev, status.st_ino))
-        return kept == (status.st_size, status.st_mtime_ns, digest)
 
 
 def hash_all(files: Iterable[Path], hash_of: HashOf = file_hash) -> list[str]:
