@@ -52,7 +52,7 @@ class Watched(Benched):
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     """Lend a benchmark that is watched and of which all versions are known."""
-    monkeypatch.setattr(fingerprints, "_CLOCK_GRANULARITY_NS", 20_000_000)
+    monkeypatch.setattr(fingerprints, "CLOCK_GRANULARITY_NS", 20_000_000)
     with dg.DagsterInstance.ephemeral() as instance:
         lent = Watched(tmp_path, instance)
         time.sleep(0.03)
