@@ -37,7 +37,7 @@ ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
 	PATCHCORE_CONFIG=$(CONFIG) $(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
 test: $(VENV)/.installed-dev ## run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-ops: $(VENV)/.installed-dev ## run the tests of patchcore_ops, as CI does with a second Python
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ROOMS)
