@@ -5,25 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from store_kit import put
 from store_processes import FILES, commit_often
 
 from patchcore_assets.storage import Artefact, MissingArtefact, open_store
 from patchcore_assets.storage.local.store import LocalStore
-
-
-def put(
-    store: LocalStore, files: Mapping[str, str], asset: str = "asset", category: str | None = "c"
-) -> Artefact:
-    with store.stage(asset, category) as staging:
-        for name, text in files.items():
-            target = staging.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-        return staging.commit({"run_id": "a run"})
 
 
 def version_folders(root: Path, asset: str = "asset", category: str = "c") -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 
 import fsspec
 import pytest
+from store_kit import put, read
 
 from patchcore_assets.storage import (
-    Artefact,
     ArtefactStore,
     DamagedArtefact,
     MissingArtefact,
@@ -18,27 +17,6 @@ from patchcore_assets.storage import (
 )
 
 FILES = {"x.bin": b"one", "0/y.bin": b"two" * 1000, "0/deep/z.bin": b"", "1/y.bin": b"three"}
-
-
-def put(
-    store: ArtefactStore,
-    files: Mapping[str, bytes],
-    asset: str = "asset",
-    category: str | None = "c",
-) -> Artefact:
-    with store.stage(asset, category) as staging:
-        for name, content in files.items():
-            target = staging.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        return staging.commit({"run_id": "a run"})
-
-
-def read(
-    store: ArtefactStore, asset: str = "asset", category: str | None = "c"
-) -> dict[str, bytes]:
-    with store.open(asset, category) as artefact:
-        return {name: (artefact.folder / name).read_bytes() for name in artefact.files}
 
 
 @pytest.fixture(params=["folder", "memory", "local"])

@@ -1,43 +1,18 @@
-"""What the tests of the S3 storage share: writing, reading, and looking into a bucket."""
+"""What the tests of the S3 storage share: stores of fresh machines, and a look into a bucket."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from patchcore_assets.storage import Artefact, ArtefactStore
 from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.store import RemoteStore
 
 OLD = {"a.bin": b"old" * 10, "0/b.bin": b"old" * 20, "0/c.bin": b"", "only_old.bin": b"old"}
 NEW = {"a.bin": b"newer" * 10, "0/b.bin": b"newer" * 20, "1/d.bin": b"newer"}
-
-
-def put(
-    store: ArtefactStore,
-    files: Mapping[str, bytes],
-    asset: str = "asset",
-    category: str | None = "c",
-) -> Artefact:
-    """Commit a version."""
-    with store.stage(asset, category) as staging:
-        for name, content in files.items():
-            target = staging.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        return staging.commit({"run_id": "a run"})
-
-
-def read(
-    store: ArtefactStore, asset: str = "asset", category: str | None = "c"
-) -> dict[str, bytes]:
-    """Open an artefact and return its files."""
-    with store.open(asset, category) as artefact:
-        return {name: (artefact.folder / name).read_bytes() for name in artefact.files}
 
 
 def fresh(root: str, folder: Path) -> RemoteStore:

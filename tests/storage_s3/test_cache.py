@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import Proxy
-from s3_kit import OLD, Bucket, put, read
+from s3_kit import OLD, Bucket
+from store_kit import put, read
 
 from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.errors import StorageRefused

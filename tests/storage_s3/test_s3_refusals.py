@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from s3_kit import Bucket, fresh, read
+from s3_kit import Bucket, fresh
+from store_kit import read
 
 from patchcore_assets.storage import open_store
 from patchcore_assets.storage.remote.errors import StorageRefused

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from faulty_proxy import Proxy
-from s3_kit import NEW, OLD, Bucket, fresh, put, read
+from s3_kit import NEW, OLD, Bucket, fresh
+from store_kit import put, read
 from writer_process import commit_often, die_at_change
 
 from patchcore_assets.storage import DamagedArtefact

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import s3fs
-from s3_kit import put
+from store_kit import put
 
 from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.store import RemoteStore
