@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from patchcore_assets.inputs.versions import EMBEDDING_CONFIG, INPUTS
@@ -22,14 +21,6 @@ from patchcore_ops.stages.early_refusals import foresee
 
 BACKBONE = "test_resnet"
 State = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module")
-def state() -> State:
-    """Return the state dict of timm's smallest residual network, with random weights."""
-    torch.manual_seed(0)
-    model: torch.nn.Module = timm.create_model(BACKBONE, pretrained=False)
-    return model.state_dict()
 
 
 CONV = "conv1.0.weight"

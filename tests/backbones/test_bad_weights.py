@@ -23,14 +23,6 @@ BACKBONE = "test_resnet"
 State = dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def state() -> State:
-    """Return the state dict of timm's smallest residual network, with random weights."""
-    torch.manual_seed(0)
-    model: torch.nn.Module = timm.create_model(BACKBONE, pretrained=False)
-    return model.state_dict()
-
-
 class _Payload:
     """An object whose unpickling creates a file."""
 
