@@ -100,11 +100,13 @@ def time_parts(workload: dict[str, Any], batches: int) -> dict[str, Any]:
     import torch
 
     from benchmarks.networks import NetworksInFolder, embedder_of, literal_pooling
-    from patchcore_ops.embedding.ensemble import Networks
+    from patchcore_ops.embedding.ensemble import open_networks
 
     settings = Workload(**workload)
     embedder = embedder_of(settings)
-    exported = Networks(settings.config(), settings.runtime(), NetworksInFolder(settings.networks))
+    exported = open_networks(
+        settings.config(), settings.runtime(), NetworksInFolder(settings.networks)
+    )
     section = settings.config().embedding
     pixels = torch.randint(0, 256, (settings.batch_size, 224, 224, 3), dtype=torch.uint8).numpy()
     images = torch.rand(settings.batch_size, 3, 224, 224)

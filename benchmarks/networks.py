@@ -31,6 +31,12 @@ class NetworksInFolder:
             make(folder)
         yield folder
 
+    @contextmanager
+    def kept(self, identity: str) -> Iterator[Path | None]:
+        """Open a network's folder; None if it is not kept."""
+        folder = self._root / identity
+        yield folder if folder.exists() else None
+
 
 def embedder_of(workload: Workload) -> PatchEmbedder:
     """Load a backbone with its pooling."""

@@ -179,12 +179,12 @@ class _Work:
 
 def export_network(workload: dict[str, Any]) -> dict[str, Any]:
     """Export a workload's network, as it is done once for all categories; a task."""
-    from patchcore_ops.embedding.ensemble import Networks
+    from patchcore_ops.embedding.ensemble import open_networks
 
     settings = Workload(**workload)
     watch = Stopwatch()
     with watch.stage("export"):
-        Networks(settings.config(), settings.runtime(), NetworksInFolder(settings.networks))
+        open_networks(settings.config(), settings.runtime(), NetworksInFolder(settings.networks))
     return {"seconds": watch.seconds, "peak_mb": peak_mb()}
 
 

@@ -13,6 +13,7 @@ from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.memory_bank import memory_bank
 from patchcore_assets.assets.metrics import metrics
+from patchcore_assets.assets.model import model
 from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
@@ -30,6 +31,7 @@ ASSETS = (
     memory_bank,
     faiss_index,
     test_predictions,
+    model,
     category_metrics,
     metrics,
     benchmark_report,

@@ -32,7 +32,7 @@ class KeptNetworks:
     def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
         """Open the verified folder of an exported network; make it first if needed."""
         with ExitStack() as reading:
-            artefact = self._open(settings, reading)
+            artefact = self._open(settings.identity, reading)
             if artefact is None:
                 self._export(settings, make)
                 artefact = reading.enter_context(
@@ -40,9 +40,16 @@ class KeptNetworks:
                 )
             yield artefact.folder
 
-    def _open(self, settings: NetworkSettings, reading: ExitStack) -> Artefact | None:
+    @contextmanager
+    def kept(self, identity: str) -> Iterator[Path | None]:
+        """Open the verified folder of an exported network; None if it is not kept, or damaged."""
+        with ExitStack() as reading:
+            artefact = self._open(identity, reading)
+            yield None if artefact is None else artefact.folder
+
+    def _open(self, identity: str, reading: ExitStack) -> Artefact | None:
         try:
-            return reading.enter_context(self._store.open(EMBEDDING_NETWORK, settings.identity))
+            return reading.enter_context(self._store.open(EMBEDDING_NETWORK, identity))
         except MissingArtefact:
             return None
         except DamagedArtefact as damage:

@@ -142,6 +142,23 @@ class Work:
         """Where exported networks are kept."""
         return KeptNetworks(self.store, self._context.log)
 
+    @property
+    def recorded(self) -> Recorded:
+        """The settings of what was read, and of the sections that the step adds."""
+        sections = sections_of({dep.asset_key for dep in self._spec.deps})
+        if not sections or self._category is None:
+            return self._inherited
+        own = record(self.config.for_category(self._category), sections, self.hash_of)
+        return {**self._inherited, **own}
+
+    def share(self, source: Path, name: str) -> None:
+        """Put a file of what was read into the output folder, without a second copy."""
+        self._staging.share(source, name)
+
+    def lineage(self, asset: str) -> Mapping[str, str]:
+        """Return the lineage of an artefact that was read; see `Artefact.lineage`."""
+        return next(one.lineage for one in self._read if one.asset == asset)
+
     def per_second(self, items: int) -> float:
         """Return how many items a second this step has handled so far."""
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)
@@ -175,7 +192,7 @@ class Work:
             **(provenance or {}),
             **lineage_of(self._read, self._category, self._used),
         }
-        if settings := self._recorded():
+        if settings := self.recorded:
             write_settings(self.output, settings)
         for artefact in self._still_open:
             # What changed while it was read must not live on in what was made of it.
@@ -228,14 +245,6 @@ class Work:
                     "follows it to take that in"
                 )
         self._read.append(artefact)
-
-    def _recorded(self) -> Recorded:
-        """Return the settings of what was read, and of the sections that the step adds."""
-        sections = sections_of({dep.asset_key for dep in self._spec.deps})
-        if not sections or self._category is None:
-            return self._inherited
-        own = record(self.config.for_category(self._category), sections, self.hash_of)
-        return {**self._inherited, **own}
 
     @property
     def _spec(self) -> dg.AssetSpec:

@@ -22,6 +22,12 @@ class Staging(Protocol):
     def location(self) -> str:
         """The path or URL at which users will find the files after `commit`."""
 
+    def share(self, source: Path, name: str) -> None:
+        """Put a file of an opened artefact into the folder as well, without a second copy.
+
+        Where the file system or the storage cannot share, it is copied.
+        """
+
     def commit(
         self,
         provenance: Mapping[str, str],

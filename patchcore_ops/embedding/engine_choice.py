@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.engine import Engine
-from patchcore_ops.embedding.exported_network import ExportedNetwork, NetworkStore, network_settings
+from patchcore_ops.embedding.exported_network import (
+    ExportedNetwork,
+    NetworkSettings,
+    NetworkStore,
+    network_settings,
+)
 from patchcore_ops.runtime.devices import device_name
 from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import HashOf
@@ -45,12 +51,7 @@ def open_engine(
         # Who loads the weights says what is wrong with their file.
         return _torch_engine(config, member, runtime, "cpu"), ""
 
-    def export(folder: Path) -> None:
-        from patchcore_ops.embedding.network_export import export_network
-
-        export_network(config, member, settings, folder)
-
-    with networks.opened(settings, export) as folder:
+    with exported(config, member, settings, networks) as folder:
         if refusal := ExportedNetwork.read(folder).refusal:
             reason = f"{settings.backbone} cannot be exported to OpenVINO ({refusal})"
         else:
@@ -61,6 +62,19 @@ def open_engine(
                 said = " ".join(str(error).split())[:200]
                 reason = f"OpenVINO cannot run {settings.backbone} on this processor ({said})"
     return _torch_engine(config, member, runtime, "cpu"), reason
+
+
+def exported(
+    config: CategoryConfig, member: int, settings: NetworkSettings, networks: NetworkStore
+) -> AbstractContextManager[Path]:
+    """Open the folder of a member's exported network, which is made first where it has to be."""
+
+    def export(folder: Path) -> None:
+        from patchcore_ops.embedding.network_export import export_network
+
+        export_network(config, member, settings, folder)
+
+    return networks.opened(settings, export)
 
 
 def computes_by_openvino(runtime: RuntimeSection) -> bool:

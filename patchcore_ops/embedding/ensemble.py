@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.config.sections import CategoryConfig, EmbeddingMember, RuntimeSection
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.engine import Embeddings, Engine
 from patchcore_ops.embedding.engine_choice import open_engine
@@ -19,41 +19,55 @@ from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 NamedBatch = tuple[Pixels, Sequence[object]]
 
 
-class Networks:
-    """Everything that turns a batch of images into embeddings.
+def open_networks(
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    networks: NetworkStore | None = None,
+    hash_of: HashOf = file_hash,
+) -> Networks:
+    """Open the network of every ensemble member; those that are not in `networks` are made.
 
     Raises
     ------
     WeightsError, EnvironmentProblem
         If a backbone, the engine or the device cannot be used; of several, all are named.
     """
+    section = config.embedding
+    opened: list[tuple[Engine, str]] = []
+    mistakes: list[str] = []
+    for member in range(len(section.members)):
+        try:
+            opened.append(
+                open_engine(config, member, runtime, networks or NetworksOfOneUse(), hash_of)
+            )
+        except WeightsError as mistake:
+            mistakes.append(f"embedding.members.{member}: {mistake}")
+    if mistakes:
+        raise WeightsError("\n".join(mistakes))
+    engines = [engine for engine, _ in opened]
+    fallbacks = [fallback for _, fallback in opened]
+    return Networks(section.members, engines, section.target_embed_dimension, fallbacks)
+
+
+class Networks:
+    """Everything that turns a batch of images into embeddings: the members and their engines.
+
+    `fallbacks` say why torch replaced OpenVINO, or are empty.
+    """
 
     def __init__(
         self,
-        config: CategoryConfig,
-        runtime: RuntimeSection,
-        networks: NetworkStore | None = None,
-        hash_of: HashOf = file_hash,
+        members: Sequence[EmbeddingMember],
+        engines: Sequence[Engine],
+        dimension: int,
+        fallbacks: Sequence[str] = (),
     ) -> None:
-        self._members = config.embedding.members
-        self.engines: list[Engine] = []
-        self.fallbacks: list[str] = []
-        mistakes: list[str] = []
-        for member in range(len(self._members)):
-            try:
-                engine, fallback = open_engine(
-                    config, member, runtime, networks or NetworksOfOneUse(), hash_of
-                )
-            except WeightsError as mistake:
-                mistakes.append(f"embedding.members.{member}: {mistake}")
-            else:
-                self.engines.append(engine)
-                self.fallbacks.append(fallback)
-        if mistakes:
-            raise WeightsError("\n".join(mistakes))
-        self.dimension = config.embedding.target_embed_dimension
-        self.batch_size = max(engine.images_per_call for engine in self.engines)
-        self._calls_at_once = max(engine.calls_at_once for engine in self.engines)
+        self._members = members
+        self.engines = engines
+        self.fallbacks = fallbacks
+        self.dimension = dimension
+        self.batch_size = max(engine.images_per_call for engine in engines)
+        self._calls_at_once = max(engine.calls_at_once for engine in engines)
 
     def embed_all(self, batches: Iterable[NamedBatch]) -> Generator[list[Embeddings]]:
         """Embed batches, as many at once as pays; close it where it may not be exhausted."""

@@ -22,6 +22,7 @@ from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.runtime.fingerprints import HashOf
 
 GRAPH = "network.xml"
+WEIGHTS_OF_GRAPH = "network.bin"
 DESCRIPTION = "network.json"
 # Raise it when the code that exports a network changes what comes out.
 _FORM = 1
@@ -106,6 +107,9 @@ class NetworkStore(Protocol):
     ) -> AbstractContextManager[Path]:
         """Open the folder of an exported network; it is made first where there is none."""
 
+    def kept(self, identity: str) -> AbstractContextManager[Path | None]:
+        """Open the folder of an exported network; None if it is not kept."""
+
 
 class NetworksOfOneUse:
     """Keeps no network: each is exported into a folder that is removed after use."""
@@ -116,3 +120,8 @@ class NetworksOfOneUse:
         with tempfile.TemporaryDirectory(prefix=f"network-{settings.identity}-") as folder:
             make(Path(folder))
             yield Path(folder)
+
+    @contextmanager
+    def kept(self, identity: str) -> Iterator[Path | None]:
+        """See `NetworkStore.kept`."""
+        yield None

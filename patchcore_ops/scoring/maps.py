@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from patchcore_ops.runtime.block_threads import block_threads, blocks
 
 Floats = npt.NDArray[np.float32]
+Range = tuple[float, float]
 _IMAGES_PER_BLOCK = 32
 _IMAGES_PER_THREAD = 4
 
@@ -97,42 +98,57 @@ def _enlarging(patches: int, pixels: int, sigma: float) -> npt.NDArray[np.float6
     return enlarging
 
 
-def ensemble_scores(members: Sequence[Floats]) -> Floats:
-    """Combine the members' image scores.
+def extent(values: Floats) -> Range:
+    """Return the least and the greatest of a member's values."""
+    return float(values.min()), float(values.max())
 
-    One member's scores stay as they are. Several are each scaled to [0, 1] over the test set and
-    averaged; a member whose scores are all equal contributes 0.
+
+def combine(members: Sequence[Floats], ranges: Sequence[Range]) -> Floats:
+    """Combine what the members of an ensemble say.
+
+    One member's values stay as they are. Of several, each member's range becomes [0, 1], and they
+    are averaged; a member whose range is empty contributes 0.
+
+    Parameters
+    ----------
+    members : sequence of ndarray of float32, all of one shape
+        Image scores, or anomaly maps.
+    ranges : sequence of (float, float)
+        Of each member.
+
+    Examples
+    --------
+    >>> scores = [np.array([1.0, 3.0], dtype=np.float32), np.array([0.0, 8.0], dtype=np.float32)]
+    >>> combine(scores, [(1.0, 3.0), (0.0, 16.0)])
+    array([0.  , 0.75], dtype=float32)
     """
     if len(members) == 1:
         return members[0]
-    scaled = [_scale(scores, float(scores.min()), float(scores.max())) for scores in members]
+    scaled = [_scale(values, *limits) for values, limits in zip(members, ranges, strict=True)]
     return np.asarray(np.mean(scaled, axis=0, dtype=np.float32))
 
 
-def ensemble_maps(
-    members: Sequence[Floats], imagesize: int, smoothing_sigma: float
-) -> Iterator[Floats]:
-    """Make the anomaly maps of an ensemble, a block of images at a time.
-
-    One member's maps stay as they are. Several are each scaled to [0, 1] by their minimum and
-    maximum over the whole test set and averaged.
-    """
-
-    def blocks(scores: Floats) -> Iterator[Floats]:
-        for start in range(0, len(scores), _IMAGES_PER_BLOCK):
-            block = scores[start : start + _IMAGES_PER_BLOCK]
-            yield anomaly_maps(block, imagesize, smoothing_sigma)
-
-    if len(members) == 1:
-        yield from blocks(members[0])
-        return
+def map_extents(members: Sequence[Floats], imagesize: int, smoothing_sigma: float) -> list[Range]:
+    """Return the range of each member's anomaly maps over all images, from its patch scores."""
     ranges = []
     for scores in members:
-        extremes = [(float(maps.min()), float(maps.max())) for maps in blocks(scores)]
-        ranges.append((min(low for low, _ in extremes), max(high for _, high in extremes)))
-    for of_members in zip(*(blocks(scores) for scores in members), strict=True):
-        scaled = [_scale(maps, *limits) for maps, limits in zip(of_members, ranges, strict=True)]
-        yield np.mean(scaled, axis=0, dtype=np.float32)
+        of_blocks = [extent(maps) for maps in _blocks(scores, imagesize, smoothing_sigma)]
+        ranges.append((min(low for low, _ in of_blocks), max(high for _, high in of_blocks)))
+    return ranges
+
+
+def ensemble_maps(
+    members: Sequence[Floats], imagesize: int, smoothing_sigma: float, ranges: Sequence[Range]
+) -> Iterator[Floats]:
+    """Make the anomaly maps of an ensemble from patch scores, a block of images at a time."""
+    of_members = (_blocks(scores, imagesize, smoothing_sigma) for scores in members)
+    for maps in zip(*of_members, strict=True):
+        yield combine(maps, ranges)
+
+
+def _blocks(scores: Floats, imagesize: int, smoothing_sigma: float) -> Iterator[Floats]:
+    for start in range(0, len(scores), _IMAGES_PER_BLOCK):
+        yield anomaly_maps(scores[start : start + _IMAGES_PER_BLOCK], imagesize, smoothing_sigma)
 
 
 def _scale(values: Floats, low: float, high: float) -> Floats:

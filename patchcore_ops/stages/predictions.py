@@ -9,11 +9,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.arrays import ArrayFile, ArrayWriter
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.maps import ensemble_maps, ensemble_scores, image_scores, patch_scores
+from patchcore_ops.scoring.maps import (
+    Range,
+    combine,
+    ensemble_maps,
+    extent,
+    image_scores,
+    map_extents,
+    patch_scores,
+)
 from patchcore_ops.scoring.neighbours import Searcher, read_index
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.raw_embeddings import Grid
@@ -29,6 +38,28 @@ class Predictions:
     proven_share: float | None  # of the patches, by bounds alone; None if no bounds were used
 
 
+class Ranges(BaseModel, frozen=True):
+    """Contents of `ranges.json`: what each member of an ensemble is scaled by; one is not scaled.
+
+    Each is the least and the greatest over the test images.
+    """
+
+    scores: tuple[Range, ...]
+    maps: tuple[Range, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write `ranges.json`."""
+        (folder / layout.RANGES).write_text(self.model_dump_json() + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Ranges:
+        """Read `ranges.json`."""
+        return Ranges.model_validate_json((folder / layout.RANGES).read_bytes())
+
+
+NO_RANGES = Ranges(scores=(), maps=())
+
+
 def predict(
     embeddings: Path,
     indices: Path,
@@ -39,7 +70,8 @@ def predict(
 ) -> Predictions:
     """Score the test images of a category, those that were embedded.
 
-    Writes `scores.parquet`, `anomaly_maps.npy` and `images.parquet`, the rows of the images.
+    Writes `scores.parquet`, `anomaly_maps.npy`, `ranges.json` and `images.parquet`, the rows of the
+    images.
     """
     images = layout.test_rows(layout.read_images(embeddings))
     members = len(config.embedding.members)
@@ -64,17 +96,27 @@ def predict(
             proven_shares.append(searcher.proven_share)
     member_scores = [image_scores(scores) for scores in by_member]
     predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
-    predictions["score"] = ensemble_scores(member_scores)
+    ranges = _ranges(by_member, config) if members > 1 else NO_RANGES
+    predictions["score"] = combine(member_scores, ranges.scores)
     for member, scores in enumerate(member_scores):
         predictions[f"score_{member}"] = scores
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(folder / layout.SCORES, index=False)
     images.to_parquet(folder / layout.IMAGES, index=False)
+    ranges.write(folder)
     side = config.dataset.imagesize
     with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), side, side)) as writer:
-        for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma):
+        for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma, ranges.maps):
             writer.append(maps)
     return Predictions(layout.read_scores(folder), min(proven_shares, default=None))
+
+
+def _ranges(by_member: list[npt.NDArray[np.float32]], config: CategoryConfig) -> Ranges:
+    side, sigma = config.dataset.imagesize, config.scoring.smoothing_sigma
+    return Ranges(
+        scores=tuple(extent(image_scores(scores)) for scores in by_member),
+        maps=tuple(map_extents(by_member, side, sigma)),
+    )
 
 
 def _search_images(

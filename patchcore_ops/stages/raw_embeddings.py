@@ -86,10 +86,10 @@ def embed_images(
         ImageStream([*train, *test], config.dataset, runtime.num_workers, keep_hash) as stream,
     ):
         # Opening the networks takes a while, in which images are decoded already.
-        from patchcore_ops.embedding.ensemble import Networks
+        from patchcore_ops.embedding.ensemble import open_networks
         from patchcore_ops.stages.early_refusals import foresee
 
-        opened = Networks(config, runtime, networks, hash_of)
+        opened = open_networks(config, runtime, networks, hash_of)
         grids = [
             Grid(*engine.grid, opened.dimension, len(train), len(test), engine.weights_sha256)
             for engine in opened.engines
@@ -124,7 +124,7 @@ def embed_images(
         rows,
         [engine.name for engine in opened.engines],
         [engine.network for engine in opened.engines],
-        opened.fallbacks,
+        list(opened.fallbacks),
     )
 
 

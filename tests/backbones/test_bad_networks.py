@@ -13,7 +13,7 @@ from patchcore_assets.inputs.versions import EMBEDDING_CONFIG, INPUTS
 from patchcore_ops.backbones import load_backbone
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import CategoryConfig, IndexSection, RuntimeSection
-from patchcore_ops.embedding.ensemble import Networks
+from patchcore_ops.embedding.ensemble import Networks, open_networks
 from patchcore_ops.runtime.errors import ConfigError, UserError, WeightsError
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.scoring.neighbours import build_index, foresee_index
@@ -67,7 +67,7 @@ def networks(*members: dict[str, Any], **sections: Any) -> Networks:
         "pretrain_embed_dimension": 8,
         "target_embed_dimension": 8,
     }
-    return Networks(settings(embedding=embedding, **sections), RuntimeSection(device="cpu"))
+    return open_networks(settings(embedding=embedding, **sections), RuntimeSection(device="cpu"))
 
 
 def test_what_is_wrong_with_several_members_is_said_together(tmp_path: Path, state: State) -> None:
@@ -118,7 +118,7 @@ def test_dimensions_larger_than_available_repeat_values(
         "pretrain_embed_dimension": pretrain,
         "target_embed_dimension": target,
     }
-    network = Networks(settings(embedding=section), RuntimeSection(device="cpu"))
+    network = open_networks(settings(embedding=section), RuntimeSection(device="cpu"))
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     (embeddings,) = network.embed(images)
     assert embeddings.shape[1] == target

@@ -13,7 +13,7 @@ from timm.layers import resample_abs_pos_embed
 from patchcore_ops.backbones.features import FeatureExtractor
 from patchcore_ops.backbones.load import load_backbone, weights_hash
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
-from patchcore_ops.embedding.ensemble import Networks
+from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.runtime.errors import WeightsError
 
 
@@ -80,7 +80,7 @@ def test_an_image_size_that_the_network_does_not_take(
         {"dataset": {"resize": 40, "imagesize": 40}, "embedding": {"members": [one]}}
     )
     with pytest.raises(WeightsError, match=sentence) as caught:
-        Networks(config, RuntimeSection(device="cpu"))
+        open_networks(config, RuntimeSection(device="cpu"))
     message = str(caught.value)
     assert f"'{backbone}' cannot take images of 40 x 40 pixels (" in message
     assert "\n" not in message

@@ -37,6 +37,11 @@ class InFolder:
             self.made.append(settings.backbone)
         yield folder
 
+    @contextmanager
+    def kept(self, identity: str) -> Iterator[Path | None]:
+        folder = self.root / identity
+        yield folder if folder.exists() else None
+
 
 def trained(name: str, side: int) -> torch.nn.Module:
     """Make a network whose statistics are as if it had been trained."""

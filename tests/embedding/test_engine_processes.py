@@ -12,7 +12,7 @@ import pytest
 from engine_kit import CPU, TARGET, InFolder
 
 from patchcore_ops.config.sections import CategoryConfig
-from patchcore_ops.embedding.ensemble import Networks
+from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.embedding.exported_network import ExportedNetwork, network_settings
 from patchcore_ops.runtime.fingerprints import file_hash
 
@@ -36,7 +36,7 @@ def test_an_exported_network_needs_no_torch(
     resnet: tuple[CategoryConfig, InFolder], tmp_path: Path
 ) -> None:
     config, store = resnet
-    Networks(config, CPU, store)
+    open_networks(config, CPU, store)
     [folder] = store.root.iterdir()
     assert ExportedNetwork.read(folder).settings == network_settings(config, 0, file_hash)
     program = (
@@ -63,11 +63,11 @@ def test_exporting_tells_nobody(tmp_path: Path) -> None:
     program = (
         "import json, sys, socket\n"
         "from patchcore_ops.config.sections import CategoryConfig, RuntimeSection\n"
-        "from patchcore_ops.embedding.ensemble import Networks\n"
+        "from patchcore_ops.embedding.ensemble import open_networks\n"
         "used = []\n"
         "sys.addaudithook(lambda event, _: event.startswith('socket.') and used.append(event))\n"
         f"config = CategoryConfig.model_validate({settings!r})\n"
-        "networks = Networks(config, RuntimeSection(device='cpu', engine='openvino'))\n"
+        "networks = open_networks(config, RuntimeSection(device='cpu', engine='openvino'))\n"
         "print(json.dumps([networks.fallbacks, used]))\n"
     )
     printed = printed_at_home(program, tmp_path)
@@ -80,7 +80,7 @@ def test_first_calls_of_several_threads_come_to_an_end(
 ) -> None:
     # Without care every third of these processes stands still for ever.
     config, store = resnet
-    Networks(config, CPU, store)
+    open_networks(config, CPU, store)
     [folder] = store.root.iterdir()
     program = (
         "import sys, numpy as np\n"

@@ -33,7 +33,7 @@ from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding import network_export
 from patchcore_ops.embedding.engine import Embeddings
-from patchcore_ops.embedding.ensemble import Networks
+from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.embedding.exported_network import (
     network_settings,
 )
@@ -78,7 +78,7 @@ def test_engines_give_the_definition(
     config = config_of(name, layers, side, saved(network, tmp_path / "w.safetensors"))
     images = images_of(side, 2)
     store = InFolder(tmp_path / "networks")
-    by_openvino, by_torch = Networks(config, CPU, store), Networks(config, BY_TORCH)
+    by_openvino, by_torch = open_networks(config, CPU, store), open_networks(config, BY_TORCH)
     assert by_openvino.fallbacks == by_torch.fallbacks == [""]
     assert store.made == [name]
     expected = literal(network.double(), layers, images)
@@ -100,11 +100,11 @@ def test_the_images_beside_an_image_change_nothing(
 ) -> None:
     config, store = resnet
     images = images_of(64, 7)
-    alone = [Networks(config, CPU, store).embed(image[None])[0] for image in images]
+    alone = [open_networks(config, CPU, store).embed(image[None])[0] for image in images]
     expected = np.concatenate(alone)
     for threads in ("1", "2", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        networks = Networks(config, CPU, store)
+        networks = open_networks(config, CPU, store)
         for size in (1, 2, 7):
             batches = [(images[at : at + size], ()) for at in range(0, 7, size)]
             rows = np.concatenate([rows for (rows,) in networks.embed_all(batches)])
@@ -126,7 +126,7 @@ def test_a_lower_batch_size_holds_fewer_images(
         ("torch", 2, 2),
     ]:
         runtime = RuntimeSection(device="cpu", engine=engine, batch_size=batch_size)
-        networks = Networks(config, runtime, store)
+        networks = open_networks(config, runtime, store)
         taken = written = most = 0
 
         def batches(size: int) -> Iterator[tuple[Pixels, tuple[()]]]:
@@ -152,7 +152,7 @@ def test_embedding_stops_where_a_batch_fails(resnet: tuple[CategoryConfig, InFol
         yield images_of(64, 1), ()
         raise OSError("the disk is gone")
 
-    embedded = Networks(*(resnet[0], CPU, resnet[1])).embed_all(batches())
+    embedded = open_networks(*(resnet[0], CPU, resnet[1])).embed_all(batches())
     with pytest.raises(OSError, match="the disk is gone"):
         list(embedded)
 
@@ -185,7 +185,7 @@ def test_bfloat16_is_the_engines_own(tmp_path: Path) -> None:
     weights = saved(trained("resnet18", 64), tmp_path / "w.safetensors")
     layers = ["layer2", "layer3"]
     exact, short = (
-        Networks(config_of("resnet18", layers, 64, weights, precision=precision), CPU).embed(
+        open_networks(config_of("resnet18", layers, 64, weights, precision=precision), CPU).embed(
             images_of(64, 2)
         )[0]
         for precision in ("float32", "bfloat16")
@@ -223,9 +223,9 @@ def test_a_network_that_cannot_be_exported_is_run_by_torch(
 ) -> None:
     store = InFolder(tmp_path / "networks")
     images = images_of(32, 3)
-    (expected,) = Networks(branching, BY_TORCH).embed(images)
+    (expected,) = open_networks(branching, BY_TORCH).embed(images)
     for _ in range(2):
-        networks = Networks(branching, CPU, store)
+        networks = open_networks(branching, CPU, store)
         assert networks.fallbacks[0].startswith("branching cannot be exported to OpenVINO (")
         assert "\n" not in networks.fallbacks[0]
         assert networks.engines[0].name.startswith("torch ")
@@ -247,7 +247,7 @@ def test_a_graph_that_computes_something_else_is_not_used(
         network.std /= 1.01
 
     monkeypatch.setattr(network_export, "_convert", convert_wrongly)
-    networks = Networks(resnet[0], CPU, InFolder(tmp_path))
+    networks = open_networks(resnet[0], CPU, InFolder(tmp_path))
     assert "its embeddings differ from torch's by 0.0" in networks.fallbacks[0]
     assert networks.engines[0].name.startswith("torch ")
 
@@ -258,9 +258,9 @@ def test_where_openvino_cannot_run_a_network_torch_does(
     def compile_nothing(*_: object, **__: object) -> None:
         raise RuntimeError("no such\n instructions")
 
-    Networks(resnet[0], CPU, resnet[1])
+    open_networks(resnet[0], CPU, resnet[1])
     monkeypatch.setattr("patchcore_ops.embedding.openvino_engine.compile_graph", compile_nothing)
-    networks = Networks(resnet[0], CPU, resnet[1])
+    networks = open_networks(resnet[0], CPU, resnet[1])
     said = "OpenVINO cannot run resnet18 on this processor (no such instructions)"
     assert networks.fallbacks == [said]
     assert networks.engines[0].name.startswith("torch ")
@@ -285,8 +285,8 @@ def test_members_of_both_engines_embed_together(
     sections["embedding"]["members"] = [one.model_dump() for one in members]
     config = CategoryConfig.model_validate(sections)
     images = images_of(32, 5)
-    expected = Networks(config, BY_TORCH).embed(images)
-    mixed = Networks(config, CPU)
+    expected = open_networks(config, BY_TORCH).embed(images)
+    mixed = open_networks(config, CPU)
     assert [bool(reason) for reason in mixed.fallbacks] == [True, False]
     batches = [(images[at : at + 2], ()) for at in (0, 2, 4)]
     got = [np.concatenate(rows) for rows in zip(*mixed.embed_all(batches), strict=True)]
@@ -298,11 +298,11 @@ def test_openvino_is_asked_for_where_there_is_none(
     resnet: tuple[CategoryConfig, InFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("patchcore_ops.embedding.engine_choice.find_spec", lambda name: None)
-    networks = Networks(resnet[0], CPU)
+    networks = open_networks(resnet[0], CPU)
     assert networks.fallbacks == ["openvino is not installed"]
     assert networks.engines[0].name.startswith("torch ")
     with pytest.raises(EnvironmentProblem, match="openvino is not installed"):
-        Networks(resnet[0], RuntimeSection(device="cpu", engine="openvino"))
+        open_networks(resnet[0], RuntimeSection(device="cpu", engine="openvino"))
 
 
 def test_openvino_on_a_gpu_is_a_mistake(tmp_path: Path) -> None:

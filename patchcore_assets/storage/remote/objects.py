@@ -97,6 +97,18 @@ class Objects:
             self._make_folders(files)
             self._system.put([str(file) for file in files.values()], self._paths(files), **options)
 
+    def copy(self, files: Mapping[str, str]) -> None:
+        """Copy files within the storage: from the value's name to the key's.
+
+        Raises
+        ------
+        FileNotFoundError
+            If one is not there.
+        """
+        with plainly(self.root):
+            self._make_folders(files)
+            self._system.copy(self._paths(files.values()), self._paths(files))
+
     def download(self, files: Mapping[str, Path]) -> None:
         """Copy files to local paths.
 

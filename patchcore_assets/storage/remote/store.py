@@ -24,7 +24,7 @@ from patchcore_assets.storage.local.staging import LocalStaging
 from patchcore_assets.storage.remote.cache import ArtefactCache
 from patchcore_assets.storage.remote.errors import StorageBusy
 from patchcore_assets.storage.remote.objects import Objects
-from patchcore_assets.storage.remote.versions import Versions
+from patchcore_assets.storage.remote.versions import Versions, place_of
 from patchcore_assets.storage.sidecar import SIDECAR
 
 # A reader starts over this often because the version that it reads has been superseded.
@@ -144,11 +144,18 @@ class RemoteStaging:
         self.folder = staging.folder
         self._staging = staging
         self._versions = versions
+        self._shared: dict[str, str] = {}
 
     @property
     def location(self) -> str:
         """The URL at which users will find the files."""
         return self._versions.url(self.folder.name)
+
+    def share(self, source: Path, name: str) -> None:
+        """Link a cached file into this version; the storage will copy it; see `Staging.share`."""
+        self._staging.share(source, name)
+        if place := place_of(source):
+            self._shared[name] = place
 
     def commit(
         self,
@@ -158,7 +165,7 @@ class RemoteStaging:
     ) -> Artefact:
         """Upload the files, and make them the current version when all of them are there."""
         artefact = self._staging.describe(provenance, unversioned, made_from)
-        self._versions.upload(self.folder.name, self.folder)
+        self._versions.upload(self.folder.name, self.folder, self._shared)
         self._versions.switch(self.folder.name, self.folder)
         self._staging.publish()
         return artefact

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,17 +71,39 @@ class Versions:
         with suppress(FileNotFoundError):
             self._objects.download({f"{place}/{name}": folder / name for name in there})
 
-    def upload(self, version: str, folder: Path) -> None:
-        """Upload the files of a folder as a version that is not yet the current one."""
+    def upload(self, version: str, folder: Path, copies: Mapping[str, str] | None = None) -> None:
+        """Upload the files of a folder as a version that is not yet the current one.
+
+        `copies` says which of them the storage has already, and where; it copies those itself.
+        """
         place = f"{self.place}/{version}"
         files = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
+        copied = self._copy(place, files, copies or {})
         # An answer that was lost lets a repeated upload fail: the listing tells what is there.
         with suppress(FileNotFoundError):
-            self._objects.upload({f"{place}/{name}": file for name, file in files.items()})
+            self._objects.upload(
+                {f"{place}/{name}": file for name, file in files.items() if name not in copied}
+            )
         stored = self._objects.listing(place)
         for name, file in files.items():
             if name not in stored or stored[name].size != file.stat().st_size:
                 raise StorageBusy(f"{name} is not in {self.url(version)} although it was uploaded")
+
+    def _copy(
+        self, place: str, files: Mapping[str, Path], copies: Mapping[str, str]
+    ) -> Collection[str]:
+        """Let the storage copy files; return those that are whole afterwards."""
+        if not copies:
+            return ()
+        # A version that was superseded meanwhile is gone: what it held is uploaded.
+        with suppress(FileNotFoundError):
+            self._objects.copy({f"{place}/{name}": source for name, source in copies.items()})
+        stored = self._objects.listing(place)
+        return [
+            name
+            for name in copies
+            if name in stored and stored[name].size == files[name].stat().st_size
+        ]
 
     def switch(self, version: str, folder: Path) -> None:
         """Make an uploaded version the current one, and remove what it supersedes."""
@@ -138,6 +160,17 @@ class Versions:
             is_abandoned = time < now - _ABANDONED_AFTER_SECONDS
             if version != current and (version in superseded or is_abandoned):
                 self._objects.remove_folder(f"{self.place}/{version}")
+
+
+def place_of(file: Path) -> str | None:
+    """Return where the storage has a cached artefact's file; None if it is of no artefact."""
+    for folder in file.parents:
+        if (folder / SIDECAR).is_file():
+            sidecar = Sidecar.model_validate_json((folder / SIDECAR).read_bytes())
+            parts = sidecar.asset, sidecar.category, sidecar.version
+            name = file.relative_to(folder).as_posix()
+            return "/".join([*filter(None, parts), name]) if sidecar.version else None
+    return None
 
 
 def _last_written(files: Collection[Stored]) -> float:

@@ -1,0 +1,87 @@
+"""`model`: what a category has learned, as a folder to copy to where images are inspected."""
+
+from typing import Any
+
+import dagster as dg
+
+from patchcore_assets.assets.by_category import by_category
+from patchcore_assets.assets.faiss_index import FAISS_INDEX
+from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
+from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
+from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
+
+MODEL = "model"
+# Dates and runs are left out: equal models shall have equal versions.
+_PROVENANCE = (".data_version", "raw_embeddings.engine_", "raw_embeddings.network_")
+
+
+def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
+
+    @dg.asset(
+        name=MODEL,
+        deps=[RAW_EMBEDDINGS, FAISS_INDEX, TEST_PREDICTIONS],
+        group_name="model",
+        kinds={"openvino", "faiss"},
+        code_version="1",
+        pool=CPU_HEAVY,
+        **by_category(config),
+    )
+    def compute(
+        context: dg.AssetExecutionContext, benchmark: Benchmark
+    ) -> dg.MaterializeResult[Any]:
+        """Networks, FAISS indices and settings in one folder that scores new images.
+
+        Copy it anywhere; `patchcore_ops.Model.load` reads it and needs no torch. Files are shared
+        with the assets that they come from, where the file system can.
+        """
+        from patchcore_ops.stages.model import Sources, assemble_model
+
+        with benchmark.work(context) as work:
+            embeddings, indices = work.read(RAW_EMBEDDINGS), work.read(FAISS_INDEX)
+            predictions = work.read(TEST_PREDICTIONS)
+            lineage = work.lineage(TEST_PREDICTIONS)
+            members = len(work.settings.embedding.members)
+            made = assemble_model(
+                work.category,
+                embeddings,
+                indices,
+                predictions,
+                work.settings,
+                work.recorded,
+                Sources(
+                    [lineage.get(f"{RAW_EMBEDDINGS}.network_{at}", "") for at in range(members)],
+                    work.networks,
+                    work.config.for_category(work.category),
+                    work.runtime,
+                    work.hash_of,
+                ),
+                {key: value for key, value in lineage.items() if _is_provenance(key)},
+                work.output,
+                work.share,
+            )
+            return work.finish(
+                {
+                    "members": members,
+                    "runs_on": ", ".join(
+                        "openvino" if one.network else "torch" for one in made.members
+                    ),
+                    "backbones": ", ".join(one.backbone for one in made.members),
+                    "bank_rows": sum(one.bank_rows for one in made.members),
+                    "files": len(made.files),
+                    "ranges_of": made.scoring.ranges_of or "none: one member is not scaled",
+                    "use": dg.MetadataValue.md(
+                        "```python\nfrom patchcore_ops import Model\n\n"
+                        f"model = Model.load({work.location!r})\n"
+                        'model.predict("image.png")[0].score\n```'
+                    ),
+                }
+            )
+
+    return compute
+
+
+def _is_provenance(key: str) -> bool:
+    return any(part in key for part in _PROVENANCE)

@@ -1,0 +1,7 @@
+"""A trained category as a folder that stands alone: written, read, and applied to new images."""
+
+from patchcore_ops.model.description import ModelDescription, ModelError
+from patchcore_ops.model.folder import read_model, write_model
+from patchcore_ops.model.predictor import Model, Prediction
+
+__all__ = ["Model", "ModelDescription", "ModelError", "Prediction", "read_model", "write_model"]

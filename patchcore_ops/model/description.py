@@ -1,0 +1,146 @@
+"""What `model.json` says: all that one needs to apply a model, and the files that belong to it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from patchcore_ops.config.sections import CategoryConfig, ImageSize, Precision
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.scoring.maps import Range
+
+FORMAT: Final = 1
+
+RangesOf = Literal["", "test images", "train images"]
+
+
+class ModelError(UserError):
+    """A model's folder is not what was written, or cannot be used here."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(_Part):
+    """From a file to the network's input: uint8, shape [1, imagesize, imagesize, 3].
+
+    The shorter side is resized to `resize`, then the centre is cut out. Normalisation is part of
+    the network.
+    """
+
+    colour: Literal["RGB"] = "RGB"
+    resampling: Literal["bilinear, antialiased"] = "bilinear, antialiased"
+    resize: int
+    imagesize: int
+    max_pixels: int
+
+
+class Embedding(_Part):
+    """How the network's feature maps become embeddings; done inside the exported network."""
+
+    pretrain_embed_dimension: int
+    target_embed_dimension: int
+    patchsize: int
+    precision: Precision
+
+
+class Member(_Part):
+    """One ensemble member, whose files lie in the sub-folder of its number.
+
+    `network` is the identity of the exported network; without one, torch runs the backbone with
+    the weights in the folder. `score_range` and `map_range` become [0, 1] before members are
+    averaged; a model of one member has none.
+    """
+
+    backbone: str
+    layers: tuple[str, ...]
+    weights_sha256: str
+    network: str
+    grid: tuple[int, int]
+    bank_rows: int
+    score_range: Range | None = None
+    map_range: Range | None = None
+
+
+class Scoring(_Part):
+    """From embeddings to scores: mean squared distance to the nearest rows of the bank, and maps.
+
+    `ranges_of` says over which images the members' ranges were taken.
+    """
+
+    anomaly_scorer_num_nn: int
+    smoothing_sigma: float
+    index_factory: str
+    search_parameters: str
+    ranges_of: RangesOf = ""
+
+
+class FileRecord(_Part):
+    """A file of the model: its size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+def _stays_inside(name: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in name or "\\" in name:
+        raise ValueError("leads out of the folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_stays_inside)]
+
+
+class ModelDraft(_Part):
+    """A model before its files are known."""
+
+    category: str
+    preprocessing: Preprocessing
+    embedding: Embedding
+    members: tuple[Member, ...] = Field(min_length=1)
+    scoring: Scoring
+    provenance: dict[str, str] = {}
+
+
+class ModelDescription(ModelDraft):
+    """The content of `model.json`."""
+
+    format: Literal[1] = FORMAT
+    files: dict[FileName, FileRecord]
+
+    @property
+    def image_size(self) -> ImageSize:
+        """Resize and crop, as `dataset.load_image` takes them."""
+        return ImageSize(**self.preprocessing.model_dump(include=set(ImageSize.model_fields)))
+
+
+def draft_of(
+    category: str,
+    config: CategoryConfig,
+    members: tuple[Member, ...],
+    ranges_of: RangesOf,
+    provenance: dict[str, str],
+) -> ModelDraft:
+    """Describe a model that is made with the settings of a category."""
+    return ModelDraft(
+        category=category,
+        preprocessing=Preprocessing(
+            resize=config.dataset.resize,
+            imagesize=config.dataset.imagesize,
+            max_pixels=config.dataset.max_pixels,
+        ),
+        embedding=Embedding(**config.embedding.model_dump(include=set(Embedding.model_fields))),
+        members=members,
+        scoring=Scoring(
+            anomaly_scorer_num_nn=config.scoring.anomaly_scorer_num_nn,
+            smoothing_sigma=config.scoring.smoothing_sigma,
+            index_factory=config.index.factory,
+            search_parameters=config.index.search_parameters,
+            ranges_of=ranges_of,
+        ),
+        provenance=provenance,
+    )

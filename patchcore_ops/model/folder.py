@@ -1,0 +1,137 @@
+"""A model's folder: `model.json`, and for each member its network and its index.
+
+    model.json
+    <member>/network.xml, network.bin, network.json    the exported network
+    <member>/index.faiss                               the memory bank, ready for search
+
+A member that torch runs has `weights.safetensors` in the place of its network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from patchcore_ops.model.description import (
+    FORMAT,
+    FileRecord,
+    ModelDescription,
+    ModelDraft,
+    ModelError,
+)
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
+
+MODEL = "model.json"
+INDEX = "index.faiss"
+WEIGHTS = "weights.safetensors"
+_CHECKSUM = "sha256"
+_AGAIN = "copy the model again, or make it again"
+
+
+def write_model(folder: Path, draft: ModelDraft, hash_of: HashOf = file_hash) -> ModelDescription:
+    """Write `model.json` for the files that lie in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds every file of the model, and nothing else.
+    draft : ModelDraft
+        What the model is.
+    hash_of : callable, optional
+        Gives a file's SHA-256.
+
+    Returns
+    -------
+    ModelDescription
+        With size and hash of every file.
+    """
+    files = {
+        file.relative_to(folder).as_posix(): FileRecord(
+            bytes=file.stat().st_size, sha256=hash_of(file)
+        )
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MODEL
+    }
+    description = ModelDescription(**dict(draft), files=files)
+    content = {"format": FORMAT, **description.model_dump(mode="json")}
+    text = json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=2, ensure_ascii=False)
+    (folder / MODEL).write_text(text + "\n", encoding="utf-8")
+    return description
+
+
+def read_model(folder: Path, verify: bool = True) -> ModelDescription:
+    """Read `model.json`, and compare the files of the model with it.
+
+    Parameters
+    ----------
+    folder : Path
+        A model.
+    verify : bool
+        Whether all files are hashed; otherwise only `model.json` is looked at.
+
+    Returns
+    -------
+    ModelDescription
+
+    Raises
+    ------
+    ModelError
+        If there is no model, a newer release wrote it, or a file is missing or differs. Every such
+        file is named.
+    """
+    file = folder / MODEL
+    try:
+        content = json.loads(file.read_bytes())
+        checksum = content.pop(_CHECKSUM)
+        number = content["format"]
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder}: is no model, for it has no {MODEL}; name the folder of one category, such "
+            "as storage/model/bottle"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{file}: is not what was written; {_AGAIN}") from None
+    if isinstance(number, int) and number > FORMAT:
+        raise ModelError(
+            f"{file}: is of format {number}, and this release reads up to {FORMAT}; install the "
+            "release of patchcore-assets that wrote it, or a later one"
+        )
+    try:
+        if checksum != _checksum(content):
+            raise ModelError(f"{file}: is not what was written; {_AGAIN}")
+        description = ModelDescription.model_validate(content)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ModelError(f"{file}: its '{where}' cannot be used; {_AGAIN}") from None
+    if verify and (faults := _faults(folder, description.files)):
+        raise ModelError("\n".join(f"{fault}; {_AGAIN}" for fault in faults))
+    return description
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _faults(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:
+    faults = []
+    for name, record in files.items():
+        file = folder / name
+        try:
+            size = file.stat().st_size
+            if size != record.bytes:
+                faults.append(f"{file}: has {size} bytes instead of {record.bytes}")
+            elif file_hash(file) != record.sha256:
+                faults.append(f"{file}: is not what was written")
+        except FileNotFoundError:
+            faults.append(f"{file}: is missing")
+        except OSError as error:
+            faults.append(f"{file}: cannot be read ({error.strerror or error})")
+    return faults

@@ -1,0 +1,89 @@
+"""Whatever an image is, as the network's input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.image_stream import Pixels
+from patchcore_ops.dataset.images import load_image, resize_and_crop, to_mode
+from patchcore_ops.runtime.errors import DatasetError
+
+AnyImage = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+
+_GREY, _COLOUR = 2, 3
+
+
+class NamedImage(NamedTuple):
+    """An image, and what to call it where something is wrong."""
+
+    name: str
+    image: AnyImage
+
+
+def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
+    """Yield the images of an iterable, or the single one, with their names.
+
+    An array of two dimensions, or of three with 3 or 4 channels, is one image.
+    """
+    if isinstance(images, str | os.PathLike | Image.Image) or _is_one(images):
+        images = [images]  # type: ignore[list-item]
+    for position, image in enumerate(images):
+        is_path = isinstance(image, str | os.PathLike)
+        yield NamedImage(str(image) if is_path else f"image {position}", image)
+
+
+def _is_one(images: Any) -> bool:
+    if not isinstance(images, np.ndarray):
+        return False
+    return images.ndim == _GREY or (images.ndim == _COLOUR and images.shape[-1] in (1, 3, 4))
+
+
+def pixels_of(one: NamedImage, size: ImageSize) -> Pixels:
+    """Prepare an image as the benchmark does.
+
+    Parameters
+    ----------
+    one : NamedImage
+        A path; a PIL image; or an array of uint8, shape [H, W] or [H, W, 1] (grey), [H, W, 3]
+        (RGB) or [H, W, 4] (RGBA).
+    size : ImageSize
+
+    Returns
+    -------
+    ndarray of uint8, shape [imagesize, imagesize, 3]
+        RGB.
+
+    Raises
+    ------
+    DatasetError
+        If the file or the array cannot be used.
+    """
+    image = one.image
+    if isinstance(image, str | os.PathLike):
+        return load_image(Path(image), size)
+    if not isinstance(image, Image.Image):
+        image = _picture(one.name, np.asarray(image))
+    if image.width * image.height > size.max_pixels:
+        raise DatasetError(
+            f"{one.name}: has {image.width} x {image.height} pixels, and the model takes up to "
+            f"{size.max_pixels}; make it smaller"
+        )
+    return np.asarray(resize_and_crop(to_mode(image, "RGB"), size))
+
+
+def _picture(name: str, array: npt.NDArray[Any]) -> Image.Image:
+    if array.dtype != np.uint8 or not (_is_one(array) and array.size):
+        raise DatasetError(
+            f"{name}: an array of {array.dtype}, shape {list(array.shape)}, is no image; give "
+            "uint8 values, shape [height, width], or with 3 (RGB) or 4 (RGBA) channels at the end"
+        )
+    grey = array.ndim == _COLOUR and array.shape[-1] == 1
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if grey else array))
