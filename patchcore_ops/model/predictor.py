@@ -157,7 +157,7 @@ class Model:
 
             for name, pixels in _ahead(load, named(images), self._decoders):
                 names.append(name)
-                yield pixels[None], [name]
+                yield np.stack([pixels]), [name]
 
         embedded = self._networks.embed_all(batches())
         try:

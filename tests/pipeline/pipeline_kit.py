@@ -29,6 +29,7 @@ BY_CATEGORY = (
     "faiss_index",
     "test_predictions",
     "category_metrics",
+    "model",
 )
 OVER_ALL = ("metrics", "benchmark_report")
 UP_TO_PREDICTIONS = BY_CATEGORY[:5]

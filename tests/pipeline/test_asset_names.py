@@ -16,7 +16,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SECTION_METRICS = {"patchcore_assets/inputs/versions.py", "patchcore_ops/report/render.py"}
 # Here it is a function.
 FUNCTION_CATEGORY_METRICS = {"patchcore_ops/metrics/__init__.py"}
-NAMESAKES = {"metrics": SECTION_METRICS, "category_metrics": FUNCTION_CATEGORY_METRICS}
+# Here it is what some files of weights are wrapped in.
+WRAPPED_WEIGHTS = {"patchcore_ops/backbones/weights_files.py"}
+NAMESAKES = {
+    "metrics": SECTION_METRICS,
+    "category_metrics": FUNCTION_CATEGORY_METRICS,
+    "model": WRAPPED_WEIGHTS,
+}
 
 
 def strings(file: Path) -> Iterator[str]:

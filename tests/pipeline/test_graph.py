@@ -33,6 +33,7 @@ PARENTS = {
     "faiss_index": {"memory_bank", "index_config"},
     "test_predictions": {"faiss_index", "raw_embeddings", "scoring_config"},
     "category_metrics": {"test_predictions", "metrics_config"},
+    "model": {"raw_embeddings", "faiss_index", "test_predictions"},
     "metrics": {"category_metrics"},
     "benchmark_report": {"metrics"},
 }
@@ -52,6 +53,7 @@ GROUPS = {
     "faiss_index": "memory",
     "test_predictions": "evaluation",
     "category_metrics": "evaluation",
+    "model": "model",
     "metrics": "benchmark",
     "benchmark_report": "benchmark",
 }

@@ -109,3 +109,18 @@ def test_categories_are_those_with_an_artefact_sorted(store: ArtefactStore) -> N
     put(store, {"x.bin": b"1"}, "metrics", None)
     assert store.categories("asset") == ["bottle", "metal_nut", "screw"]
     assert store.categories("metrics") == []
+
+
+def test_a_file_is_shared_between_artefacts(store: ArtefactStore) -> None:
+    put(store, FILES)
+    with store.open("asset", "c") as artefact, store.stage("other", "c") as staging:
+        staging.share(artefact.folder / "0" / "y.bin", "deep/same.bin")
+        (staging.folder / "own.bin").write_bytes(b"own")
+        staging.commit({})
+    expected = {"deep/same.bin": FILES["0/y.bin"], "own.bin": b"own"}
+    assert read(store, "other") == expected
+    # Neither depends on the other from then on.
+    put(store, {"x.bin": b"new"})
+    assert read(store, "other") == expected
+    store.remove("other", "c")
+    assert read(store) == {"x.bin": b"new"}

@@ -12,9 +12,11 @@ from scipy.ndimage import gaussian_filter
 from patchcore_ops.scoring import maps as scoring
 from patchcore_ops.scoring.maps import (
     anomaly_maps,
+    combine,
     ensemble_maps,
-    ensemble_scores,
+    extent,
     image_scores,
+    map_extents,
     patch_scores,
 )
 
@@ -30,6 +32,15 @@ def literal_map(scores: Array, imagesize: int, sigma: float) -> Array:
     grid = torch.from_numpy(scores).double()[None, None]
     resized = F.interpolate(grid, (imagesize, imagesize), mode="bilinear", align_corners=False)
     return np.asarray(gaussian_filter(resized[0, 0].numpy(), sigma=sigma))
+
+
+def combined(members: list[Array]) -> Array:
+    return combine(members, [extent(scores) for scores in members])
+
+
+def maps_of(members: list[Array], side: int, sigma: float) -> Array:
+    ranges = map_extents(members, side, sigma)
+    return np.concatenate(list(ensemble_maps(members, side, sigma, ranges)))
 
 
 def literal_scaled(members: list[Array]) -> Array:
@@ -74,16 +85,16 @@ def test_maps_of_doubles_and_of_strided_scores() -> None:
 
 def test_one_member_stays_as_it_is() -> None:
     scores, maps = random_scores(5), random_scores(5, 4, 4)
-    np.testing.assert_array_equal(ensemble_scores([scores]), scores)
-    together = np.concatenate(list(ensemble_maps([maps], 32, 4.0)))
+    np.testing.assert_array_equal(combined([scores]), scores)
+    together = maps_of([maps], 32, 4.0)
     np.testing.assert_array_equal(together, anomaly_maps(maps, 32, 4.0))
 
 
 def test_members_are_scaled_over_all_images_and_averaged() -> None:
     members = [random_scores(9, seed=seed) * 10**seed for seed in range(3)]
-    np.testing.assert_allclose(ensemble_scores(members), literal_scaled(members), rtol=1e-5)
+    np.testing.assert_allclose(combined(members), literal_scaled(members), rtol=1e-5)
     members = [random_scores(5, 4, 4), 100 + random_scores(5, 7, 7, seed=1)]
-    maps = np.concatenate(list(ensemble_maps(members, 32, 2.0)))
+    maps = maps_of(members, 32, 2.0)
     literal = [np.stack([literal_map(image, 32, 2.0) for image in scores]) for scores in members]
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps, literal_scaled(literal), rtol=1e-4, atol=1e-5)
@@ -92,9 +103,9 @@ def test_members_are_scaled_over_all_images_and_averaged() -> None:
 def test_constant_members_contribute_nothing_and_never_nan() -> None:
     varied, constant = random_scores(4), np.full(4, 3.0, dtype=np.float32)
     half = literal_scaled([varied]) / 2
-    np.testing.assert_allclose(ensemble_scores([varied, constant]), half, rtol=1e-5)
+    np.testing.assert_allclose(combined([varied, constant]), half, rtol=1e-5)
     flat = np.full((4, 3, 3), 3.0, dtype=np.float32)
-    maps = np.concatenate(list(ensemble_maps([flat, flat], 16, 0.0)))
+    maps = maps_of([flat, flat], 16, 0.0)
     np.testing.assert_array_equal(maps, np.zeros((4, 16, 16)))
 
 
@@ -104,9 +115,9 @@ def test_blocks_do_not_matter(
     monkeypatch: pytest.MonkeyPatch, count: int, images_per_block: int
 ) -> None:
     members = [random_scores(7, 4, 4, seed=seed) for seed in range(count)]
-    expected = np.concatenate(list(ensemble_maps(members, 32, 4.0)))
+    expected = maps_of(members, 32, 4.0)
     monkeypatch.setattr(scoring, "_IMAGES_PER_BLOCK", images_per_block)
-    blocks = list(ensemble_maps(members, 32, 4.0))
+    blocks = list(ensemble_maps(members, 32, 4.0, map_extents(members, 32, 4.0)))
     assert max(len(block) for block in blocks) == min(images_per_block, 7)
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
 

@@ -242,3 +242,29 @@ def test_two_writing_processes_never_show_a_mixture(
     last = read(fresh(bucket.root, machines))
     assert set(last.values()) <= {b"left-9", b"right-9"}
     assert bucket.files() == last
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+def test_a_shared_file_is_copied_by_the_storage_or_uploaded_where_it_is_gone(
+    bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch, superseded: bool
+) -> None:
+    put(RemoteStore(bucket.root), OLD)
+    uploaded: list[str] = []
+    upload = Objects.upload
+
+    def noted(self: Objects, files: Mapping[str, Path]) -> None:
+        uploaded.extend(name.rpartition("/")[2] for name in files)
+        upload(self, files)
+
+    store = fresh(bucket.root, machines)
+    with store.open("asset", "c") as artefact, store.stage("other", "c") as staging:
+        staging.share(artefact.folder / "a.bin", "0/same.bin")
+        (staging.folder / "own.bin").write_bytes(b"own")
+        if superseded:
+            put(fresh(bucket.root, machines), NEW)
+        monkeypatch.setattr(Objects, "upload", noted)
+        staging.commit({})
+    assert sorted(uploaded) == sorted(["own.bin", *(["same.bin"] if superseded else [])])
+    expected = {"0/same.bin": OLD["a.bin"], "own.bin": b"own"}
+    assert read(fresh(bucket.root, machines), "other") == expected
+    assert bucket.files("other/c") == expected

@@ -1,0 +1,94 @@
+"""What the tests of models share: a category of noise, benchmarked, with its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from engine_kit import InFolder, config_of, saved, trained
+
+from patchcore_ops.config.recorded_settings import record
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.dataset import scan_category
+from patchcore_ops.model import ModelDescription
+from patchcore_ops.runtime.fingerprints import file_hash
+from patchcore_ops.stages.faiss_index import index_memory_bank
+from patchcore_ops.stages.layout import ANOMALY_MAPS, read_scores
+from patchcore_ops.stages.memory_bank import select_memory_bank
+from patchcore_ops.stages.model import Sources, assemble_model
+from patchcore_ops.stages.predictions import predict
+from patchcore_ops.stages.raw_embeddings import embed_images
+
+SIDE = 64
+RUNTIME = RuntimeSection(device="cpu", num_workers=1, faiss_num_workers=1, batch_size=2)
+SECTIONS = ("dataset", "embedding", "coreset", "index", "scoring")
+
+
+class Benchmarked(NamedTuple):
+    """A category whose stages have run, and the folders that they wrote."""
+
+    config: CategoryConfig
+    root: Path
+    folder: Path
+    networks: InFolder
+    identities: list[str]
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        return read_scores(self.folder / "predictions")
+
+    @property
+    def maps(self) -> npt.NDArray[np.float32]:
+        return np.asarray(np.load(self.folder / "predictions" / ANOMALY_MAPS))
+
+    @property
+    def images(self) -> list[Path]:
+        return [self.root / path for path in self.scores["path"]]
+
+    def sources(self, runtime: RuntimeSection = RUNTIME) -> Sources:
+        return Sources(self.identities, self.networks, self.config, runtime)
+
+    def assemble(self, folder: Path, sources: Sources | None = None) -> ModelDescription:
+        folder.mkdir(parents=True)
+        return assemble_model(
+            "fabric_a",
+            self.folder / "embeddings",
+            self.folder / "index",
+            self.folder / "predictions",
+            self.config,
+            record(self.config, SECTIONS, file_hash),
+            sources or self.sources(),
+            {"images.data_version": "0123"},
+            folder,
+        )
+
+
+def ensemble_config(folder: Path, members: int, neighbours: int = 1) -> CategoryConfig:
+    """Configure a network of random weights, for each member with other layers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = saved(trained("resnet18", SIDE), folder / "weights.safetensors")
+    one = config_of("resnet18", ["layer1", "layer2"], SIDE, weights)
+    layers = [["layer1", "layer2"], ["layer2"], ["layer2", "layer3"]][:members]
+    first = one.embedding.members[0]
+    embedding = one.embedding.model_copy(
+        update={"members": [first.model_copy(update={"layers": chosen}) for chosen in layers]}
+    )
+    scoring = one.scoring.model_copy(update={"anomaly_scorer_num_nn": neighbours})
+    return one.model_copy(update={"embedding": embedding, "scoring": scoring})
+
+
+def benchmarked(
+    root: Path, folder: Path, config: CategoryConfig, runtime: RuntimeSection = RUNTIME
+) -> Benchmarked:
+    """Run every stage up to the predictions."""
+    networks = InFolder(folder / "networks")
+    images = scan_category(root, "fabric_a").images
+    embeddings, bank, index = (folder / name for name in ("embeddings", "bank", "index"))
+    embedded = embed_images(images, root, config, runtime, embeddings, networks=networks)
+    select_memory_bank(embeddings, config, runtime, bank)
+    index_memory_bank(bank, config, index)
+    predict(embeddings, index, config, runtime, folder / "predictions")
+    return Benchmarked(config, root, folder, networks, embedded.networks)

@@ -1,0 +1,154 @@
+"""A model gives what the benchmark gave, whatever the images come as, wherever it lies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_kit import RUNTIME, SIDE, Benchmarked
+from PIL import Image
+
+from patchcore_ops import Model
+from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.runtime.errors import DatasetError
+
+NETWORK_LIBRARIES = ("torch", "torchvision", "timm", "dagster", "pandas")
+
+
+def test_test_images_get_the_scores_and_maps_of_the_benchmark(
+    category: Benchmarked, tmp_path: Path
+) -> None:
+    description = category.assemble(tmp_path / "model")
+    predictions = Model.load(tmp_path / "model", RUNTIME).predict(category.images)
+    scores = category.scores
+    assert [one.name for one in predictions] == list(map(str, category.images))
+    np.testing.assert_allclose([one.score for one in predictions], scores["score"], rtol=1e-5)
+    maps = np.stack([one.anomaly_map for one in predictions])
+    np.testing.assert_allclose(maps, category.maps, rtol=1e-5, atol=1e-5 * category.maps.max())
+    for member, of_member in enumerate(
+        zip(*[one.member_scores for one in predictions], strict=True)
+    ):
+        np.testing.assert_allclose(of_member, scores[f"score_{member}"], rtol=1e-5)
+    several = len(description.members) > 1
+    assert description.scoring.ranges_of == ("test images" if several else "")
+
+
+def test_ranges_are_those_of_the_test_images(category: Benchmarked, tmp_path: Path) -> None:
+    description = category.assemble(tmp_path / "model")
+    for number, member in enumerate(description.members):
+        own = category.scores[f"score_{number}"]
+        expected = (own.min(), own.max()) if len(description.members) > 1 else None
+        assert member.score_range == (None if expected is None else pytest.approx(expected))
+
+
+def decoded(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda files: [str(file) for file in files],
+        lambda files: (file for file in files),
+        lambda files: [decoded(file) for file in files],
+        lambda files: (np.asarray(decoded(file)) for file in files),
+        lambda files: np.stack([np.asarray(decoded(file)) for file in files]),
+        lambda files: [np.asarray(decoded(file).convert("RGBA")) for file in files],
+    ],
+    ids=["names", "iterator", "PIL", "arrays", "stack", "RGBA"],
+)
+def test_any_form_of_the_images_gives_equal_predictions(
+    single: Benchmarked, model: Path, form: Callable[[list[Path]], Any]
+) -> None:
+    files = single.images[:3]
+    loaded = Model.load(model, RUNTIME)
+    expected = loaded.predict(files)
+    found = loaded.predict(form(files))
+    assert [one.score for one in found] == [one.score for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.anomaly_map, other.anomaly_map)
+
+
+def test_one_image_is_a_list_of_one(single: Benchmarked, model: Path) -> None:
+    loaded = Model.load(model, RUNTIME)
+    file = single.images[0]
+    [of_path] = loaded.predict(file)
+    [of_array] = loaded.predict(np.asarray(decoded(file)))
+    [of_grey] = loaded.predict(np.asarray(decoded(file).convert("L")))
+    [of_channel] = loaded.predict(np.asarray(decoded(file).convert("L"))[..., None])
+    assert of_path.score == of_array.score
+    assert of_array.name == "image 0"
+    assert of_grey.score == of_channel.score
+    assert of_path.anomaly_map.shape == (SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((8, 8, 3)), r"image 1: an array of float64, shape \[8, 8, 3\], is no image"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"shape \[2, 8, 8, 3\], is no image; give uint8"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \[0, 8, 3\], is no image"),
+        (np.zeros((8, 8, 2), np.uint8), r"shape \[8, 8, 2\], is no image"),
+        ("nowhere.png", r"nowhere\.png"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(
+    single: Benchmarked, model: Path, image: Any, said: str
+) -> None:
+    loaded = Model.load(model, RUNTIME)
+    with pytest.raises(DatasetError, match=said):
+        loaded.predict([single.images[0], image])
+
+
+def test_a_stream_takes_only_few_images_ahead(single: Benchmarked, model: Path) -> None:
+    taken = []
+
+    def images() -> Any:
+        for _ in range(100):
+            taken.append(1)
+            yield single.images[0]
+
+    stream = Model.load(model, RUNTIME).stream(images())
+    next(stream)
+    assert len(taken) < 20
+    stream.close()
+
+
+def test_a_copy_elsewhere_needs_no_torch(single: Benchmarked, model: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "copy")
+    program = (
+        "import json, sys\n"
+        "from patchcore_ops import Model\n"
+        "score = Model.load(sys.argv[1]).predict(sys.argv[2])[0].score\n"
+        "print(json.dumps([score, sorted(sys.modules)]))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "copy"), str(single.images[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    score, modules = json.loads(ran.stdout)
+    assert score == pytest.approx(single.scores["score"][0], rel=1e-5)
+    assert not set(NETWORK_LIBRARIES) & set(modules)
+
+
+def test_without_an_exported_network_torch_runs_the_weights(
+    single: Benchmarked, tmp_path: Path
+) -> None:
+    by_torch = RuntimeSection(**{**RUNTIME.model_dump(), "engine": "torch"})
+    sources = single.sources(by_torch)._replace(identities=[""])
+    description = single.assemble(tmp_path / "model", sources)
+    assert description.members[0].network == ""
+    assert "0/weights.safetensors" in description.files
+    found = Model.load(tmp_path / "model", RUNTIME).predict(single.images)
+    np.testing.assert_allclose([one.score for one in found], single.scores["score"], rtol=1e-4)
