@@ -17,6 +17,7 @@ from patchcore_assets.assets.model import model
 from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
+from patchcore_assets.assets.tracked_results import tracked_results
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
@@ -24,7 +25,7 @@ from patchcore_assets.inputs.watch import watch_sensor
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 
-# In the order of the data.
+# In the order of the data. Each returns None where the configuration does not ask for it.
 ASSETS = (
     image_manifest,
     raw_embeddings,
@@ -35,6 +36,7 @@ ASSETS = (
     category_metrics,
     metrics,
     benchmark_report,
+    tracked_results,
 )
 
 
@@ -57,7 +59,7 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
 
 
 def _define(config: BenchmarkConfig) -> dg.Definitions:
-    assets = [asset(config) for asset in ASSETS]
+    assets = [one for asset in ASSETS if (one := asset(config)) is not None]
     interval = config.schedule.seconds_between_looks
     return dg.Definitions(
         assets=[*observed_inputs(config), *assets],

@@ -13,6 +13,7 @@ from patchcore_ops.config.operating_sections import ChecksSection as ChecksSecti
 from patchcore_ops.config.operating_sections import RuntimeSection as RuntimeSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import ScheduleSection as ScheduleSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
+from patchcore_ops.config.operating_sections import TrackerSection as TrackerSection  # noqa: PLC0414
 from patchcore_ops.config.setting_types import FactoryString, Name, Number, Section, Text
 
 Precision = Literal["float32", "bfloat16"]
@@ -214,4 +215,5 @@ class ConfigFile(CategoryConfig):
     runtime: RuntimeSection = RuntimeSection()
     storage: StorageSection = StorageSection()
     schedule: ScheduleSection = ScheduleSection()
+    tracking: list[TrackerSection] = Field(default=[])
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(default={})
