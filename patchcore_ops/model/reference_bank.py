@@ -1,0 +1,78 @@
+"""The memory bank in the reference's `nnscorer_search_index.faiss`, read without FAISS.
+
+FAISS's reader is not made for hostile files. The reference writes only flat indices, whose format
+is a header and the features.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcore_ops.model.description import ModelError
+
+_FLAT_L2 = (b"IxF2", b"IxFl")
+_L2 = 1
+# Kind, dimension, rows, two numbers that FAISS ignores, whether it is trained, metric, numbers.
+_HEADER: Final = struct.Struct("<4siqqq?iQ")
+_POINTER = b"version https://git-lfs"
+_REMEDY = "copy it again, or save the model again with the reference's --save_patchcore_model"
+
+
+def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
+    """Read the features of a flat FAISS index of squared Euclidean distances.
+
+    Parameters
+    ----------
+    file : Path
+        What `faiss.write_index` wrote for an `IndexFlatL2`.
+    dimension : int
+        How many numbers a feature must have.
+
+    Returns
+    -------
+    ndarray of float32, shape [rows, dimension]
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, is damaged or holds any other index, or no or not finite
+        features.
+    """
+    try:
+        with file.open("rb") as stream:
+            _check_header(file, stream.read(_HEADER.size), file.stat().st_size, dimension)
+            features = np.fromfile(stream, dtype="<f4").reshape(-1, dimension)
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
+    if not np.isfinite(features).all():
+        raise ModelError(f"{file}: holds NaN or infinity; {_REMEDY}")
+    return features.astype(np.float32, copy=False)
+
+
+def _check_header(file: Path, header: bytes, size: int, dimension: int) -> None:
+    if header.startswith(_POINTER[: len(header)]) and header:
+        raise ModelError(
+            f"{file}: is a Git LFS pointer and not the file itself; run in its folder: git lfs pull"
+        )
+    if len(header) < _HEADER.size:
+        raise ModelError(f"{file}: ends within its header; {_REMEDY}")
+    kind, found, rows, _, _, _, metric, numbers = _HEADER.unpack(header)
+    if kind not in _FLAT_L2 or metric != _L2:
+        raise ModelError(
+            f"{file}: is no flat FAISS index of squared Euclidean distances (its kind is {kind!r}, "
+            "its metric {metric}), and the reference writes no other; {_REMEDY}"
+        )
+    if found != dimension:
+        raise ModelError(
+            f"{file}: its features have {found} numbers and not target_embed_dimension "
+            f"({dimension}); take index and parameters of one model"
+        )
+    if rows < 1:
+        raise ModelError(f"{file}: holds no features; {_REMEDY}")
+    if numbers != rows * dimension or size != _HEADER.size + 4 * numbers:
+        raise ModelError(f"{file}: does not hold the {rows} x {dimension} features it names; {_REMEDY}")
