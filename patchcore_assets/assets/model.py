@@ -72,11 +72,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "bank_rows": sum(one.bank_rows for one in made.members),
                     "files": len(made.files),
                     "ranges_of": made.scoring.ranges_of or "none: one member is not scaled",
-                    "use": dg.MetadataValue.md(
-                        "```python\nfrom patchcore_ops import Model\n\n"
-                        f"model = Model.load({work.location!r})\n"
-                        'model.predict("image.png")[0].score\n```'
-                    ),
+                    "use": f"patchcore_ops.Model.load({work.location!r}).predict(images)",
                 }
             )
 

@@ -100,13 +100,17 @@ class CertifiedSearch:
             and index.d >= 2 * FINE_COORDINATES
         )
 
-    def search(self, queries: Floats, neighbours: int) -> tuple[Floats, Rows]:
+    def search(
+        self, queries: Floats, neighbours: int, of_one_image: int | None = None
+    ) -> tuple[Floats, Rows]:
         """Find the nearest rows of the bank.
 
         Parameters
         ----------
         queries : ndarray of float32, shape [n, dim]
         neighbours : int
+        of_one_image : int, optional
+            So many queries are of one image, and are searched without those of others.
 
         Returns
         -------
@@ -115,8 +119,14 @@ class CertifiedSearch:
         rows : ndarray of int64, shape [n, neighbours]
         """
         # Whatever the number of threads, the parts are the same, and so is how distances round.
-        parts = max(len(queries) // _QUERIES_PER_PART, 1)
-        found = self._in_threads(np.array_split(queries, parts), neighbours)
+        found = self._in_threads(
+            [
+                part
+                for image in images_of(queries, of_one_image)
+                for part in np.array_split(image, max(len(image) // _QUERIES_PER_PART, 1))
+            ],
+            neighbours,
+        )
         self.certificates.queries += len(queries)
         self.certificates.proven += sum(part.proven for part in found)
         return (
@@ -197,6 +207,11 @@ class CertifiedSearch:
             *(swig(queries), swig(query_of), swig(self._bank), swig(rows), swig(distances)),
         )
         return distances
+
+
+def images_of(queries: Floats, of_one_image: int | None) -> list[Floats]:
+    """Divide queries into those of each image."""
+    return np.split(queries, range(of_one_image or len(queries), len(queries), of_one_image or 1))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
-from patchcore_ops.scoring.certified_search import CertifiedSearch
+from patchcore_ops.scoring.certified_search import CertifiedSearch, images_of
 from patchcore_ops.scoring.faiss_library import import_faiss
 
 Floats = npt.NDArray[np.float32]
@@ -151,7 +151,9 @@ class Searcher:
         certified = isinstance(self._index, CertifiedSearch)
         return self._index.certificates.share if certified else None
 
-    def search(self, queries: Floats, neighbours: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    def search(
+        self, queries: Floats, neighbours: int, of_one_image: int | None = None
+    ) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Find the nearest features of each query.
 
         Parameters
@@ -159,6 +161,9 @@ class Searcher:
         queries : ndarray of float32, shape [n, dim]
         neighbours : int
             How many to find per query.
+        of_one_image : int, optional
+            So many queries are of one image, and are searched without those of others: how
+            distances round depends on all that is searched at once. By default, all are of one.
 
         Returns
         -------
@@ -177,10 +182,16 @@ class Searcher:
                 f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
                 f"bank holds {self._rows} rows; lower it or raise coreset.percentage"
             )
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
         with self._threads_of_a_search():
-            distances, rows = self._index.search(
-                np.ascontiguousarray(queries, dtype=np.float32), neighbours
-            )
+            if isinstance(self._index, CertifiedSearch):
+                distances, rows = self._index.search(queries, neighbours, of_one_image)
+            else:
+                found = [
+                    self._index.search(image, neighbours)
+                    for image in images_of(queries, of_one_image)
+                ]
+                distances, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
         if (rows < 0).any():
             raise ConfigError(
                 f"index.search_parameters: the index finds fewer than {neighbours} neighbours for "

@@ -127,6 +127,7 @@ def _search_images(
     patches = height * width
     for start in range(0, images, _IMAGES_PER_SEARCH):
         stop = min(start + _IMAGES_PER_SEARCH, images)
-        distances, _ = searcher.search(queries.read(start * patches, stop * patches), neighbours)
+        rows = queries.read(start * patches, stop * patches)
+        distances, _ = searcher.search(rows, neighbours, patches)
         scores[start:stop] = patch_scores(distances, stop - start, (height, width))
         yield stop

@@ -116,4 +116,6 @@ def test_a_run_hashes_each_file_that_it_writes_once(
     monkeypatch.setattr(hashed, "file_hash", counted)
     complete(configure(), *BY_CATEGORY)
     assert len(read) > len(BY_CATEGORY)
-    assert set(read.values()) == {1}
+    # A second name is a change of the file: what the model shares is looked at once more.
+    again = {Path(name).name: count for name, count in read.items() if count > 1}
+    assert again == {"index.faiss": 2}

@@ -53,6 +53,7 @@ def test_heavy_steps_are_in_the_pool_of_what_they_use(configure: Configure) -> N
         "faiss_index": CPU_HEAVY,
         "test_predictions": CPU_HEAVY,
         "category_metrics": CPU_HEAVY,
+        "model": CPU_HEAVY,
     }
     on_gpu = pools_of(configure(runtime={"device": "cuda:1"}), BENCHMARK_JOB)
     assert on_gpu == {**on_cpu, "raw_embeddings": GPU, "memory_bank": GPU}

@@ -67,8 +67,8 @@ def test_an_override_makes_its_own_category_stale(benched: Benched) -> None:
     benched.make("memory_bank")
     assert benched.stale() == {"faiss_index": {OTHER}}
     benched.make("faiss_index")
-    assert benched.stale() == {"test_predictions": {OTHER}}
-    benched.make("test_predictions", "category_metrics")
+    assert benched.stale() == {"test_predictions": {OTHER}, "model": {OTHER}}
+    benched.make("test_predictions", "category_metrics", "model")
     assert benched.stale() == {}
 
 
