@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from patchcore_ops.model.description import ModelError
+from patchcore_ops.model.reference_files import SAVE_AGAIN, refuse_pointer
 
 _MOST_BYTES = 1 << 20
 _MOST_OPCODES = 10_000
@@ -22,7 +23,6 @@ _MOST_VALUES = 10_000
 _DEEPEST = 16
 _LARGEST_NUMBER = 2**63
 _SHOWN = 80
-_POINTER = b"version https://git-lfs"
 
 _CONSTANTS: Mapping[str, Any] = {
     "NONE": None,
@@ -86,21 +86,20 @@ def read_plain_pickle(file: Path) -> dict[str, Any]:
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
             if count > _MOST_OPCODES:
-                raise ModelError(f"{file}: has too many opcodes to hold parameters; {_REMEDY}")
+                raise ModelError(f"{file}: has too many opcodes to hold parameters; {SAVE_AGAIN}")
             machine.step(opcode.name, argument, position)
         value = machine.result()
         if stream.tell() != len(content):
             raise ValueError("bytes follow its end")
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
-        raise ModelError(f"{file}: is no readable pickle ({reason}); {_REMEDY}") from None
+        raise ModelError(f"{file}: is no readable pickle ({reason}); {SAVE_AGAIN}") from None
     if not isinstance(value, dict):
-        raise ModelError(f"{file}: holds {type(value).__name__} instead of a dictionary; {_REMEDY}")
+        raise ModelError(
+            f"{file}: holds {type(value).__name__} instead of a dictionary; {SAVE_AGAIN}"
+        )
     _refuse_too_much(file, value)
     return value
-
-
-_REMEDY = "copy it again, or save the model again with the reference's --save_patchcore_model"
 
 
 def _content(file: Path) -> bytes:
@@ -109,14 +108,11 @@ def _content(file: Path) -> bytes:
             content = stream.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if content.startswith(_POINTER):
-        raise ModelError(
-            f"{file}: is a Git LFS pointer and not the file itself; run in its folder: git lfs pull"
-        )
+    refuse_pointer(file, content)
     if len(content) > _MOST_BYTES:
         raise ModelError(
             f"{file}: is larger than {_MOST_BYTES} bytes, and parameters take a few hundred; "
-            f"{_REMEDY}"
+            f"{SAVE_AGAIN}"
         )
     return content
 
@@ -143,7 +139,7 @@ class _Machine:
             "SETITEMS": lambda: self._update(self._since_mark()),
         }
 
-    def step(self, name: str, argument: Any, position: int) -> None:
+    def step(self, name: str, argument: Any, position: int | None) -> None:
         """Take one opcode."""
         if name in _NOTHING_TO_DO:
             return
@@ -224,7 +220,7 @@ def _paired(items: list[Any]) -> dict[str, Any]:
 def _refuse_too_much(file: Path, value: dict[str, Any]) -> None:
     for count, (depth, _) in enumerate(_walk(value)):
         if count > _MOST_VALUES or depth > _DEEPEST:
-            raise ModelError(f"{file}: nests too many values to hold parameters; {_REMEDY}")
+            raise ModelError(f"{file}: nests too many values to hold parameters; {SAVE_AGAIN}")
 
 
 def _walk(value: Any) -> Iterator[tuple[int, Any]]:

@@ -166,6 +166,25 @@ class Model:
         finally:
             embedded.close()
 
+    def members_alone(self) -> list[Model]:
+        """Return each member as a model of its own, whose scores and maps are not scaled."""
+        described, networks = self.description, self._networks
+        return [
+            Model(
+                described.model_copy(update={"members": (member,)}),
+                Networks(
+                    [EmbeddingMember(backbone=member.backbone, layers=list(member.layers))],
+                    [engine],
+                    networks.dimension,
+                ),
+                [searcher],
+                self._decoders,
+            )
+            for member, engine, searcher in zip(
+                described.members, networks.engines, self._searchers, strict=True
+            )
+        ]
+
     def _judge(self, name: str, embedded: list[Embeddings]) -> Prediction:
         """Score one image by each member's embeddings of it."""
         described = self.description

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.model.description import ModelError
+from patchcore_ops.model.reference_files import SAVE_AGAIN, refuse_pointer
 
 _FLAT_L2 = (b"IxF2", b"IxFl")
 _L2 = 1
 # Kind, dimension, rows, two numbers that FAISS ignores, whether it is trained, metric, numbers.
 _HEADER: Final = struct.Struct("<4siqqq?iQ")
-_POINTER = b"version https://git-lfs"
-_REMEDY = "copy it again, or save the model again with the reference's --save_patchcore_model"
 
 
 def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
@@ -50,22 +49,19 @@ def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
     if not np.isfinite(features).all():
-        raise ModelError(f"{file}: holds NaN or infinity; {_REMEDY}")
+        raise ModelError(f"{file}: holds NaN or infinity; {SAVE_AGAIN}")
     return features.astype(np.float32, copy=False)
 
 
 def _check_header(file: Path, header: bytes, size: int, dimension: int) -> None:
-    if header.startswith(_POINTER[: len(header)]) and header:
-        raise ModelError(
-            f"{file}: is a Git LFS pointer and not the file itself; run in its folder: git lfs pull"
-        )
+    refuse_pointer(file, header)
     if len(header) < _HEADER.size:
-        raise ModelError(f"{file}: ends within its header; {_REMEDY}")
+        raise ModelError(f"{file}: ends within its header; {SAVE_AGAIN}")
     kind, found, rows, _, _, _, metric, numbers = _HEADER.unpack(header)
     if kind not in _FLAT_L2 or metric != _L2:
         raise ModelError(
             f"{file}: is no flat FAISS index of squared Euclidean distances (its kind is {kind!r}, "
-            "its metric {metric}), and the reference writes no other; {_REMEDY}"
+            f"its metric {metric}), and the reference writes no other; {SAVE_AGAIN}"
         )
     if found != dimension:
         raise ModelError(
@@ -73,6 +69,8 @@ def _check_header(file: Path, header: bytes, size: int, dimension: int) -> None:
             f"({dimension}); take index and parameters of one model"
         )
     if rows < 1:
-        raise ModelError(f"{file}: holds no features; {_REMEDY}")
+        raise ModelError(f"{file}: holds no features; {SAVE_AGAIN}")
     if numbers != rows * dimension or size != _HEADER.size + 4 * numbers:
-        raise ModelError(f"{file}: does not hold the {rows} x {dimension} features it names; {_REMEDY}")
+        raise ModelError(
+            f"{file}: does not hold the {rows} x {dimension} features that it names; {SAVE_AGAIN}"
+        )

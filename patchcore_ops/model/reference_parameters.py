@@ -12,10 +12,10 @@ from patchcore_ops.config.mistakes import locate, unknown_key
 from patchcore_ops.config.setting_types import Name, Section
 from patchcore_ops.model.description import ModelError
 from patchcore_ops.model.plain_pickle import read_plain_pickle
+from patchcore_ops.model.reference_files import SAVE_AGAIN
 
 _NAME = "backbone.name"
 _SEED = re.compile(r"\.seed-[0-9]+")
-_REMEDY = "save the model again with the reference's --save_patchcore_model"
 
 
 class ReferenceParameters(Section):
@@ -69,7 +69,7 @@ def read_parameters(file: Path) -> ReferenceParameters:
     """
     content = read_plain_pickle(file)
     if missing := [key for key in _KEYS if key not in content]:
-        raise ModelError(f"{file}: lacks {', '.join(missing)}; {_REMEDY}")
+        raise ModelError(f"{file}: lacks {', '.join(missing)}; {SAVE_AGAIN}")
     for key in content:
         if key not in _KEYS:
             raise ModelError(f"{file}: {key[:60]!r} is an {unknown_key(key, _KEYS)}")
@@ -80,4 +80,4 @@ def read_parameters(file: Path) -> ReferenceParameters:
     except ValidationError as error:
         where, sentence = next(iter(locate(error, ReferenceParameters)))
         key = _NAME if where[0] == "backbone" else ".".join(map(str, where))
-        raise ModelError(f"{file}: {key}: {sentence}; {_REMEDY}") from None
+        raise ModelError(f"{file}: {key}: {sentence}; {SAVE_AGAIN}") from None
