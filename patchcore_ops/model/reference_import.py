@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from patchcore_ops.config.sections import CategoryConfig, DatasetSection
 from patchcore_ops.embedding.exported_network import ExportedNetwork, network_settings
 from patchcore_ops.model.description import Member, ModelDescription, ModelError, draft_of
 from patchcore_ops.model.folder import INDEX, new_folder, write_model
+from patchcore_ops.model.predictor import Model
+from patchcore_ops.model.ranges import with_ranges
 from patchcore_ops.model.reference_bank import read_bank
 from patchcore_ops.model.reference_files import SavedMember, saved_members
 from patchcore_ops.model.reference_parameters import ReferenceParameters, read_parameters
@@ -42,6 +44,7 @@ def import_reference(
     output: Path,
     weights: Sequence[Path] = (),
     resize: int | None = None,
+    normal_images: Iterable[Path] = (),
     on_progress: Progress | None = None,
 ) -> ModelDescription:
     """Make a model of what the reference's `--save_patchcore_model` saved for one category.
@@ -64,13 +67,17 @@ def import_reference(
     resize : int, optional
         Length of an image's shorter side before the crop, which a saved model does not say. By
         default what the reference's published results have: 256 for 224 and 366 for 320 pixels.
+    normal_images : iterable of Path, optional
+        Over these the ranges of an ensemble's members are taken. A saved model has no ranges: the
+        reference takes them over the images that it evaluates. Give images that it was not trained
+        on, for those find themselves in the memory bank.
     on_progress : callable, optional
         Told how many members are done.
 
     Returns
     -------
     ModelDescription
-        An ensemble has no ranges, for a saved model has none; see `with_ranges`.
+        Without `normal_images` an ensemble has no ranges, and is evaluated but does not predict.
 
     Raises
     ------
@@ -93,8 +100,14 @@ def import_reference(
             if on_progress is not None:
                 on_progress(number + 1, len(saved))
         write_settings(folder, record(config, _SECTIONS, file_hash))
-        provenance = _provenance(saved, parameters, resize)
-        return write_model(folder, draft_of(category, config, tuple(members), "", provenance))
+        draft = draft_of(
+            category, config, tuple(members), "", _provenance(saved, parameters, resize)
+        )
+        description = write_model(folder, draft)
+        images = list(normal_images)
+        if len(members) == 1 or not images:
+            return description
+        return write_model(folder, with_ranges(draft, Model.load(folder), images))
 
 
 def _refuse_category(category: str) -> None:
