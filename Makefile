@@ -27,11 +27,11 @@ demo-data: install ## lay out the demonstration's images below data/demo
 	$(BIN)/python -m demo --root data/demo
 
 demo: demo-data ## run the whole benchmark on the demonstration data and say where to look
-	$(BIN)/patchcore-benchmark --config configs/demo.yaml
+	$(BIN)/patchcore benchmark --config configs/demo.yaml
 	@echo "ui:      make ui, then open http://127.0.0.1:3000"
 
 benchmark: install ## run every category of CONFIG, then its table and report
-	$(BIN)/patchcore-benchmark --config $(CONFIG)
+	$(BIN)/patchcore benchmark --config $(CONFIG)
 
 ui: install ## open Dagster's UI on CONFIG at http://127.0.0.1:3000
 	PATCHCORE_CONFIG=$(CONFIG) $(BIN)/dagster dev --host 127.0.0.1 --port 3000

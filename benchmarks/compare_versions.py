@@ -3,7 +3,7 @@ r"""The whole benchmark of a configuration, by this checkout and by others, in t
     git worktree add ../before <commit>
     python -m benchmarks.compare_versions --config configs/demo.yaml --others ../before
 
-Each runs `patchcore-benchmark` in fresh processes, with a storage and a history of its own that
+Each runs `patchcore benchmark` in fresh processes, with a storage and a history of its own that
 stay between its runs. The first run of each, in which a network may be exported, has a column of
 its own. All use this environment's packages.
 """
@@ -34,7 +34,7 @@ def main() -> None:
                 runs[tree].append(_run(tree, options, place))
     rows = [_row(tree, of_tree, runs[REPOSITORY]) for tree, of_tree in runs.items()]
     notes = [
-        f"patchcore-benchmark --config {options.config.name}; medians of {options.repeats} runs in "
+        f"patchcore benchmark --config {options.config.name}; medians of {options.repeats} runs in "
         "turn after a first one; peak memory of the process."
     ]
     table = tables.Table("The whole benchmark, by this checkout and by others", rows, notes)
@@ -59,7 +59,10 @@ def _run(tree: Path, options: argparse.Namespace, place: Path) -> Run:
     home = place / "home"
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
-    command = ["-m", "patchcore_assets.command", "--config", str(options.config.resolve())]
+    # Earlier checkouts have one module for the command.
+    is_earlier = (tree / "patchcore_assets" / "command.py").is_file()
+    module = "patchcore_assets.command" if is_earlier else "patchcore_assets.commands.benchmark"
+    command = ["-m", module, "--config", str(options.config.resolve())]
     environment = {
         "PYTHONPATH": str(tree),
         "PATCHCORE_STORAGE_ROOT": str(place / "storage"),

@@ -191,7 +191,7 @@ def _latest(instance: Any, asset: Any) -> dict[str | None, tuple[int, str]]:
 def _until_the_first_run(folder: Path, environment: Mapping[str, str]) -> float:
     """Start the command for one category, and stop it when it says that its run begins."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "patchcore_assets.command", "part_00000"]
+    command = [sys.executable, "-m", "patchcore_assets.commands.benchmark", "part_00000"]
     with subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},

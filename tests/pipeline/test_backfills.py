@@ -225,7 +225,7 @@ def test_a_run_of_several_categories_says_what_to_type(configure: Configure) -> 
     assert materialise(config, {f"{place}_start": OTHER, f"{place}_end": OTHER}) == {}
     assert materialise(config, {f"{place}_start": CATEGORY, f"{place}_end": OTHER}) == {
         "image_manifest": (
-            "image_manifest: a run makes one category; type `patchcore-benchmark --config "
+            "image_manifest: a run makes one category; type `patchcore benchmark --config "
             f"{config} {CATEGORY} {OTHER}`, or choose the categories in the UI, which starts a "
             "run for each"
         )
@@ -259,7 +259,7 @@ def test_a_partition_range_says_what_to_type(
     ):
         refuse_partition_range(config)
     assert str(caught.value).startswith(
-        f"--partition-range {asked}: a run makes one category; type `patchcore-benchmark --config "
+        f"--partition-range {asked}: a run makes one category; type `patchcore benchmark --config "
         f"{config.path} {categories}`"
     )
     with command.make_context("materialize", []):
@@ -273,4 +273,4 @@ def test_the_command_with_a_range_is_one_sentence(finished: Finished) -> None:
     )
     assert said.returncode == 1
     assert "Traceback" not in said.stderr
-    assert f"patchcore-benchmark --config {finished.site.config} {CATEGORY} {OTHER}" in said.stderr
+    assert f"patchcore benchmark --config {finished.site.config} {CATEGORY} {OTHER}" in said.stderr

@@ -13,7 +13,7 @@ from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, versions
 
 from demo.tiny import build_tiny_dataset
 from patchcore_assets.automation.waves import WAVE, WAVE_RUNS
-from patchcore_assets.command import main
+from patchcore_assets.commands.benchmark import main
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pipeline_kit import (
 from staleness_kit import INPUTS
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.command import main
+from patchcore_assets.commands.benchmark import main
 from patchcore_assets.graph import define
 from patchcore_assets.inputs.versions import INPUTS as OBSERVED
 from patchcore_assets.storage import Artefact

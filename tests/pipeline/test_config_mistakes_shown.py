@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pipeline_kit import CATEGORY, MEMBER, Configure, complete, execute, failures, make_site
 
-from patchcore_assets.command import main
+from patchcore_assets.commands.benchmark import main
 
 MISTAKES = {
     "coreset": {"percentage": 7, "seeed": 1},

@@ -77,7 +77,7 @@ def test_another_process_writes_the_same_bytes_and_imports_no_torch(
     shutil.copytree(exported, again.storage / EMBEDDING_NETWORK)
     program = (
         "import sys\n"
-        "from patchcore_assets.command import main\n"
+        "from patchcore_assets.commands.benchmark import main\n"
         f"status = main(['--config', {str(again.config)!r}, {CATEGORY!r}])\n"
         "assert not {'torch', 'torchvision', 'timm'} & sys.modules.keys(), 'heavy imports'\n"
         "sys.exit(status)"

@@ -1,12 +1,10 @@
-"""`patchcore-benchmark`: a whole benchmark from the command line, without a daemon.
+"""One wave in this process: a Dagster run for each category, then one for the table and report.
 
-Runs each category of a configuration in this process as one Dagster run, and goes on after a
-category that fails. Then makes the table and the report. All runs are one wave.
+A category that fails does not stop the others.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -23,49 +21,19 @@ from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
 from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
-from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_assets.step.configuration import tags_of_configuration
 from patchcore_assets.step.reasons import reason_of, succeeded
 from patchcore_assets.storage import StorageBusy, open_store
-from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
-from patchcore_ops.runtime.process import tune_process
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 _SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code, 1 if any category failed."""
-    parser = argparse.ArgumentParser(
-        prog="patchcore-benchmark",
-        description="Run every category of a benchmark, then its table and report.",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=None,
-        help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
-    )
-    parser.add_argument(
-        "categories", nargs="*", help="run only these categories; default: all of the file"
-    )
-    options = parser.parse_args(arguments)
-    tune_process()
-    try:
-        config = load_config(options.config or config_path())
-        _see_to_home()
-        chosen = options.categories or list(config.categories)
-        for category in chosen:
-            config.for_category(category)
-        definitions = define(config)
-    except UserError as mistake:
-        _say(str(mistake), sys.stderr)
-        return 2
-    return _run(config, definitions, chosen)
-
-
-def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Sequence[str]) -> int:
+def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
+    """Run categories one after the other, then the summary; return 1 if anything failed."""
+    definitions = define(config)
     started = time.monotonic()
     # Another command may start within the same second.
     tags = {WAVE: f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"}
@@ -103,7 +71,7 @@ def _run(config: BenchmarkConfig, definitions: dg.Definitions, categories: Seque
     return 1 if failed else 0
 
 
-def _see_to_home() -> None:
+def see_to_home() -> None:
     """Refuse a DAGSTER_HOME that Dagster cannot use."""
     home = Path(os.environ.get("DAGSTER_HOME", "")).expanduser()
     if home != Path() and not (home.is_absolute() and home.is_dir()):
@@ -153,7 +121,3 @@ def _show_table(config: BenchmarkConfig, has_report: bool) -> None:
 
 def _say(text: str, stream: Any = None) -> None:
     print(text, file=stream or sys.stdout, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

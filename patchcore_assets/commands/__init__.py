@@ -1,0 +1,1 @@
+"""The command `patchcore`: one module for each of its subcommands."""

@@ -1,0 +1,58 @@
+"""`patchcore benchmark`: a whole benchmark from the command line, without a daemon."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchcore_assets.location import CONFIG_VARIABLE, config_path
+from patchcore_ops.config import load_config
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.process import tune_process
+
+NAME = "benchmark"
+HELP = "Run every category of a benchmark, then its table and report."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=None,
+        help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+    )
+    parser.add_argument(
+        "categories", nargs="*", help="run only these categories; default: all of the file"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `patchcore benchmark` by its other name, `patchcore-benchmark`."""
+    parser = argparse.ArgumentParser(prog="patchcore-benchmark", description=HELP)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(arguments))
+    except UserError as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the benchmark; return 1 if any category failed."""
+    tune_process()
+    # Dagster takes a second to load.
+    from patchcore_assets.commands.wave import run_wave, see_to_home
+
+    config = load_config(options.config or config_path())
+    see_to_home()
+    chosen = options.categories or list(config.categories)
+    for category in chosen:
+        config.for_category(category)
+    return run_wave(config, chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""`patchcore`: everything that is done from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from patchcore_assets.commands import benchmark
+from patchcore_ops.runtime.errors import UserError
+
+# In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
+SUBCOMMANDS = (benchmark,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; return its exit code, 2 after a mistake of the user."""
+    parser = argparse.ArgumentParser(
+        prog="patchcore", description="Benchmark PatchCore, and use what it has learned."
+    )
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for subcommand in SUBCOMMANDS:
+        subparser = subparsers.add_parser(
+            subcommand.NAME, help=subcommand.HELP, description=subcommand.HELP
+        )
+        subcommand.add_arguments(subparser)
+        subparser.set_defaults(run=subcommand.run)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UserError as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
