@@ -23,6 +23,15 @@ from benchmarks.reference_commands import read_results
 from benchmarks.workloads import add_thread_option, link_category
 
 _DIMENSIONS = {1: 1024, 3: 384}
+_COLUMNS = (
+    "members",
+    "what",
+    "difference",
+    "reference again",
+    "results.csv",
+    "reference",
+    "imported",
+)
 _METRICS = ("instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc")
 
 
@@ -59,6 +68,7 @@ def main() -> None:
         "random ones of the others.",
         "Scores: the largest relative difference of any image. Maps: the largest difference of any "
         "pixel, relative to the largest value.",
+        "Scaled: over the test set to [0, 1], and averaged over the members, as both are judged.",
         "Reference again: what it gives in batches of 1, as it evaluates, against those of 2, as "
         "it was trained.",
         "Metrics: the same code on what the reference predicted and on what we did; its own "
@@ -221,6 +231,7 @@ def import_and_compare(
         "backbones": [member.backbone for member in description.members],
         "ours": [_differences(ours, theirs, at) for at in range(members)],
         "again": [_differences(before, theirs, at) for at in range(members)],
+        "scaled": [float(np.abs(one - other).max()) for one, other in _scaled_pairs(ours, theirs)],
         "metrics": {
             name: _metrics(predicted, theirs["paths"].tolist(), data, category)
             for name, predicted in (("reference", theirs), ("ours", ours))
@@ -236,24 +247,38 @@ def _differences(found: Any, expected: Any, member: int) -> tuple[float, float]:
     return float(scores), float(np.abs(found["maps"][member] - maps).max() / maps.max())
 
 
+def _scaled_pairs(ours: Any, theirs: Any) -> Iterator[tuple[Any, Any]]:
+    return zip(_scaled(ours), _scaled(theirs), strict=True)
+
+
+def _scaled(predicted: Any) -> Iterator[Any]:
+    """Scale scores and maps over the test set and average the members, as the reference does."""
+    import numpy as np
+
+    from patchcore_ops.scoring.maps import extent
+
+    for key in ("scores", "maps"):
+        members = []
+        for values in predicted[key]:
+            low, high = extent(values)
+            members.append((values - low) / (high - low))
+        yield np.mean(members, axis=0)
+
+
 def _metrics(predicted: Any, paths: Sequence[str], data: str, category: str) -> dict[str, float]:
-    """Scale over the test set, as the reference does, and judge by our metrics."""
+    """Judge the scaled predictions by our metrics."""
     import numpy as np
 
     from patchcore_ops.config.sections import ImageSize, MetricsSection
     from patchcore_ops.dataset import scan_category
     from patchcore_ops.dataset.masks import load_masks
     from patchcore_ops.metrics.category import category_metrics
-    from patchcore_ops.scoring.maps import combine, extent
     from patchcore_ops.stages.layout import mask_files, test_rows
 
     root = Path(data)
     images = test_rows(scan_category(root, category).images)
     assert [str(root / path) for path in images["path"]] == list(paths)
-    scores, maps = (
-        combine(list(predicted[key]), [extent(of_member) for of_member in predicted[key]])
-        for key in ("scores", "maps")
-    )
+    scores, maps = _scaled(predicted)
     files = mask_files(images, root)
     masks = load_masks(files, ImageSize(), 1)
     has_mask = np.array([file is not None for file in files], dtype=bool)
@@ -266,26 +291,23 @@ def _rows(members: int, compared: dict[str, Any], results: Any) -> Iterator[dict
     of_members = zip(compared["backbones"], compared["ours"], compared["again"], strict=True)
     for backbone, ours, again in of_members:
         for what, difference, itself in zip(("scores", "maps"), ours, again, strict=True):
-            yield {
-                "members": members,
-                "what": f"{what}, {backbone}",
-                "difference": difference,
-                "reference again": itself,
-                "results.csv": None,
-                "reference": None,
-                "imported": None,
-            }
+            named = _named(members, f"{what}, {backbone}", difference)
+            yield {**dict.fromkeys(_COLUMNS), **named, "reference again": itself}
+    for what, difference in zip(("scores", "maps"), compared["scaled"], strict=True):
+        yield {**dict.fromkeys(_COLUMNS), **_named(members, f"{what}, scaled", difference)}
     theirs, mine = compared["metrics"]["reference"], compared["metrics"]["ours"]
     for name, value in mine.items():
         yield {
-            "members": members,
-            "what": name,
-            "difference": abs(value - theirs[name]),
-            "reference again": None,
+            **dict.fromkeys(_COLUMNS),
+            **_named(members, name, abs(value - theirs[name])),
             "results.csv": _digits(results.get(name)),
             "reference": _digits(theirs[name]),
             "imported": _digits(value),
         }
+
+
+def _named(members: int, what: str, difference: float) -> dict[str, Any]:
+    return {"members": members, "what": what, "difference": difference}
 
 
 def _digits(value: float | None) -> str | None:
