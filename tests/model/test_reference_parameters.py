@@ -130,7 +130,7 @@ def test_the_published_models_are_read(tmp_path: Path, digest: str) -> None:
 def test_what_would_run_is_refused_and_does_not_run(
     tmp_path: Path, protocol: int, place: str
 ) -> None:
-    """By the interpreter's own account: no import, no look-up, no process. Then what was avoided."""
+    """By the interpreter's own account: no import, no look-up, no process; then what it does."""
     marker = tmp_path / "marker"
     call = Calls(os.system, f"touch {marker}")
     evil = call if place == "instead" else PARAMETERS | {"patchsize": call}
