@@ -45,7 +45,7 @@ class Backbone(NamedTuple):
 # The first with its own weights; lacking the others', these have random ones.
 _BACKBONES = (
     Backbone("efficientnet_lite0", ("blocks.2", "blocks.4")),
-    Backbone("mnasnet_100", ("blocks.2", "blocks.4")),
+    Backbone("mnasnet_a1", ("blocks.2", "blocks.4")),
     Backbone("resnet50", ("layer2", "layer3")),
 )
 
@@ -119,10 +119,12 @@ def save_weights(files: dict[str, str]) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from patchcore_ops.backbones import load_backbone
+    from patchcore_ops.backbones.names import EFFICIENTNET_LITE0, REFERENCE_NAMES
 
     for name, file in files.items():
         torch.manual_seed(0)
-        model = load_backbone(name) if name == _BACKBONES[0].name else timm.create_model(name)
+        has_own = name == EFFICIENTNET_LITE0
+        model = load_backbone(name) if has_own else timm.create_model(REFERENCE_NAMES[name])
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file)
     return {}
 

@@ -97,7 +97,8 @@ class ExportedNetwork(BaseModel, frozen=True):
 
     def write(self, folder: Path) -> None:
         """Write `network.json`."""
-        (folder / DESCRIPTION).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        content = self.model_dump_json(indent=2, exclude_none=True)
+        (folder / DESCRIPTION).write_text(content + "\n", encoding="utf-8")
 
     @staticmethod
     def read(folder: Path) -> ExportedNetwork:
