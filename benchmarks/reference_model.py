@@ -71,8 +71,8 @@ def main() -> None:
         "Scaled: over the test set to [0, 1], and averaged over the members, as both are judged.",
         "Reference again: what it gives in batches of 1, as it evaluates, against those of 2, as "
         "it was trained.",
-        "Metrics: the same code on what the reference predicted and on what we did; its own "
-        "results.csv beside them.",
+        "Metrics: the imported model evaluated as `patchcore evaluate` does, against the same code "
+        "on what the reference predicted; its own results.csv beside them.",
     ]
     table = tables.Table("Models that the reference saved", rows, notes, hidden=())
     tables.write(options, "reference_model", table, lambda axes: _draw(axes, rows))
@@ -212,9 +212,11 @@ def import_and_compare(
     import numpy as np
 
     from patchcore_ops import Model
-    from patchcore_ops.config.sections import RuntimeSection
+    from patchcore_ops.config.sections import MetricsSection, RuntimeSection
     from patchcore_ops.model.reference_files import saved_members
     from patchcore_ops.model.reference_import import import_reference
+    from patchcore_ops.scoring import anomaly_maps, image_scores
+    from patchcore_ops.stages.evaluation import evaluate_model
 
     members = len(saved_members(Path(saved)))
     files = [Path(file) for file in weights[:members]]
@@ -224,19 +226,26 @@ def import_and_compare(
         theirs = {key: content[key] for key in ("scores", "maps", "paths")}
     with np.load(trained, allow_pickle=False) as content:
         before = {key: content[key] for key in ("scores", "maps")}
-    ours: dict[str, Any] = {"scores": [], "maps": []}
-    for one in Model.load(model, runtime).members_alone():
-        predictions = one.predict(theirs["paths"].tolist())
-        ours["scores"].append(np.array([prediction.score for prediction in predictions]))
-        ours["maps"].append(np.stack([prediction.anomaly_map for prediction in predictions]))
+    loaded = Model.load(model, runtime)
+    scored = [of_members for _, of_members in loaded.patch_scores(theirs["paths"].tolist())]
+    patches = [np.concatenate(of_images) for of_images in zip(*scored, strict=True)]
+    side = description.preprocessing.imagesize
+    ours = {
+        "scores": [image_scores(of_member) for of_member in patches],
+        "maps": [anomaly_maps(of_member, side) for of_member in patches],
+    }
+    evaluated_folder = Path(model).parent / "evaluated"
+    found = evaluate_model(
+        loaded, category, Path(data), MetricsSection(), runtime, evaluated_folder
+    )
     return {
         "backbones": [member.backbone for member in description.members],
         "ours": [_differences(ours, theirs, at) for at in range(members)],
         "again": [_differences(before, theirs, at) for at in range(members)],
         "scaled": [float(np.abs(one - other).max()) for one, other in _scaled_pairs(ours, theirs)],
         "metrics": {
-            name: _metrics(predicted, theirs["paths"].tolist(), data, category)
-            for name, predicted in (("reference", theirs), ("ours", ours))
+            "reference": _metrics(theirs, theirs["paths"].tolist(), data, category),
+            "ours": {name: float(found.metrics[name]) for name in (*_METRICS, "aupro")},
         },
     }
 

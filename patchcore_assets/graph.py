@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import dagster as dg
 
 from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT, benchmark_report
 from patchcore_assets.assets.category_metrics import CATEGORY_METRICS, category_metrics
+from patchcore_assets.assets.evaluation import EVALUATION, evaluation
 from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.image_manifest import image_manifest
 from patchcore_assets.assets.memory_bank import memory_bank
@@ -24,15 +25,17 @@ from patchcore_assets.inputs.watch import watch_sensor
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 
-# In the order of the data.
-ASSETS = (
+EVALUATION_JOB = "evaluation_job"
+# In the order of the data; what a configuration does not ask for, its function leaves out.
+ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
     image_manifest,
     raw_embeddings,
     memory_bank,
     faiss_index,
     test_predictions,
-    model,
     category_metrics,
+    model,
+    evaluation,
     metrics,
     benchmark_report,
 )
@@ -57,20 +60,30 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
 
 
 def _define(config: BenchmarkConfig) -> dg.Definitions:
-    assets = [asset(config) for asset in ASSETS]
+    assets = [one for asset in ASSETS if (one := asset(config)) is not None]
+    again = [one for one in assets if one.key == dg.AssetKey(EVALUATION)]
+    waves = [one for one in assets if one not in again]
     interval = config.schedule.seconds_between_looks
     return dg.Definitions(
         assets=[*observed_inputs(config), *assets],
         jobs=[
             dg.define_asset_job(
                 BENCHMARK_JOB,
-                selection=_selected(one for one in assets if one.partitions_def),
+                selection=_selected(one for one in waves if one.partitions_def),
                 description="Everything for one category, from its images to its metrics.",
             ),
             dg.define_asset_job(
                 SUMMARY_JOB,
-                selection=_selected(one for one in assets if not one.partitions_def),
+                selection=_selected(one for one in waves if not one.partitions_def),
                 description="The table and the report over all categories that have metrics.",
+            ),
+            *(
+                dg.define_asset_job(
+                    EVALUATION_JOB,
+                    selection=_selected([one]),
+                    description="A category's model on the images below `evaluation.dataset`.",
+                )
+                for one in again
             ),
         ],
         schedules=[rebenchmark_schedule(config)],

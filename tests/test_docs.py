@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from patchcore_assets.graph import define
-from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.inputs.versions import inputs_of
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
+from patchcore_ops.config.load import Evaluated
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 GUIDE = REPOSITORY / "docs" / "operating.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+# One that asks for every asset there is.
+CONFIG = replace(
+    load_config(REPOSITORY / "configs" / "demo.yaml"), evaluation=Evaluated(Path("images"), None)
+)
 MAX_PICTURE_BYTES = 150_000
 
 
@@ -29,7 +35,7 @@ def guide() -> str:
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    return define(load_config(REPOSITORY / "configs" / "demo.yaml"))
+    return define(CONFIG)
 
 
 def table(guide: str, first_heading: str, number_of_columns: int) -> list[list[str]]:
@@ -118,12 +124,13 @@ def test_what_a_section_rebuilds_is_what_depends_on_its_input(
         for asset in reversed(computed(definitions))
         for dep in asset.get_asset_spec().deps
     }
-    assert said == {one.key.to_user_string(): [depends[one.key.to_user_string()]] for one in INPUTS}
+    inputs = [one.key.to_user_string() for one in inputs_of(CONFIG)]
+    assert said == {name: [depends[name]] for name in inputs}
     [without] = [names(sections) for sections, where, _ in rows if not names(where)]
     sections = {name.split(".")[0] for row in rows for name in names(row[0])}
     assert sections == set(ConfigFile.model_fields) - {"overrides"}
     observed = {key.removesuffix("_config") for key in said}
-    assert set(without) == sections - observed - {"dataset"}
+    assert set(without) == sections - observed - {"dataset", "evaluation"}
 
 
 def keys(page: str) -> Iterator[tuple[str, str]]:
@@ -166,7 +173,7 @@ def shown(default: object) -> str:
     """Write a default as the table does."""
     if isinstance(default, bool):
         return str(default).lower()
-    return str(default) or "none"
+    return "none" if default in (None, "") else str(default)
 
 
 def test_assets_jobs_and_pools_have_their_names(guide: str, definitions: dg.Definitions) -> None:

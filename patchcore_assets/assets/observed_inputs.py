@@ -6,7 +6,7 @@ import dagster as dg
 
 from patchcore_assets.assets.by_category import categories
 from patchcore_assets.inputs.recording import file_hashes
-from patchcore_assets.inputs.versions import INPUTS, ObservedInput
+from patchcore_assets.inputs.versions import ObservedInput, inputs_of
 from patchcore_assets.step.failures import plain_failures
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
@@ -16,7 +16,7 @@ GROUP = "inputs"
 
 def observed_inputs(config: BenchmarkConfig) -> list[dg.SourceAsset]:
     """Declare every input as an observable source asset, partitioned by category."""
-    return [_observable(observed, categories(config)) for observed in INPUTS]
+    return [_observable(observed, categories(config)) for observed in inputs_of(config)]
 
 
 def _observable(

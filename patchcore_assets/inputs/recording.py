@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from patchcore_assets.inputs.versions import INPUTS
+from patchcore_assets.inputs.versions import inputs_of
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.snapshot import configuration_hash
 from patchcore_ops.runtime.errors import UserError
@@ -74,7 +74,7 @@ def record_inputs(
 ) -> Mapping[str, str]:
     """Make the present versions of inputs known; return tags that point to them."""
     tags = {}
-    for observed in INPUTS:
+    for observed in inputs_of(config):
         if observed.key in assets:
             version = observed.version_of(config, category, hash_of)
             if version == ABSENT:
@@ -98,7 +98,7 @@ def record_newer_settings(
         now = load_config(used.path)
         if category not in now.categories or configuration_hash(now) == configuration_hash(used):
             return
-        for observed in INPUTS:
+        for observed in inputs_of(now):
             if observed.key in assets and observed.sections:
                 version = observed.version_of(now, category, hash_of)
                 _ensure_known(instance, observed.key, category, version, "a run that began before")

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from patchcore_ops.config.load import BenchmarkConfig, section_hash
+from patchcore_ops.model.folder import MODEL
 from patchcore_ops.runtime.errors import WeightsError
 from patchcore_ops.runtime.fingerprints import ABSENT, HashOf, folder_version
 
@@ -20,6 +21,7 @@ CORESET_CONFIG = dg.AssetKey("coreset_config")
 INDEX_CONFIG = dg.AssetKey("index_config")
 SCORING_CONFIG = dg.AssetKey("scoring_config")
 METRICS_CONFIG = dg.AssetKey("metrics_config")
+EVALUATED = dg.AssetKey("evaluated")
 
 VersionOf = Callable[[BenchmarkConfig, str, HashOf], str]
 
@@ -73,6 +75,18 @@ def _section_version(section: str) -> VersionOf:
     return version
 
 
+def _evaluated_version(config: BenchmarkConfig, category: str, hash_of: HashOf) -> str:
+    evaluated = config.evaluation
+    if evaluated is None:
+        return ABSENT
+    images = folder_version(evaluated.dataset_root, category, hash_of)
+    if evaluated.models is None or images == ABSENT:
+        return images
+    model = evaluated.models / category / MODEL
+    of_model = hash_of(model) if model.is_file() else ABSENT
+    return section_hash(extra={"test": images, MODEL: of_model})
+
+
 INPUTS = (
     ObservedInput(
         IMAGES,
@@ -119,3 +133,17 @@ INPUTS = (
         _section_version("metrics"),
     ),
 )
+# Only there if something is evaluated again.
+EVALUATED_INPUT = ObservedInput(
+    EVALUATED,
+    "The category's folder below `evaluation.dataset`, and the model below `evaluation.models`, if "
+    "it is another benchmark's.",
+    "image",
+    (),
+    _evaluated_version,
+)
+
+
+def inputs_of(config: BenchmarkConfig) -> tuple[ObservedInput, ...]:
+    """Return the inputs that a configuration has."""
+    return INPUTS if config.evaluation is None else (*INPUTS, EVALUATED_INPUT)

@@ -20,7 +20,7 @@ from patchcore_assets.inputs.recording import (
     observation,
     weights_hashes,
 )
-from patchcore_assets.inputs.versions import IMAGES, INPUTS, ObservedInput
+from patchcore_assets.inputs.versions import EVALUATED, IMAGES, ObservedInput, inputs_of
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.mistakes import MOST_LISTED, listed
 from patchcore_ops.runtime.errors import ConfigError, UserError
@@ -33,8 +33,7 @@ SECONDS_OF_READING = 15.0
 MOST_REPORTED = 2500
 
 _RELOAD = "reload the code location (in the UI: Deployment, Reload)"
-_SETTINGS = tuple(one for one in INPUTS if one.key != IMAGES)
-(_FOLDER,) = (one for one in INPUTS if one.key == IMAGES)
+_FOLDERS = (IMAGES, EVALUATED)
 
 
 @dataclass
@@ -121,13 +120,16 @@ class _Look:
         self._instance = instance
         self._config = config
         self._found = found
-        self._known = {one.key: known_versions(instance, one.key) for one in INPUTS}
+        inputs = inputs_of(config)
+        self._known = {one.key: known_versions(instance, one.key) for one in inputs}
+        self._settings = [one for one in inputs if one.key not in _FOLDERS]
+        self._folders = [one for one in inputs if one.key in _FOLDERS]
 
     def at_settings(self, categories: Sequence[str]) -> None:
         """Look at the sections of all categories and the weights files that they name."""
         with weights_hashes(self._instance) as hash_of:
             for category in categories:
-                for observed in _SETTINGS:
+                for observed in self._settings:
                     self._at(observed, category, hash_of)
 
     def at_folders(self, categories: Sequence[str], until: float | None) -> None:
@@ -139,8 +141,10 @@ class _Look:
                 break
             try:
                 with file_hashes(self._instance, self._config, category, until) as hash_of:
-                    if not self._at(_FOLDER, category, hash_of):
-                        missing.append(category)
+                    for observed in self._folders:
+                        is_there = self._at(observed, category, hash_of)
+                        if observed.key == IMAGES and not is_there:
+                            missing.append(category)
             except OutOfTime:
                 self._found.next = category
                 break

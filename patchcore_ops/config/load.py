@@ -26,6 +26,7 @@ from patchcore_ops.config.sections import (
     CategoryConfig,
     ConfigFile,
     DatasetSection,
+    EvaluationSection,
     RuntimeSection,
     ScheduleSection,
     StorageSection,
@@ -42,11 +43,20 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """What is evaluated again: a folder of categories, and one of models, or None for one's own."""
+
+    dataset_root: Path
+    models: Path | None
+
+
+@dataclass(frozen=True)
 class BenchmarkConfig:
     """A whole configuration, validated and resolved.
 
     All paths are absolute. `storage_root` is a folder or a URL; `storage_cache` is None for the
     user's cache folder. `by_category` is in the file's order, or sorted where discovered.
+    `evaluation` is None where nothing is evaluated again.
     """
 
     path: Path
@@ -57,6 +67,7 @@ class BenchmarkConfig:
     runtime: RuntimeSection
     schedule: ScheduleSection
     by_category: Mapping[str, CategoryConfig]
+    evaluation: Evaluated | None = None
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -110,9 +121,11 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     runtime = _validate(RuntimeSection, raw.get("runtime", {}), mistakes, "runtime")
     storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")
     schedule = _validate(ScheduleSection, raw.get("schedule", {}), mistakes, "schedule")
+    evaluation = _validate(EvaluationSection, raw.get("evaluation", {}), mistakes, "evaluation")
     root = _resolve_root("dataset", dataset, DATASET_ROOT_VARIABLE, mistakes)
     store = _resolve_root("storage", storage, STORAGE_ROOT_VARIABLE, mistakes)
-    cache = _resolve_cache(storage, mistakes)
+    cache = _resolve_folder("storage.cache", storage.cache if storage else None, mistakes)
+    evaluated = _resolve_evaluation(evaluation, mistakes)
     categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
     default = resolve_category(raw, {}, mistakes, "")
     resolved = {
@@ -130,6 +143,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
         runtime=_certain(runtime),
         schedule=_certain(schedule),
         by_category={name: _certain(config) for name, config in by_category.items()},
+        evaluation=evaluated,
     )
 
 
@@ -241,12 +255,25 @@ def _resolve_root(
         return None
 
 
-def _resolve_cache(section: StorageSection | None, mistakes: Mistakes) -> Path | None:
-    if section is None or section.cache is None:
+def _resolve_folder(key: str, folder: str | None, mistakes: Mistakes) -> Path | None:
+    """Make the folder of a key absolute: relative to the file."""
+    if folder is None:
+        return None
+    if "://" in folder:
+        mistakes.add(key, f"must be a folder on this machine (got {shown(folder)})")
         return None
     try:
-        folder = mistakes.file.parent / Path(section.cache).expanduser()
+        return Path(os.path.normpath(mistakes.file.parent / Path(folder).expanduser()))
     except RuntimeError:
-        mistakes.add("storage.cache", f"'~' names no home folder in {shown(section.cache)}")
+        mistakes.add(key, f"'~' names no home folder in {shown(folder)}")
         return None
-    return Path(os.path.normpath(folder))
+
+
+def _resolve_evaluation(section: EvaluationSection | None, mistakes: Mistakes) -> Evaluated | None:
+    if section is None:
+        return None
+    models = _resolve_folder("evaluation.models", section.models, mistakes)
+    dataset = _resolve_folder("evaluation.dataset", section.dataset, mistakes)
+    if section.models is not None and section.dataset is None:
+        mistakes.add("evaluation.dataset", "is missing; name the folder to evaluate the models on")
+    return None if dataset is None else Evaluated(dataset, models)

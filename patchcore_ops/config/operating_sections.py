@@ -68,6 +68,16 @@ class ScheduleSection(Section):
         return name
 
 
+class EvaluationSection(Section):
+    """What the asset `evaluation` evaluates; without a dataset there is no such asset.
+
+    `dataset` is a folder of categories; `models` is one of models, by default this benchmark's.
+    """
+
+    dataset: Name | None = None
+    models: Name | None = None
+
+
 class ChecksSection(Section):
     """When a result or its images are questioned; changes no result.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from patchcore_ops.config.operating_sections import ChecksSection as ChecksSection  # noqa: PLC0414 - API
+from patchcore_ops.config.operating_sections import EvaluationSection as EvaluationSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import RuntimeSection as RuntimeSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import ScheduleSection as ScheduleSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
@@ -214,4 +215,5 @@ class ConfigFile(CategoryConfig):
     runtime: RuntimeSection = RuntimeSection()
     storage: StorageSection = StorageSection()
     schedule: ScheduleSection = ScheduleSection()
+    evaluation: EvaluationSection = EvaluationSection()
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(default={})

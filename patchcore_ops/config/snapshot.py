@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from patchcore_ops.config.load import BenchmarkConfig
+from patchcore_ops.config.load import BenchmarkConfig, Evaluated
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection, ScheduleSection
 
 
@@ -33,6 +33,7 @@ def restore(text: str) -> BenchmarkConfig:
         runtime=RuntimeSection.model_validate(content["runtime"]),
         schedule=ScheduleSection.model_validate(content["schedule"]),
         by_category={name: settings[at] for name, at in content["categories"].items()},
+        evaluation=_evaluated(content.get("evaluation")),
     )
 
 
@@ -48,7 +49,10 @@ def _document(config: BenchmarkConfig) -> dict[str, Any]:
     distinct = list({id(one): one for one in config.by_category.values()}.values())
     at = {id(one): position for position, one in enumerate(distinct)}
     cache = config.storage_cache
+    again = config.evaluation
+    evaluated = {} if again is None else {"evaluation": _paths(again)}
     return {
+        **evaluated,
         "path": str(config.path),
         "dataset_root": str(config.dataset_root),
         "storage_root": config.storage_root,
@@ -59,6 +63,21 @@ def _document(config: BenchmarkConfig) -> dict[str, Any]:
         "settings": [_sections(one) for one in distinct],
         "categories": {name: at[id(one)] for name, one in config.by_category.items()},
     }
+
+
+def _paths(evaluated: Evaluated) -> dict[str, str | None]:
+    models = evaluated.models
+    return {
+        "dataset": str(evaluated.dataset_root),
+        "models": None if models is None else str(models),
+    }
+
+
+def _evaluated(content: dict[str, str | None] | None) -> Evaluated | None:
+    if content is None:
+        return None
+    models = content["models"]
+    return Evaluated(Path(str(content["dataset"])), None if models is None else Path(models))
 
 
 def _sections(settings: CategoryConfig) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Later steps read the manifest, not the folder, so a run sees one fixed set of im
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from statistics import median
@@ -95,7 +95,11 @@ class CategoryScan:
 
 
 def scan_category(
-    root: Path, category: str, hash_of: HashOf = file_hash, settings: CategoryConfig | None = None
+    root: Path,
+    category: str,
+    hash_of: HashOf = file_hash,
+    settings: CategoryConfig | None = None,
+    splits: Collection[str] = SPLITS,
 ) -> CategoryScan:
     """Read and validate the folder of one category in MVTec AD's layout.
 
@@ -109,6 +113,8 @@ def scan_category(
         Gives a file's SHA-256.
     settings : CategoryConfig, optional
         Limit of pixels, and the crop and threshold for remarks on masks.
+    splits : collection of str, optional
+        The splits that are looked at, and must hold images; by default train and test.
 
     Returns
     -------
@@ -129,6 +135,7 @@ def scan_category(
         )
     settings = settings or CategoryConfig()
     listing = list_category(root, category)
+    listing.images = [one for one in listing.images if one.split in splits]
     masks, shared = pair_masks(listing)
     problems = [str(problem) for problem in (*listing.problems, *shared)]
     traits = read_all(
@@ -160,7 +167,7 @@ def scan_category(
             what = printable(error.filename or candidate.path)
             problems.append(f"{what}: cannot be read ({error.strerror}); wait until it is there")
     images = pd.DataFrame(rows, columns=list(COLUMNS))
-    problems.extend(_missing_splits(listing, folder))
+    problems.extend(_missing_splits(listing, folder, splits))
     if problems:
         raise problem_report([*problems, *map(str, misfits), *leaks(images)])
     used = {root / path for path in images["mask_path"].dropna()}
@@ -245,7 +252,7 @@ def _misfit(mask: Path, of_mask: MaskTraits, of_image: ImageTraits, root: Path) 
     return None if sizes[0] == sizes[1] else Misfit(relative_name(mask, root), *sizes)
 
 
-def _missing_splits(listing: Listing, folder: Path) -> Iterator[str]:
+def _missing_splits(listing: Listing, folder: Path, splits: Collection[str]) -> Iterator[str]:
     """Say which split has no images, sound or not."""
     there = {candidate.split for candidate in listing.images}
     told = [problem.path for problem in listing.problems]
@@ -256,7 +263,9 @@ def _missing_splits(listing: Listing, folder: Path) -> Iterator[str]:
         strict=True,
     ):
         # A folder that cannot be read, or a name that cannot be used, is a problem already.
-        if split not in there and not any(
-            path.is_relative_to(place) or place.is_relative_to(path) for path in told
+        if (
+            split in splits
+            and split not in there
+            and not any(path.is_relative_to(place) or place.is_relative_to(path) for path in told)
         ):
             yield f"{place}: holds no images; {why}"

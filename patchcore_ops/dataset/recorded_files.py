@@ -12,6 +12,7 @@ from patchcore_ops.runtime.fingerprints import FileState, HashOf, file_hash, sta
 
 Fault = Literal["gone", "changed"]
 
+_REMEDY = "materialise image_manifest and what follows it again"
 _SAID = {"gone": "is gone", "changed": "has changed"}
 
 
@@ -24,19 +25,20 @@ def fault_of(file: Path, digest: str, hash_of: HashOf) -> Fault | None:
 
 
 @contextmanager
-def unchanged(recorded: Mapping[Path, str], since: str, hash_of: HashOf) -> Iterator[None]:
+def unchanged(
+    recorded: Mapping[Path, str], since: str, hash_of: HashOf, remedy: str = _REMEDY
+) -> Iterator[None]:
     """Check before and after the body that files have their recorded SHA-256."""
     states = {file: _state(file) for file in recorded}
-    _refuse(recorded, since, hash_of)
+    _refuse(recorded, since, hash_of, remedy)
     yield
     touched = {file: digest for file, digest in recorded.items() if _state(file) != states[file]}
-    _refuse(touched, since, file_hash)
+    _refuse(touched, since, file_hash, remedy)
 
 
-def _refuse(recorded: Mapping[Path, str], since: str, hash_of: HashOf) -> None:
+def _refuse(recorded: Mapping[Path, str], since: str, hash_of: HashOf, remedy: str) -> None:
     problems = [
-        f"{printable(str(file))}: {_SAID[fault]} since {since} was made; materialise "
-        "image_manifest and what follows it again"
+        f"{printable(str(file))}: {_SAID[fault]} since {since} was made; {remedy}"
         for file, digest in recorded.items()
         if (fault := fault_of(file, digest, hash_of)) is not None
     ]

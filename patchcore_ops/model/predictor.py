@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from patchcore_ops.model.pixels import AnyImage, NamedImage, named, pixels_of
 from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher, read_index
 
+Floats = npt.NDArray[np.float32]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -148,6 +149,18 @@ class Model:
 
     def stream(self, images: AnyImage | Iterable[AnyImage]) -> Iterator[Prediction]:
         """Score images one after the other, as `predict`; only few are in memory at once."""
+        scores, maps = self._ranges("score_range"), self._ranges("map_range")
+        scored = self.patch_scores(images)
+        try:
+            for name, of_members in scored:
+                yield self._prediction(name, of_members, scores, maps)
+        finally:
+            scored.close()
+
+    def patch_scores(
+        self, images: AnyImage | Iterable[AnyImage]
+    ) -> Generator[tuple[str, list[Floats]]]:
+        """Yield each image's name, and each member's patch scores of it, shape [1, h, w]."""
         names: deque[str] = deque()
         size = self.description.image_size
 
@@ -162,45 +175,37 @@ class Model:
         embedded = self._networks.embed_all(batches())
         try:
             for of_members in embedded:
-                yield self._judge(names.popleft(), of_members)
+                yield names.popleft(), self._search(of_members)
         finally:
             embedded.close()
 
-    def members_alone(self) -> list[Model]:
-        """Return each member as a model of its own, whose scores and maps are not scaled."""
-        described, networks = self.description, self._networks
+    def _search(self, embedded: Sequence[Embeddings]) -> list[Floats]:
+        """Score the patches of one image by each member's embeddings of it."""
+        described = self.description
+        neighbours = described.scoring.anomaly_scorer_num_nn
         return [
-            Model(
-                described.model_copy(update={"members": (member,)}),
-                Networks(
-                    [EmbeddingMember(backbone=member.backbone, layers=list(member.layers))],
-                    [engine],
-                    networks.dimension,
-                ),
-                [searcher],
-                self._decoders,
-            )
-            for member, engine, searcher in zip(
-                described.members, networks.engines, self._searchers, strict=True
+            patch_scores(searcher.search(rows, neighbours)[0], 1, member.grid)
+            for member, searcher, rows in zip(
+                described.members, self._searchers, embedded, strict=True
             )
         ]
 
-    def _judge(self, name: str, embedded: list[Embeddings]) -> Prediction:
-        """Score one image by each member's embeddings of it."""
-        described = self.description
-        scoring, side = described.scoring, described.preprocessing.imagesize
-        scores, maps = [], []
-        for member, searcher, rows in zip(
-            described.members, self._searchers, embedded, strict=True
-        ):
-            distances, _ = searcher.search(rows, scoring.anomaly_scorer_num_nn)
-            patches = patch_scores(distances, 1, member.grid)
-            scores.append(image_scores(patches))
-            maps.append(anomaly_maps(patches, side, scoring.smoothing_sigma))
-        score = combine(scores, self._ranges("score_range"))
-        anomaly_map = combine(maps, self._ranges("map_range"))
+    def _prediction(
+        self,
+        name: str,
+        of_members: Sequence[Floats],
+        score_ranges: Sequence[Range],
+        map_ranges: Sequence[Range],
+    ) -> Prediction:
+        side = self.description.preprocessing.imagesize
+        sigma = self.description.scoring.smoothing_sigma
+        scores = [image_scores(patches) for patches in of_members]
+        maps = [anomaly_maps(patches, side, sigma) for patches in of_members]
         return Prediction(
-            name, float(score[0]), anomaly_map[0], tuple(float(one[0]) for one in scores)
+            name,
+            float(combine(scores, score_ranges)[0]),
+            combine(maps, map_ranges)[0],
+            tuple(float(one[0]) for one in scores),
         )
 
     def _ranges(self, which: str) -> list[Range]:
@@ -209,7 +214,8 @@ class Model:
         if len(ranges) > 1 and len(known) < len(ranges):
             raise ModelError(
                 f"the model of '{self.description.category}' has several members, and their ranges "
-                "are unknown, so their scores cannot be averaged; make it again with normal images"
+                "are unknown, so their scores cannot be averaged; `patchcore evaluate` takes them "
+                "over the test images"
             )
         return known
 

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchcore_ops.model.description import Member, ModelDraft
+import numpy as np
+
+from patchcore_ops.model.description import ModelDraft
 from patchcore_ops.model.predictor import Model
-from patchcore_ops.scoring.maps import Range, extent
+from patchcore_ops.scoring.maps import extent, image_scores, map_extents
 
 
 def with_ranges(draft: ModelDraft, model: Model, images: Sequence[Path]) -> ModelDraft:
     """Return a draft with each member's range of scores and maps over normal images."""
+    scored = [of_members for _, of_members in model.patch_scores(images)]
+    by_member = [np.concatenate(of_images) for of_images in zip(*scored, strict=True)]
+    maps = map_extents(by_member, draft.preprocessing.imagesize, draft.scoring.smoothing_sigma)
     members = tuple(
-        _with_range(member, alone, images)
-        for member, alone in zip(draft.members, model.members_alone(), strict=True)
+        member.model_copy(
+            update={"score_range": extent(image_scores(scores)), "map_range": of_maps}
+        )
+        for member, scores, of_maps in zip(draft.members, by_member, maps, strict=True)
     )
     scoring = draft.scoring.model_copy(update={"ranges_of": "normal images"})
     return draft.model_copy(update={"members": members, "scoring": scoring})
-
-
-def _with_range(member: Member, alone: Model, images: Sequence[Path]) -> Member:
-    scores: list[float] = []
-    maps: list[Range] = []
-    for prediction in alone.stream(images):
-        scores.append(prediction.score)
-        maps.append(extent(prediction.anomaly_map))
-    lowest, highest = zip(*maps, strict=True)
-    ranges = {"score_range": (min(scores), max(scores)), "map_range": (min(lowest), max(highest))}
-    return member.model_copy(update=ranges)

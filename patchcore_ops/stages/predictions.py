@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,9 +94,21 @@ def predict(
         by_member.append(scores)
         if searcher.proven_share is not None:
             proven_shares.append(searcher.proven_share)
+    ranges = ranges_over(by_member, config) if members > 1 else NO_RANGES
+    write_predictions(images, by_member, ranges, config, folder)
+    return Predictions(layout.read_scores(folder), min(proven_shares, default=None))
+
+
+def write_predictions(
+    images: pd.DataFrame,
+    by_member: Sequence[npt.NDArray[np.float32]],
+    ranges: Ranges,
+    config: CategoryConfig,
+    folder: Path,
+) -> None:
+    """Write scores and maps of test images, from the members' patch scores, shape [n, h, w]."""
     member_scores = [image_scores(scores) for scores in by_member]
     predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
-    ranges = _ranges(by_member, config) if members > 1 else NO_RANGES
     predictions["score"] = combine(member_scores, ranges.scores)
     for member, scores in enumerate(member_scores):
         predictions[f"score_{member}"] = scores
@@ -108,10 +120,10 @@ def predict(
     with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), side, side)) as writer:
         for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma, ranges.maps):
             writer.append(maps)
-    return Predictions(layout.read_scores(folder), min(proven_shares, default=None))
 
 
-def _ranges(by_member: list[npt.NDArray[np.float32]], config: CategoryConfig) -> Ranges:
+def ranges_over(by_member: Sequence[npt.NDArray[np.float32]], config: CategoryConfig) -> Ranges:
+    """Return the ranges of the members over all images, from their patch scores."""
     side, sigma = config.dataset.imagesize, config.scoring.smoothing_sigma
     return Ranges(
         scores=tuple(extent(image_scores(scores)) for scores in by_member),

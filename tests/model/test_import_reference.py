@@ -182,12 +182,13 @@ def test_members_of_an_ensemble_score_by_definition(
     described = imported(ensemble, tmp_path / "model")
     assert described.scoring.ranges_of == ""
     model = Model.load(tmp_path / "model", RUNTIME)
-    for alone, (scores, maps) in zip(
-        model.members_alone(), expected(ensemble, images), strict=True
+    scored = [of_members for _, of_members in model.patch_scores(arrays(images))]
+    for of_images, (scores, maps) in zip(
+        zip(*scored, strict=True), expected(ensemble, images), strict=True
     ):
-        predictions = alone.predict(arrays(images))
-        np.testing.assert_allclose([one.score for one in predictions], scores, rtol=1e-4)
-        found = np.stack([one.anomaly_map for one in predictions])
+        patches = np.concatenate(of_images)
+        np.testing.assert_allclose(image_scores(patches), scores, rtol=1e-4)
+        found = anomaly_maps(patches, SIDE)
         np.testing.assert_allclose(found, maps, rtol=1e-4, atol=1e-4 * maps.max())
     with pytest.raises(ModelError, match="their ranges are unknown"):
         model.predict(arrays(images))

@@ -15,6 +15,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "runtime.arrays",
     ),
     "model": ("stages.model", "model.description", "model.folder"),
+    "evaluation": (
+        "stages.evaluation",
+        "stages.predictions",
+        "stages.category_metrics",
+        "model.predictor",
+        "model.pixels",
+        "model.member_engine",
+    ),
     "category_metrics": (
         "stages.category_metrics",
         *_READING_IMAGES,
@@ -117,9 +126,6 @@ DETERMINES_NOTHING = (
     "config.addresses",
     "stages.provenance",
     "stages.early_refusals",
-    "model.member_engine",
-    "model.pixels",
-    "model.predictor",
     "model.plain_pickle",
     "model.ranges",
     "model.reference_bank",
@@ -201,13 +207,19 @@ def read_table() -> dict[str, dict[str, Any]]:
     return table
 
 
+def whole_graph(config: Any) -> Any:
+    """Return the asset graph of a configuration that asks for every asset there is."""
+    from patchcore_assets.graph import define
+    from patchcore_ops.config.load import Evaluated
+
+    return define(replace(config, evaluation=Evaluated(Path("images"), None))).resolve_asset_graph()
+
+
 def accept() -> None:
     """Write the table anew from the code as it is."""
-    from patchcore_assets.graph import define
     from patchcore_ops.config import load_config
 
-    graph = define(load_config(REPOSITORY / "patchcore.yaml")).resolve_asset_graph()
-    versions = code_versions(graph)
+    versions = code_versions(whole_graph(load_config(REPOSITORY / "patchcore.yaml")))
     table = {
         asset: {"code_version": versions[asset], "digests": digests(asset)}
         for asset in DETERMINED_BY

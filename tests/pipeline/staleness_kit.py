@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.data_version import StaleStatus
 from dagster._utils.test.data_versions import get_stale_status_resolver
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, execute, failures, write_config
+from pipeline_kit import CATEGORY, OTHER, execute, failures, write_config
 
 from demo.tiny import build_tiny_dataset
 from patchcore_assets.graph import define
@@ -92,7 +92,8 @@ class Benched:
         assets = list(define(load_config(self.file)).assets or ())
         resolver = get_stale_status_resolver(self.instance, assets)  # type: ignore[arg-type]
         found: dict[str, set[str]] = {}
-        for asset in BY_CATEGORY:
+        by_category = [one for one in assets if isinstance(one, dg.AssetsDefinition)]
+        for asset in [one.key.to_user_string() for one in by_category if one.partitions_def]:
             for category in CATEGORIES:
                 if resolver.get_status(dg.AssetKey(asset), category) is status:
                     found.setdefault(asset, set()).add(category)

@@ -7,7 +7,6 @@ import pytest
 from code_digests import COMMAND, DETERMINED_BY, module_file, read_table, source_digest
 from pipeline_kit import Configure
 
-from patchcore_assets.graph import define
 from patchcore_ops.config import load_config
 
 SOURCE = '''
@@ -31,7 +30,7 @@ def test_changed_code_has_been_decided_on(asset: str, configure: Configure) -> N
         for file in now.keys() | accepted["digests"].keys()
         if now.get(file) != accepted["digests"].get(file)
     )
-    graph = define(load_config(configure())).resolve_asset_graph()
+    graph = code_digests.whole_graph(load_config(configure()))
     version = code_digests.code_versions(graph)[asset]
     assert not changed, (
         f"{', '.join(changed)}: changed since code_version {accepted['code_version']} of {asset} "
@@ -45,7 +44,7 @@ def test_changed_code_has_been_decided_on(asset: str, configure: Configure) -> N
 
 
 def test_every_computed_asset_and_every_module_has_its_place(configure: Configure) -> None:
-    graph = define(load_config(configure())).resolve_asset_graph()
+    graph = code_digests.whole_graph(load_config(configure()))
     assert set(code_digests.code_versions(graph)) == set(DETERMINED_BY) == set(read_table())
     unplaced = list(code_digests.unplaced_modules())
     assert not unplaced, (
