@@ -34,6 +34,8 @@ def export_network(
         If the backbone cannot be had, or a layer does not exist, never runs or gives no map.
     """
     network = load_embedder(config, member, _CPU)
+    if settings.normalisation is not None:
+        network.normalise_by(*settings.normalisation)
     embedder = network.embedder
     refusal, error = export_embedder(network, settings.imagesize, folder)
     ExportedNetwork(
