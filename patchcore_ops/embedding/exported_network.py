@@ -30,7 +30,10 @@ _EXPORTING = ("torch", "timm", "openvino")
 
 
 class NetworkSettings(BaseModel, frozen=True):
-    """Everything that can change the numbers of an exported network."""
+    """Everything that can change the numbers of an exported network.
+
+    `normalisation` holds mean and standard deviation where they are not the backbone's own.
+    """
 
     backbone: str
     weights: str
@@ -41,11 +44,14 @@ class NetworkSettings(BaseModel, frozen=True):
     imagesize: int
     precision: str
     libraries: tuple[str, ...]
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @property
     def identity(self) -> str:
         """Equal settings have equal identities: 32 hexadecimal digits."""
-        return hashlib.sha256(f"{_FORM} {self.model_dump_json()}".encode()).hexdigest()[:32]
+        # Without what is None, networks keep the identities that they had before there was such.
+        content = self.model_dump_json(exclude_none=True)
+        return hashlib.sha256(f"{_FORM} {content}".encode()).hexdigest()[:32]
 
 
 def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> NetworkSettings:
@@ -91,7 +97,8 @@ class ExportedNetwork(BaseModel, frozen=True):
 
     def write(self, folder: Path) -> None:
         """Write `network.json`."""
-        (folder / DESCRIPTION).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        content = self.model_dump_json(indent=2, exclude_none=True)
+        (folder / DESCRIPTION).write_text(content + "\n", encoding="utf-8")
 
     @staticmethod
     def read(folder: Path) -> ExportedNetwork:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,11 @@ class ImageEmbedder(torch.nn.Module):
         self.embedder = embedder
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+
+    def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise by other constants than the backbone's own."""
+        for buffer, values in ((self.mean, mean), (self.std, std)):
+            buffer.copy_(torch.tensor(values).reshape(buffer.shape))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed images, a Tensor of uint8, shape [B, imagesize, imagesize, 3]."""

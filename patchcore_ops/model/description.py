@@ -13,7 +13,7 @@ from patchcore_ops.scoring.maps import Range
 
 FORMAT: Final = 1
 
-RangesOf = Literal["", "test images", "train images"]
+RangesOf = Literal["", "test images", "train images", "normal images"]
 
 
 class ModelError(UserError):

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,32 @@ def write_model(folder: Path, draft: ModelDraft, hash_of: HashOf = file_hash) ->
     text = json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=2, ensure_ascii=False)
     (folder / MODEL).write_text(text + "\n", encoding="utf-8")
     return description
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Give a folder to write a model into; it takes the place of `output` when all is written.
+
+    Raises
+    ------
+    ModelError
+        If `output` holds something, or cannot be written.
+    """
+    output = output.resolve()
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise ModelError(f"{output}: holds something already; name an empty or a new folder")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    except OSError as error:
+        raise ModelError(f"{output}: cannot be written ({error.strerror or error})") from None
+    try:
+        folder = aside / output.name
+        folder.mkdir()
+        yield folder
+        folder.replace(output)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_model(folder: Path, verify: bool = True) -> ModelDescription:
