@@ -75,7 +75,7 @@ def tracked_results(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                     "wave": record.wave,
                     "group": record.group,
                     "trackers": table(_table(reports)),
-                    "waiting": sum(len(report.waiting) for report in reports),
+                    "waves_waiting": sum(len(report.waiting) for report in reports),
                     "places": dg.MetadataValue.json(
                         {report.tracker: report.place for report in reports if report.place}
                     ),
@@ -165,8 +165,8 @@ def _table(reports: "list[Report]") -> Any:
     return pd.DataFrame(
         {
             "tracker": [report.tracker for report in reports],
-            "records": [len(report.delivered) for report in reports],
-            "waiting": [len(report.waiting) for report in reports],
+            "waves_sent": [report.sent for report in reports],
+            "waves_waiting": [len(report.waiting) for report in reports],
             "problem": [report.problem or "none" for report in reports],
         }
     )

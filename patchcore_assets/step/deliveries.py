@@ -24,10 +24,11 @@ DELIVERIES = "deliveries.json"
 
 
 class Report(NamedTuple):
-    """What one tracker has, and what still waits for it."""
+    """What one tracker has got now, what it has in all, and what still waits for it."""
 
     tracker: str
     place: str
+    sent: int
     delivered: Sequence[str]
     waiting: Sequence[str]
     problem: str
@@ -102,7 +103,8 @@ def _to_one(
     outcome = send(tracker, parcels) if parcels else Outcome()
     delivered = [*had, *outcome.delivered]
     waiting = [one.id for one in records if one.id not in delivered]
-    return Report(name_of(tracker), outcome.place, delivered, waiting, outcome.problem)
+    sent = len(outcome.delivered)
+    return Report(name_of(tracker), outcome.place, sent, delivered, waiting, outcome.problem)
 
 
 def _keep(store: ArtefactStore, latest: Sent) -> None:

@@ -5,7 +5,6 @@ MLflow keeps this file beside the folder and runs it to load the model ("models 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import mlflow.models
@@ -21,12 +20,8 @@ class PatchCoreModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defi
 
         self._model = Model.load(context.artifacts["model"])
 
-    def predict(
-        self,
-        context: Any,
-        model_input: Any,
-        params: Mapping[str, Any] | None = None,
-    ) -> Any:
+    # MLflow takes type hints here for a schema, and checks each input against it.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Score images.
 
         Parameters

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from patchcore_ops.tracking.record import Record
@@ -42,10 +43,13 @@ def require_answer(url: str) -> None:
     TrackerDown
         If no answer comes within `PROBE_SECONDS`. A refusal is an answer.
     """
-    if not url.startswith(("http://", "https://")):
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
         return
+    # Without user and password, which this needs not and urllib does not understand.
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     try:
-        urlopen(Request(url), timeout=PROBE_SECONDS).close()  # noqa: S310 - the scheme is checked
+        urlopen(Request(plain), timeout=PROBE_SECONDS).close()  # noqa: S310 - of a known scheme
     except HTTPError as answer:
         if answer.code in (502, 503, 504):
             raise TrackerDown(f"the server answers {answer.code} ({answer.reason})") from None
