@@ -16,7 +16,7 @@ from patchcore_ops.tracking.record import PICTURES
 
 # The place of the records that wait, beside the assets.
 UNDELIVERED = "undelivered"
-# Of about 100 kB a category; older ones are given up.
+# Of a few hundred kB for each category; older ones are given up.
 KEPT_RECORDS = 20
 # What a tracker has is remembered for so many records.
 _REMEMBERED = 200
@@ -79,7 +79,7 @@ def deliver(
         if report.waiting:
             warn(
                 f"{report.tracker}: {report.problem}. {len(report.waiting)} of the latest waves "
-                f"wait in {store.root}/{UNDELIVERED} and are sent with the next one"
+                f"must wait in {store.root}/{UNDELIVERED} and will be sent with the next one"
             )
     for record in records:
         if all(record.id in report.delivered for report in reports):

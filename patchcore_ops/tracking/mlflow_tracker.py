@@ -29,9 +29,12 @@ MODEL = "model"
 _PARENT = "mlflow.parentRunId"
 _AT_ONCE = 100  # MLflow's limit for one request.
 _LONGEST_PARAMETER = 6000
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+# A server answers only when it has put a model's file where it keeps files.
+_SECONDS_FOR_A_FILE = "300"
 # Where the environment says nothing else: MLflow's own would try for minutes.
 _ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    _TIMEOUT: "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -147,7 +150,7 @@ class MlflowTracker:
         """Log the model's folder with the code that scores images: files, nothing is pickled."""
         import mlflow
 
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        with _patience(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
             mlflow.pyfunc.log_model(
                 name=MODEL,
                 python_model=str(Path(__file__).with_name("mlflow_model.py")),
@@ -156,6 +159,18 @@ class MlflowTracker:
                     f"{package}=={version(package)}" for package in ("patchcore-assets", "mlflow")
                 ],
             )
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Give a server time for large files, unless the user has said how much."""
+    before = os.environ[_TIMEOUT]
+    if before == _ENVIRONMENT[_TIMEOUT]:
+        os.environ[_TIMEOUT] = _SECONDS_FOR_A_FILE
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = before
 
 
 @contextmanager

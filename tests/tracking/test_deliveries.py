@@ -61,7 +61,7 @@ def test_what_a_tracker_did_not_take_goes_with_the_next_wave(waves: Waves) -> No
     assert (report.sent, report.waiting) == (0, ["record1"])
     [said] = waves.said
     assert said.startswith("tensorboard MVTecAD_Results ")
-    assert "1 of the latest waves wait in" in said
+    assert "1 of the latest waves must wait in" in said
     assert waves.store.categories(UNDELIVERED) == ["record1"]
     waves.board.unlink()
     [report] = waves.run(2)
