@@ -72,7 +72,11 @@ class MlflowServer:
                 *("--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"),
                 *("--artifacts-destination", str(self.folder / "artifacts")),
             ],
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={
+                **os.environ,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
