@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def two_torch_threads() -> None:
     """Keep the suite from taking a whole machine, and its timing comparable."""
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def absl_leaves_captured_output_open() -> None:
+    """Keep absl, which OpenVINO imports, from closing pytest's stderr when Dagster configures logs.
+
+    TensorBoard brings it. It takes the stderr that it meets for a file of its own.
+    """
+    try:
+        from absl import logging
+    except ImportError:
+        return
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ class FeatureLayout:
         tokens = tensor.flatten(1, -2)[:, self.prefix_tokens :]
         if self.order is not None:
             tokens = tokens[:, self.order]
-        return tokens.transpose(1, 2).reshape(len(tokens), tokens.shape[2], *self.shape[1:])
+        return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *self.shape[1:])
 
     def __str__(self) -> str:
         """Name the layout for people."""

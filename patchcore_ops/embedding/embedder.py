@@ -91,7 +91,7 @@ class PatchEmbedder(torch.nn.Module):
     def pool(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Turn the layers' feature maps into embeddings [B * h * w, target]."""
         grid = features[0].shape[2:]
-        joined = features[0].new_empty(len(features[0]), 0, *grid)
+        joined = features[0][:, :0]
         for first, pooling, maps in zip(
             self.first_dimensions, self.poolings, features, strict=True
         ):

@@ -19,7 +19,7 @@ from patchcore_ops.embedding.openvino_library import import_openvino
 from patchcore_ops.embedding.torch_engine import ImageEmbedder, load_embedder
 
 # Rounding makes some 1e-6 of the largest value; another network is far beyond this.
-_MOST_RELATIVE_ERROR = 1e-4
+MOST_RELATIVE_ERROR = 1e-4
 _CPU = torch.device("cpu")
 
 
@@ -52,30 +52,31 @@ def export_embedder(
     network: ImageEmbedder, imagesize: int, folder: Path
 ) -> tuple[str, float | None]:
     """Write a network as OpenVINO's intermediate representation, and try that."""
-    image = _noise(imagesize)
+    image = noise_images(imagesize)
     error = None
     try:
         _convert(network, image, folder / GRAPH)
         error = _relative_error(network, image, folder)
-        refusal = "" if error <= _MOST_RELATIVE_ERROR else _differs(error)
+        refusal = "" if error <= MOST_RELATIVE_ERROR else _differs(error)
     # What tracing or converting a network may raise is of no common kind.
     except Exception as reason:
-        refusal = _one_line(reason)
+        refusal = one_line(reason)
     if refusal:
         for file in folder.glob(f"{Path(GRAPH).stem}.*"):
             file.unlink()
     return refusal, error
 
 
-def _noise(side: int) -> torch.Tensor:
+def noise_images(side: int, count: int = 1) -> torch.Tensor:
+    """Return images on which an exported network is compared with where it comes from."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (1, side, side, 3), generator=generator, dtype=torch.uint8)
+    return torch.randint(0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
 
 
 def _convert(network: ImageEmbedder, image: torch.Tensor, file: Path) -> None:
     """Trace the network on an image and write it as OpenVINO's intermediate representation."""
     openvino = import_openvino()
-    with _quiet(), torch.no_grad():
+    with quiet_tracing(), torch.no_grad():
         program = torch.export.export(network, (image,), strict=False)
         graph = openvino.convert_model(program)
     graph.reshape(list(image.shape))
@@ -94,7 +95,7 @@ def _differs(error: float) -> str:
     return f"its embeddings differ from torch's by {error:.1g} of the largest"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Shorten what a library says to the line that names the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # OpenVINO begins with the place in its own source, and lists the reasons in the end.
@@ -103,7 +104,7 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_tracing() -> Iterator[None]:
     """Keep what the libraries remark about each other while they trace out of the user's log."""
     log = logging.getLogger("torch")
     level = log.level

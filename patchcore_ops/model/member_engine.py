@@ -27,12 +27,12 @@ def open_member(
     """
     section = description.members[member]
     if section.network:
-        _require("openvino", folder)
+        require_library("openvino", folder)
         from patchcore_ops.embedding.openvino_engine import OpenVinoEngine
 
         engine: Engine = OpenVinoEngine(folder, available_processors(), runtime.batch_size)
     else:
-        _require("torch", folder)
+        require_library("torch", folder)
         engine = _torch_engine(description, member, folder, runtime)
     found = engine.network, engine.weights_sha256, engine.grid
     if found != (section.network, section.weights_sha256, section.grid):
@@ -40,7 +40,8 @@ def open_member(
     return engine
 
 
-def _require(library: str, folder: Path) -> None:
+def require_library(library: str, folder: Path) -> None:
+    """Refuse a model without the library that runs it."""
     if find_spec(library) is None:
         raise EnvironmentProblem(
             f"{folder}: this model is run by {library}, which is not installed; run: "

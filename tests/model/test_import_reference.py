@@ -28,7 +28,7 @@ from patchcore_ops.model import ModelDescription, ModelError, read_model
 from patchcore_ops.model.reference_bank import read_bank
 from patchcore_ops.model.reference_import import import_reference
 from patchcore_ops.runtime.errors import UserError, WeightsError
-from patchcore_ops.scoring import anomaly_maps, image_scores
+from patchcore_ops.scoring.maps import anomaly_maps, image_scores
 
 SIDE, RESIZE, PRETRAIN, TARGET = 64, 72, 48, 40
 RUNTIME = RuntimeSection(device="cpu", num_workers=1, faiss_num_workers=1)

@@ -164,7 +164,7 @@ def test_what_would_run_is_refused_and_does_not_run(
         print,
         PROTOCOLS,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_no_other_value_is_read(tmp_path: Path, value: Any) -> None:
     for protocol in PROTOCOLS:

@@ -1,0 +1,41 @@
+"""The note of an exported model as text, for who runs it without this project."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from patchcore_ops.model.export_note import ExportNote, TensorNote
+from patchcore_ops.scoring.maps import Range
+
+_TITLES = {"onnx": "ONNX", "openvino": "OpenVINO"}
+# Where SciPy's Gaussian ends, in standard deviations.
+_TRUNCATED = 4.0
+
+
+def text_of(note: ExportNote) -> str:
+    """Write `README.md` of an exported model."""
+    environment = Environment(
+        loader=PackageLoader("patchcore_ops.model", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("export_note.md").render(
+        note=note,
+        size=note.preprocessing,
+        title=_TITLES[note.networks],
+        tensor=_tensor,
+        limits=_limits,
+        radius=int(_TRUNCATED * note.scoring.smoothing_sigma + 0.5),
+        versions=", ".join(f"{name} {version}" for name, version in note.versions.items()),
+    )
+
+
+def _tensor(tensor: TensorNote) -> str:
+    return f"`{tensor.name}`: {tensor.dtype} [{', '.join(map(str, tensor.shape))}]"
+
+
+def _limits(of: Range | None) -> str:
+    return "unknown | unknown" if of is None else f"{of[0]:.9g} | {of[1]:.9g}"

@@ -1,0 +1,75 @@
+"""Scores an image by what the note of an exported model says, with nothing of this project.
+
+python note_follower.py <export> <image> <result.npz>
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import onnxruntime
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+Floats = Any
+
+
+def crop(file: Path, resize: int, side: int) -> Floats:
+    image = Image.open(file).convert("RGB")
+    shorter, longer = sorted(image.size)
+    other = resize * longer // shorter
+    size = (resize, other) if image.width <= image.height else (other, resize)
+    resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    top, left = round((size[1] - side) / 2), round((size[0] - side) / 2)
+    return resized[top : top + side, left : left + side]
+
+
+def judged(folder: Path, note: Any, member: Any, image: Floats) -> tuple[Floats, Floats]:
+    scoring, network = note["scoring"], member["network"]
+    session = onnxruntime.InferenceSession(
+        folder / network["file"], providers=["CPUExecutionProvider"]
+    )
+    # Twice the image at once, of which the second is looked at: so rows are in the order told.
+    both = np.stack([255 - image, image])
+    (rows,) = session.run([network["output"]["name"]], {network["input"]["name"]: both})
+    height, width = member["grid"]
+    rows = rows[height * width :]
+    index = faiss.read_index(str(folder / member["bank"]))
+    bank = index.reconstruct_n().astype(np.float64)
+    assert bank.shape == (member["bank_rows"], member["dimension"])
+    distances = np.stack([np.sort(((bank - row) ** 2).sum(axis=1)) for row in rows])
+    patches = distances[:, : scoring["anomaly_scorer_num_nn"]].mean(axis=1).reshape(height, width)
+    side = note["preprocessing"]["imagesize"]
+    enlarged = Image.fromarray(patches.astype(np.float32)).resize(
+        (side, side), Image.Resampling.BILINEAR
+    )
+    return patches.max(), gaussian_filter(np.asarray(enlarged), scoring["smoothing_sigma"])
+
+
+def scaled(value: Floats, limits: list[float] | None) -> Floats:
+    if limits is None:
+        return value
+    low, high = limits
+    return (value - low) / (high - low)
+
+
+def main() -> None:
+    folder, file, result = map(Path, sys.argv[1:])
+    note = json.loads((folder / "export.json").read_text())
+    image = crop(file, note["preprocessing"]["resize"], note["preprocessing"]["imagesize"])
+    scores, maps = [], []
+    for number, member in enumerate(note["members"]):
+        score, anomaly_map = judged(folder / str(number), note, member, image)
+        scores.append(scaled(score, member["score_range"]))
+        maps.append(scaled(anomaly_map, member["map_range"]))
+    np.savez(result, score=np.mean(scores), map=np.mean(maps, axis=0))
+    sys.stdout.write(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+
+
+if __name__ == "__main__":
+    main()
