@@ -18,6 +18,7 @@ from patchcore_assets.assets.model import model
 from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.test_predictions import test_predictions
+from patchcore_assets.assets.tracked_results import tracked_results
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
@@ -38,6 +39,7 @@ ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
     evaluation,
     metrics,
     benchmark_report,
+    tracked_results,
 )
 
 

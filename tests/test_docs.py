@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import dagster as dg
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from patchcore_assets.graph import define
 from patchcore_assets.inputs.versions import inputs_of
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
 from patchcore_ops.config.load import Evaluated
-from patchcore_ops.config.sections import ConfigFile, ScheduleSection
+from patchcore_ops.config.sections import ConfigFile, ScheduleSection, TrackerSection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
@@ -23,7 +26,9 @@ GUIDE = REPOSITORY / "docs" / "operating.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 # One that asks for every asset there is.
 CONFIG = replace(
-    load_config(REPOSITORY / "configs" / "demo.yaml"), evaluation=Evaluated(Path("images"), None)
+    load_config(REPOSITORY / "configs" / "demo.yaml"),
+    evaluation=Evaluated(Path("images"), None),
+    tracking=(TrackerSection(kind="tensorboard"),),
 )
 MAX_PICTURE_BYTES = 150_000
 
@@ -144,15 +149,14 @@ def test_every_configuration_key_exists() -> None:
     mentioned = {key for page in PAGES for key in keys(page.read_text(encoding="utf-8"))}
     assert ("checks", "regression_tolerance") in mentioned, "the pattern finds keys"
     for section, key in mentioned:
-        model = ConfigFile.model_fields[section].default
-        assert key in type(model).model_fields, f"{section}.{key}"
+        assert key in model_of(ConfigFile.model_fields[section]).model_fields, f"{section}.{key}"
 
 
 def test_every_key_is_in_the_table_of_settings_with_its_default() -> None:
     page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
     said = {}
     for cell, default, _ in table(page, "key | default | meaning", 3):
-        section, _, first = names(cell)[0].partition(".")
+        section, _, first = names(cell)[0].replace("[]", "").partition(".")
         values = default.split(", ")
         for key in (first, *names(cell)[1:]):
             said[section, key] = values.pop(0).strip("`")
@@ -161,12 +165,21 @@ def test_every_key_is_in_the_table_of_settings_with_its_default() -> None:
         (section, key): field.default
         for section, one in ConfigFile.model_fields.items()
         if section != "overrides"
-        for key, field in type(one.default).model_fields.items()
+        for key, field in model_of(one).model_fields.items()
     }
     assert set(said) == set(there)
-    in_words = {("embedding", "members"), ("storage", "cache")}
+    in_words = {("embedding", "members"), ("storage", "cache"), ("tracking", "kind")}
     for place in set(said) - in_words:
         assert said[place] == shown(there[place]), place
+
+
+def model_of(field: FieldInfo) -> type[BaseModel]:
+    """Return the section of a field, or that of the items of a list."""
+    section = field.annotation
+    [one] = get_args(section) or [section]
+    assert isinstance(one, type)
+    assert issubclass(one, BaseModel)
+    return one
 
 
 def shown(default: object) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 CREDENTIALS_IN_URL = (
     "holds credentials or a signature; take them out of the URL and provide them by the standard "
     "chain (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws, the machine's role)"
+)
+
+CREDENTIALS_OF_SERVER = (
+    "must be an address such as https://host:5000, without user, password, token or query; "
+    "provide credentials by the environment (MLFLOW_TRACKING_TOKEN, WANDB_API_KEY and the like)"
 )
 
 # A user and a password before an "@". Secret keys may hold slashes, so the password may too.
@@ -23,3 +29,19 @@ def holds_credentials(url: str) -> bool:
 def without_credentials(text: str) -> str:
     """Replace user and password of each URL in a text by `***`."""
     return _PASSWORD.sub("://***@", text)
+
+
+def is_plain_address(uri: str) -> bool:
+    """Tell whether the address of a server is all that a URI holds.
+
+    Examples
+    --------
+    >>> is_plain_address("http://127.0.0.1:5000"), is_plain_address("https://token@host/")
+    (True, False)
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    is_server = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return is_server and "@" not in parts.netloc and not (parts.query or parts.fragment)

@@ -30,7 +30,9 @@ from patchcore_ops.config.sections import (
     RuntimeSection,
     ScheduleSection,
     StorageSection,
+    TrackerSection,
 )
+from patchcore_ops.config.trackers import read_trackers
 from patchcore_ops.config.yaml_document import join_key, read_document, shorten
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -56,6 +58,7 @@ class BenchmarkConfig:
 
     All paths are absolute. `storage_root` is a folder or a URL; `storage_cache` is None for the
     user's cache folder. `by_category` is in the file's order, or sorted where discovered.
+    `tracking` says for each tracker in which folder it writes, if it writes on this machine.
     `evaluation` is None where nothing is evaluated again.
     """
 
@@ -66,6 +69,7 @@ class BenchmarkConfig:
     storage_cache_bytes: int
     runtime: RuntimeSection
     schedule: ScheduleSection
+    tracking: tuple[TrackerSection, ...]
     by_category: Mapping[str, CategoryConfig]
     evaluation: Evaluated | None = None
 
@@ -115,7 +119,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     for key, section in raw.items():
         if key not in ConfigFile.model_fields:
             mistakes.add(join_key("", key), unknown_key(key, ConfigFile.model_fields))
-        elif not isinstance(section, dict):
+        elif not isinstance(section, dict) and key != "tracking":
             mistakes.add(key, f"must be a mapping of keys to values (got {shown(section)})")
     dataset = _validate(DatasetSection, raw.get("dataset", {}), mistakes, "dataset")
     runtime = _validate(RuntimeSection, raw.get("runtime", {}), mistakes, "runtime")
@@ -125,6 +129,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     root = _resolve_root("dataset", dataset, DATASET_ROOT_VARIABLE, mistakes)
     store = _resolve_root("storage", storage, STORAGE_ROOT_VARIABLE, mistakes)
     cache = _resolve_folder("storage.cache", storage.cache if storage else None, mistakes)
+    tracking = read_trackers(raw.get("tracking", []), store, mistakes)
     evaluated = _resolve_evaluation(evaluation, mistakes)
     categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
     default = resolve_category(raw, {}, mistakes, "")
@@ -142,6 +147,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
         storage_cache_bytes=round(_certain(storage).cache_gb * 1e9),
         runtime=_certain(runtime),
         schedule=_certain(schedule),
+        tracking=tracking,
         by_category={name: _certain(config) for name, config in by_category.items()},
         evaluation=evaluated,
     )

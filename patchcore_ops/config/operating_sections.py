@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
+from patchcore_ops.config.addresses import CREDENTIALS_OF_SERVER, is_plain_address
 from patchcore_ops.config.setting_types import Name, Number, Section
 
 Verdict = Literal["fail", "warn", "ignore"]
@@ -91,3 +92,35 @@ class ChecksSection(Section):
     published: Verdict = "warn"
     published_tolerance: Number = Field(0.01, ge=0, le=1)
     confidence: Number = Field(0.95, gt=0, lt=1)
+
+
+class TrackerSection(Section):
+    """A tracker that receives the results of each wave; changes no result.
+
+    `group` None means the name that `tracking.group_name` derives. `uri` is the server's; None
+    means the one that the environment names. `folder` holds what is written on this machine; None
+    means a folder below the storage. `models` sends the model of each category too.
+    """
+
+    kind: Literal["mlflow", "tensorboard", "wandb"]
+    project: Name = "MVTecAD_Results"
+    group: Name | None = None
+    online: bool = False
+    uri: Name | None = None
+    folder: Name | None = None
+    models: bool = True
+
+    @field_validator("uri")
+    @classmethod
+    def _uri_is_plain(cls, uri: str | None) -> str | None:
+        if uri is not None and not is_plain_address(uri):
+            raise ValueError(CREDENTIALS_OF_SERVER)
+        return uri
+
+    @model_validator(mode="after")
+    def _keys_suit_each_other(self) -> Self:
+        if self.kind == "tensorboard" and (self.online or self.uri):
+            raise ValueError("tensorboard has no server; leave out online and uri")
+        if self.uri and not self.online:
+            raise ValueError("has a uri, which only counts with online: true; leave one out")
+        return self

@@ -14,6 +14,7 @@ from patchcore_ops.config.operating_sections import EvaluationSection as Evaluat
 from patchcore_ops.config.operating_sections import RuntimeSection as RuntimeSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import ScheduleSection as ScheduleSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
+from patchcore_ops.config.operating_sections import TrackerSection as TrackerSection  # noqa: PLC0414
 from patchcore_ops.config.setting_types import FactoryString, Name, Number, Section, Text
 
 Precision = Literal["float32", "bfloat16"]
@@ -215,5 +216,6 @@ class ConfigFile(CategoryConfig):
     runtime: RuntimeSection = RuntimeSection()
     storage: StorageSection = StorageSection()
     schedule: ScheduleSection = ScheduleSection()
+    tracking: list[TrackerSection] = Field(default=[])
     evaluation: EvaluationSection = EvaluationSection()
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(default={})

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from patchcore_ops.config.load import BenchmarkConfig, Evaluated
-from patchcore_ops.config.sections import CategoryConfig, RuntimeSection, ScheduleSection
+from patchcore_ops.config.sections import (
+    CategoryConfig,
+    RuntimeSection,
+    ScheduleSection,
+    TrackerSection,
+)
 
 
 def snapshot(config: BenchmarkConfig) -> str:
@@ -32,6 +37,10 @@ def restore(text: str) -> BenchmarkConfig:
         storage_cache_bytes=content["storage_cache_bytes"],
         runtime=RuntimeSection.model_validate(content["runtime"]),
         schedule=ScheduleSection.model_validate(content["schedule"]),
+        # A run that began with an earlier release has none.
+        tracking=tuple(
+            TrackerSection.model_validate(tracker) for tracker in content.get("tracking", [])
+        ),
         by_category={name: settings[at] for name, at in content["categories"].items()},
         evaluation=_evaluated(content.get("evaluation")),
     )
@@ -60,6 +69,7 @@ def _document(config: BenchmarkConfig) -> dict[str, Any]:
         "storage_cache_bytes": config.storage_cache_bytes,
         "runtime": config.runtime.model_dump(mode="json"),
         "schedule": config.schedule.model_dump(mode="json"),
+        "tracking": [tracker.model_dump(mode="json") for tracker in config.tracking],
         "settings": [_sections(one) for one in distinct],
         "categories": {name: at[id(one)] for name, one in config.by_category.items()},
     }

@@ -84,7 +84,7 @@ def _built_again(
             tried.append(f"{name}: {error}")
             continue
         if weights_hash(network.embedder.extractor.backbone) == member.weights_sha256:
-            return _normalised(network, model / str(number)) if member.network else network
+            return _normalised(network, number, model) if member.network else network
         tried.append(f"{name}: not those of the model")
     raise ModelError(
         f"{model}: member {number} ({member.backbone}) was made with weights of the hash "
@@ -94,11 +94,11 @@ def _built_again(
     )
 
 
-def _normalised(network: ImageEmbedder, own: Path) -> ImageEmbedder:
-    """Normalise as the model's own network does: that of an imported model by other constants."""
-    normalisation = ExportedNetwork.read(own).settings.normalisation
-    if normalisation is not None:
-        network.normalise_by(*normalisation)
+def _normalised(network: ImageEmbedder, number: int, model: Path) -> ImageEmbedder:
+    """Let a network normalise as the exported one does; that of an imported model has its own."""
+    constants = ExportedNetwork.read(model / str(number)).settings.normalisation
+    if constants is not None:
+        network.normalise_by(*constants)
     return network
 
 

@@ -118,6 +118,14 @@ BY_KEY = {
         "''": "string should have at least 1",
         '"a\\nb"': "must not contain the control",
     },
+    "tracking": {"{kind: wandb}": "must be a list of trackers, each with a kind (got {'kind'"},
+    "tracking.0": {
+        "wandb": "must be a mapping of keys … 'wandb'",
+        "{kind: tensorboard, online: true}": "tensorboard has no server; leave out",
+        "{kind: wandb, uri: 'https://host'}": "only counts with online: true; leave one",
+    },
+    "tracking.0.kind": {"neptune": "input should be 'mlflow', 'tensorboard' or 'wandb'"},
+    "tracking.0.projct": {"x": "unknown key; did you mean project?"},
     "overrides": {"[]": f"{IS_MAPPING} (got [])"},
     "overrides.screws": {"{}": "not one of the configured … did you mean screw"},
     "overrides.screw": {"3": "must be a mapping of sections (got 3)"},
@@ -144,6 +152,24 @@ FILES = [
         "overrides: {screw: {dataset: {resize: 128}}}",
         "overrides.screw.dataset.imagesize",
         "imagesize (224) must not exceed resize (128)",
+    ),
+    (
+        "tracking: [{kind: mlflow, online: true}]",
+        "tracking.0.uri",
+        "is needed with online: true; or set MLFLOW_TRACKING_URI",
+    ),
+    (
+        "storage: {root: 's3://bucket/x'}\ntracking: [{kind: wandb}]",
+        "tracking.0.folder",
+        "is needed, for wandb writes files and storage.root is a URL",
+    ),
+    *(
+        (
+            f"tracking: [{{kind: mlflow, online: true, uri: '{uri}'}}]",
+            "tracking.0.uri",
+            "must be an address such as https://host:5000, without … environment",
+        )
+        for uri in ("http://ann:s3cr3t@host", "https://t0ken@host/", "https://host/?key=t0ken")
     ),
     ("dataset: {root: x, categories: discover}", "dataset.categories", "discover found no … train"),
 ]

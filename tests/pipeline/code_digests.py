@@ -107,6 +107,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "metrics": ("stages.metrics", "metrics.category", "metrics.history"),
     "benchmark_report": ("stages.benchmark_report", "metrics.history"),
+    "tracked_results": ("tracking.wave", "tracking.record", "tracking.group_name"),
 }
 # No result depends on these: they name files, describe settings (whose values are observed inputs),
 # say what is wrong, manage the machine, judge what is there, or draw.
@@ -124,6 +125,7 @@ DETERMINES_NOTHING = (
     "config.setting_types",
     "config.yaml_document",
     "config.addresses",
+    "config.trackers",
     "stages.provenance",
     "stages.early_refusals",
     "model.plain_pickle",
@@ -153,6 +155,7 @@ DETERMINES_NOTHING = (
     "metrics.published",
     "report",
     "checks",
+    "tracking",
     "metrics.bootstrap",
     "coreset.coverage",
     "demo",
@@ -216,8 +219,14 @@ def whole_graph(config: Any) -> Any:
     """Return the asset graph of a configuration that asks for every asset there is."""
     from patchcore_assets.graph import define
     from patchcore_ops.config.load import Evaluated
+    from patchcore_ops.config.sections import TrackerSection
 
-    return define(replace(config, evaluation=Evaluated(Path("images"), None))).resolve_asset_graph()
+    everything = replace(
+        config,
+        evaluation=Evaluated(Path("images"), None),
+        tracking=(TrackerSection(kind="tensorboard"),),
+    )
+    return define(everything).resolve_asset_graph()
 
 
 def accept() -> None:

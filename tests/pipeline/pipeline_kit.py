@@ -47,9 +47,9 @@ Metadata = Mapping[str, dg.MetadataValue[Any]]
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def write_config(file: Path, root: Path, /, **sections: Mapping[str, Any]) -> Path:
+def write_config(file: Path, root: Path, /, **sections: Any) -> Path:
     """Write a small configuration; each given section is laid over the one of that name."""
-    content: dict[str, dict[str, Any]] = {
+    content: dict[str, Any] = {
         "dataset": {
             "root": str(root),
             "categories": [CATEGORY, OTHER],
@@ -72,7 +72,8 @@ def write_config(file: Path, root: Path, /, **sections: Mapping[str, Any]) -> Pa
         "storage": {"root": "storage"},
     }
     for name, section in sections.items():
-        content[name] = {**content.get(name, {}), **section}
+        is_laid_over = isinstance(section, Mapping)
+        content[name] = {**content.get(name, {}), **section} if is_laid_over else section
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file

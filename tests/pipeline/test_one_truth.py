@@ -242,6 +242,7 @@ def test_a_snapshot_says_everything(bench: Bench) -> None:
         dataset={"max_pixels": 123_456},
         overrides={OTHER: {"coreset": {"percentage": 0.5}}},
         schedule={"cron": "5 4 * * *"},
+        tracking=[{"kind": "wandb", "project": "p", "folder": "x"}],
     )
     config = load_config(bench.file)
     assert restore(snapshot(config)) == config
