@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,19 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, write the folder, and print the table."""
-    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
-        raise EnvironmentProblem(
-            f"{options.output}: exists; name another --output, or remove it first"
-        )
+    from patchcore_ops.model.folder import new_folder
+
     pairs = _pairs(options.model, options.dataset)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{options.output.name}-", dir=options.output.parent))
-    try:
-        _evaluate(pairs, options, aside)
-        aside.chmod(0o755)
-        aside.replace(options.output)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with new_folder(options.output) as folder:
+        _evaluate(pairs, options, folder)
     print(f"table:   {options.output}/metrics.csv")
     print(f"report:  {options.output}/index.html")
     return 0

@@ -12,6 +12,7 @@ from patchcore_ops.backbones.load import weights_hash
 from patchcore_ops.config.recorded_settings import read_settings
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.engine import Embeddings
+from patchcore_ops.embedding.exported_network import ExportedNetwork
 from patchcore_ops.embedding.network_export import MOST_RELATIVE_ERROR, noise_images, one_line
 from patchcore_ops.embedding.onnx_export import INPUT, OPSET, OUTPUT, run_onnx, write_onnx
 from patchcore_ops.embedding.openvino_engine import compile_graph
@@ -83,7 +84,7 @@ def _built_again(
             tried.append(f"{name}: {error}")
             continue
         if weights_hash(network.embedder.extractor.backbone) == member.weights_sha256:
-            return network
+            return _normalised(network, number, model) if member.network else network
         tried.append(f"{name}: not those of the model")
     raise ModelError(
         f"{model}: member {number} ({member.backbone}) was made with weights of the hash "
@@ -91,6 +92,14 @@ def _built_again(
         + (f" ({'; '.join(tried)})" if tried else "")
         + "; name the file that the configuration named then, by --weights"
     )
+
+
+def _normalised(network: ImageEmbedder, number: int, model: Path) -> ImageEmbedder:
+    """Let a network normalise as the exported one does; that of an imported model has its own."""
+    constants = ExportedNetwork.read(model / str(number)).settings.normalisation
+    if constants is not None:
+        network.normalise_by(*constants)
+    return network
 
 
 def _sources(

@@ -18,8 +18,11 @@ from model_kit import RUNTIME, Benchmarked
 from patchcore_assets.commands.main import main
 from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.embedding.exported_network import network_settings
+from patchcore_ops.embedding.network_export import export_network
 from patchcore_ops.embedding.openvino_engine import compile_graph
-from patchcore_ops.model import ModelError, onnx_member, read_model
+from patchcore_ops.model import ModelError, onnx_member, read_model, write_model
+from patchcore_ops.model.description import ModelDraft
 from patchcore_ops.model.export import export_model
 from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import file_hash
@@ -128,6 +131,26 @@ def test_a_network_of_torch_brings_its_weights(single: Benchmarked, tmp_path: Pa
     assert error < 1e-5
     with pytest.raises(ModelError, match="member 0 is run by torch, and has no network of OpenVIN"):
         export_model(tmp_path / "model", tmp_path / "openvino", "openvino")
+
+
+def test_a_network_keeps_constants_that_are_not_its_backbone_s(
+    single: Benchmarked, model: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    settings = network_settings(single.config, 0, file_hash).model_copy(
+        update={"normalisation": ((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))}
+    )
+    export_network(single.config, 0, settings, tmp_path / "model" / "0")
+    described = read_model(model)
+    members = (described.members[0].model_copy(update={"network": settings.identity}),)
+    draft = ModelDraft.model_validate(
+        {**described.model_dump(include=set(ModelDraft.model_fields)), "members": members}
+    )
+    write_model(tmp_path / "model", draft)
+    note = export_model(tmp_path / "model", tmp_path / "onnx", "onnx", weights_of(single))
+    error = note.members[0].network.relative_error
+    assert error is not None
+    assert error < 1e-5
 
 
 def test_weights_are_found_among_files_in_any_order(

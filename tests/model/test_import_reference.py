@@ -25,6 +25,7 @@ from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.embedding.exported_network import NetworkSettings
 from patchcore_ops.model import ModelDescription, ModelError, read_model
+from patchcore_ops.model.export import export_model
 from patchcore_ops.model.reference_bank import read_bank
 from patchcore_ops.model.reference_import import import_reference
 from patchcore_ops.runtime.errors import UserError, WeightsError
@@ -168,6 +169,15 @@ def test_it_scores_by_definition(single: Saved, images: torch.Tensor, tmp_path: 
     assert described.provenance["reference.anomaly_scorer_num_nn"] == "5"
     assert described.scoring.smoothing_sigma == 4
     assert read_model(tmp_path / "model") == described
+
+
+def test_it_is_exported_to_onnx_with_its_own_normalisation(single: Saved, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    imported(single, tmp_path / "model")
+    note = export_model(tmp_path / "model", tmp_path / "onnx", "onnx", single.weights)
+    assert note.members[0].network.relative_error is not None
+    assert note.members[0].network.relative_error < 1e-4
 
 
 def test_the_files_of_the_saved_model_are_recorded(single: Saved, tmp_path: Path) -> None:

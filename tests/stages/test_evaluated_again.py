@@ -126,7 +126,7 @@ def test_the_command_writes_scores_table_pictures_and_page(
     assert [entry.name for entry in folder.parent.iterdir()] == ["put"]
     # A second time the folder is there.
     assert main(["evaluate", "--model", str(models), *arguments]) == 2
-    assert "put: exists; name another --output" in capsys.readouterr().err
+    assert "put: holds something already; name an empty or a new" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
