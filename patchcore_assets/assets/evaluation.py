@@ -25,7 +25,8 @@ def evaluation(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
     @dg.asset(
         name=EVALUATION,
         deps=[*own, EVALUATED, METRICS_CONFIG],
-        group_name="evaluation",
+        # Beside the model: it comes after it, and what is in the group `evaluation` before.
+        group_name=MODEL,
         kinds={"faiss", "html"},
         code_version="1",
         pool=CPU_HEAVY,
