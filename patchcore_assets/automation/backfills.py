@@ -22,6 +22,11 @@ BENCHMARK_JOB = "benchmark_job"
 BACKFILL = "dagster/backfill"
 
 
+def has_ended(run: dg.DagsterRun) -> bool:
+    """Tell whether a run has finished, and Dagster will not start it again by itself."""
+    return run.is_finished and not run.is_complete_and_waiting_to_retry
+
+
 def wave_name(moment: datetime) -> str:
     """Name a wave by the time it was due or started: UTC, to the second."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
@@ -50,7 +55,7 @@ class Backfill:
     @property
     def is_over(self) -> bool:
         """Whether all its runs have been started and have finished."""
-        return self.is_submitted and all(record.dagster_run.is_finished for record in self.runs)
+        return self.is_submitted and all(has_ended(record.dagster_run) for record in self.runs)
 
     @property
     def has_metrics(self) -> bool:

@@ -17,6 +17,7 @@ from patchcore_assets.automation.backfills import (
     BENCHMARK_JOB,
     Backfill,
     backfill_of_run,
+    has_ended,
     recent_backfills,
     wave_name,
 )
@@ -204,7 +205,7 @@ def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
     """Tell whether all runs of a wave have been started and have finished."""
     categories = {record.dagster_run.tags.get(PARTITION) for record in runs}
     expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
-    finished = all(record.dagster_run.is_finished for record in runs)
+    finished = all(has_ended(record.dagster_run) for record in runs)
     return finished and len(categories) >= expected
 
 

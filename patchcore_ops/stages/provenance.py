@@ -62,6 +62,7 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
         "packages": packages,
         "python": platform.python_version(),
         "platform": _platform(),
+        "host": platform.node(),
         "cpu": _cpu(),
         "device": _device(device),
         "threads": str(available_processors()),

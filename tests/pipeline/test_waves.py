@@ -172,6 +172,17 @@ def test_a_run_that_has_not_ended_is_waited_for(watched: Watched, status: str) -
     assert watched.tick() == ([], "a wave is at work")
 
 
+def test_a_failed_run_that_dagster_starts_again_is_waited_for(watched: Watched) -> None:
+    watched.add(CATEGORY, "SUCCESS")
+    failed = watched.add(OTHER, "FAILURE", **{"dagster/will_retry": "true"})
+    assert watched.tick() == ([], "a wave is at work")
+    again = watched.add(OTHER, "STARTED", **{"dagster/parent_run_id": failed.run_id})
+    watched.instance.add_run_tags(failed.run_id, {"dagster/auto_retry_run_id": again.run_id})
+    assert watched.tick() == ([], "a wave is at work")
+    watched.report(again, dg.DagsterEventType.RUN_SUCCESS)
+    assert watched.tick()[0] == [FIRST]
+
+
 def test_a_wave_in_which_everything_failed_has_no_summary(watched: Watched) -> None:
     watched.add(CATEGORY, "FAILURE")
     watched.add(OTHER, "CANCELED")
