@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from patchcore_assets.assets.category_metrics import CATEGORY_METRICS
+from patchcore_assets.assets.memory_bank import MEMORY_BANK
 from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.assets.model import MODEL
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from patchcore_ops.tracking.wave import Measured
 
 TRACKED_RESULTS = "tracked_results"
+# Figures of other assets, beside their seconds, and what trackers call them.
+_FIGURES = {MEMORY_BANK: {"picks": "bank_rows", "coverage_radius": "coverage_radius"}}
 
 
 def tracked_results(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
@@ -140,7 +143,7 @@ class _Gathered:
             read_metrics(metrics.folder),
             settings_of(metrics),
             lineage,
-            figures_of(self._instance, category, lineage),
+            figures_of(self._instance, category, lineage, _FIGURES),
             "" if model is None else model.data_version,
         )
 

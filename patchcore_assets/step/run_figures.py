@@ -9,23 +9,25 @@ import dagster as dg
 
 _RUN_ID = ".run_id"
 _LATEST = 10
-# By asset, the figures of its materialisation and what to call them; all have their seconds.
-_FIGURES = {"memory_bank": {"picks": "bank_rows", "coverage_radius": "coverage_radius"}}
 
 
 def figures_of(
-    instance: dg.DagsterInstance, category: str, lineage: Mapping[str, str]
+    instance: dg.DagsterInstance,
+    category: str,
+    lineage: Mapping[str, str],
+    wanted: Mapping[str, Mapping[str, str]],
 ) -> dict[str, float]:
-    """Return the seconds of each asset that results go back to, and the rows of their bank.
+    """Return the seconds of each asset that results go back to, and what else is wanted.
 
-    What was made with another run history is left out.
+    `wanted` maps an asset to names of its metadata, and these to what they are called here. What
+    was made with another run history is left out.
     """
     figures = {}
     for key, run_id in lineage.items():
         if key.endswith(_RUN_ID):
             asset = key.removesuffix(_RUN_ID)
             metadata = _metadata(instance, asset, category, run_id)
-            names = {"seconds": f"seconds/{asset}", **_FIGURES.get(asset, {})}
+            names = {"seconds": f"seconds/{asset}", **wanted.get(asset, {})}
             for name, shown in names.items():
                 value = metadata[name].value if name in metadata else None
                 if isinstance(value, int | float):

@@ -18,10 +18,15 @@ SECTION_METRICS = {"patchcore_assets/inputs/versions.py", "patchcore_ops/report/
 FUNCTION_CATEGORY_METRICS = {"patchcore_ops/metrics/__init__.py"}
 # Here it is what some files of weights are wrapped in.
 WRAPPED_WEIGHTS = {"patchcore_ops/backbones/weights_files.py"}
+# Here it is what trackers call what they keep.
+TRACKED_MODELS = {
+    f"patchcore_ops/tracking/{name}.py"
+    for name in ("mlflow_model", "mlflow_tracker", "wandb_tracker")
+}
 NAMESAKES = {
     "metrics": SECTION_METRICS,
     "category_metrics": FUNCTION_CATEGORY_METRICS,
-    "model": WRAPPED_WEIGHTS,
+    "model": WRAPPED_WEIGHTS | TRACKED_MODELS,
 }
 
 
