@@ -13,13 +13,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from patchcore_ops.config.sections import EmbeddingMember, IndexSection, RuntimeSection
+from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.ensemble import Networks
 from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
-from patchcore_ops.model.member_engine import open_member
+from patchcore_ops.model.member_engine import open_member, settings_of
 from patchcore_ops.model.pixels import AnyImage, NamedImage, named, pixels_of
 from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher, read_index
@@ -102,29 +102,20 @@ class Model:
         """
         place, runtime = Path(folder), runtime or RuntimeSection()
         description = read_model(place)
-        scoring = description.scoring
+        settings = settings_of(description)
+        dimension = settings.embedding.target_embed_dimension
         engines, searchers = [], []
-        section = IndexSection(
-            factory=scoring.index_factory, search_parameters=scoring.search_parameters
-        )
         for number, member in enumerate(description.members):
             of_member = place / str(number)
             engines.append(open_member(description, number, of_member, runtime))
             index = read_index(of_member / INDEX)
-            if (index.ntotal, index.d) != (
-                member.bank_rows,
-                description.embedding.target_embed_dimension,
-            ):
+            if (index.ntotal, index.d) != (member.bank_rows, dimension):
                 raise ModelError(
                     f"{of_member / INDEX}: holds {index.ntotal} x {index.d} features, and the "
                     "model says otherwise; make the model again"
                 )
-            searchers.append(Searcher(index, section, runtime))
-        members = [
-            EmbeddingMember(backbone=member.backbone, layers=list(member.layers))
-            for member in description.members
-        ]
-        networks = Networks(members, engines, description.embedding.target_embed_dimension)
+            searchers.append(Searcher(index, settings.index, runtime))
+        networks = Networks(settings.embedding.members, engines, dimension)
         return cls(description, networks, searchers, max(runtime.num_workers, 1))
 
     def predict(self, images: AnyImage | Iterable[AnyImage]) -> list[Prediction]:
