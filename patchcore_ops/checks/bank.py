@@ -15,8 +15,8 @@ from patchcore_ops.checks.finding import Finding, counted
 from patchcore_ops.config.sections import CategoryConfig, CoresetSection
 from patchcore_ops.coreset.coverage import Coverage, bank_coverage
 from patchcore_ops.coreset.samplers import sample_count
-from patchcore_ops.runtime.arrays import ArrayFile
-from patchcore_ops.stages.layout import FEATURES, INDICES, TRAIN_EMBEDDINGS, member_folders
+from patchcore_ops.runtime.rows import Rows
+from patchcore_ops.stages.layout import FEATURES, INDICES, member_folders, train_embeddings
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ def read_banks(embeddings: Path, bank: Path, config: CategoryConfig) -> list[Mem
     members = len(config.embedding.members)
     return [
         _measure(
-            ArrayFile(of_embeddings / TRAIN_EMBEDDINGS),
+            train_embeddings(of_embeddings),
             np.load(of_bank / FEATURES, allow_pickle=False),
             np.load(of_bank / INDICES, allow_pickle=False),
             config.coreset,
@@ -47,7 +47,7 @@ def read_banks(embeddings: Path, bank: Path, config: CategoryConfig) -> list[Mem
 
 
 def _measure(
-    embeddings: ArrayFile,
+    embeddings: Rows,
     features: npt.NDArray[np.float32],
     indices: npt.NDArray[np.int64],
     coreset: CoresetSection,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from patchcore_ops.checks.finding import Finding, counted
-from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.runtime.rows import open_rows
 from patchcore_ops.stages.layout import TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
 from patchcore_ops.stages.raw_embeddings import Grid
 
@@ -24,7 +24,7 @@ def every_patch_has_an_embedding(
     rows = []
     for member, grid in enumerate(grids):
         for split, images in (("train", train_images), ("test", test_images)):
-            found = ArrayFile(member_folder(folder, member) / _FILES[split]).shape
+            found = open_rows(member_folder(folder, member) / _FILES[split]).shape
             expected = (images * grid.patches, grid.dimension)
             rows.append(
                 (member, split, " x ".join(map(str, expected)), " x ".join(map(str, found)))
@@ -45,7 +45,7 @@ def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
     rows = []
     for member in range(len(grids)):
         for split, file in _FILES.items():
-            array = ArrayFile(member_folder(folder, member) / file)
+            array = open_rows(member_folder(folder, member) / file)
             chosen = np.unique(np.linspace(0, len(array) - 1, SAMPLED_ROWS).astype(np.int64))
             sample = array.take(chosen).astype(np.float64)
             rows.append(

@@ -17,7 +17,9 @@ class RuntimeSection(Section):
     """What the machine does; changes results by rounding at most. README.md explains the keys.
 
     `batch_size` bounds the memory: torch embeds a batch in one pass, OpenVINO one image a thread.
-    `certified_search` searches flat indices by bounds, verified up to rounding.
+    `certified_search` searches flat indices by bounds, verified up to rounding. More images of a
+    category than `images_per_shard` are embedded and searched in shards, which are kept as they
+    are done; `shards_on: auto` shares them with the nodes of a Ray cluster, if the run is on one.
     """
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
@@ -28,6 +30,8 @@ class RuntimeSection(Section):
     faiss_num_workers: int = Field(4, ge=1, le=1024)
     certified_search: bool = True
     save_segmentation_images: bool = False
+    images_per_shard: int = Field(1000, ge=1, le=1_000_000)
+    shards_on: Literal["auto", "this_machine"] = "auto"
 
     @model_validator(mode="after")
     def _engine_suits_device(self) -> Self:

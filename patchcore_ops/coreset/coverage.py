@@ -15,7 +15,7 @@ import numpy.typing as npt
 from patchcore_ops.config.sections import CoresetSection
 from patchcore_ops.coreset.projection import random_projection
 from patchcore_ops.coreset.torch_draws import Draws
-from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.runtime.rows import Rows
 
 SAMPLED_ROWS = 1024
 _MAX_DISTANCES = 1 << 25
@@ -41,7 +41,7 @@ class Coverage:
 
 
 def bank_coverage(
-    embeddings: ArrayFile,
+    embeddings: Rows,
     features: npt.NDArray[np.float32],
     indices: npt.NDArray[np.int64],
     coreset: CoresetSection,

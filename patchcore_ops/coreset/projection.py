@@ -9,16 +9,16 @@ import numpy.typing as npt
 
 from patchcore_ops.coreset.torch_draws import Draws
 from patchcore_ops.runtime.array_namespace import Array
-from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.runtime.block_threads import block_threads, blocks
 from patchcore_ops.runtime.errors import WeightsError
+from patchcore_ops.runtime.rows import Rows
 
 # Squared distances between such coordinates, summed over 65536 dimensions, fit a float32.
 LARGEST_COORDINATE = 1e16
 _ROWS_PER_BLOCK = 2048
 
 
-def project(embeddings: ArrayFile, dimension: int, draws: Draws, device: str = "cpu") -> Array:
+def project(embeddings: Rows, dimension: int, draws: Draws, device: str = "cpu") -> Array:
     """Project embeddings [N, D] to float32 [N, dimension], block by block.
 
     Embeddings that have that dimension already stay as they are. A larger dimension is allowed, as
@@ -37,7 +37,7 @@ def random_projection(width: int, dimension: int, draws: Draws) -> npt.NDArray[n
 
 
 def _project(
-    embeddings: ArrayFile, dimension: int, weight: npt.NDArray[np.float32] | None
+    embeddings: Rows, dimension: int, weight: npt.NDArray[np.float32] | None
 ) -> npt.NDArray[np.float32]:
     projected = np.empty((len(embeddings), dimension), dtype=np.float32)
 
@@ -56,7 +56,7 @@ def _project(
 
 
 def _project_by_torch(
-    embeddings: ArrayFile, dimension: int, weight: npt.NDArray[np.float32] | None, device: str
+    embeddings: Rows, dimension: int, weight: npt.NDArray[np.float32] | None, device: str
 ) -> Array:
     import torch
 

@@ -11,17 +11,17 @@ from patchcore_ops.config.sections import CoresetSection
 from patchcore_ops.coreset.greedy import exact_k_center_greedy, k_center_greedy
 from patchcore_ops.coreset.projection import project
 from patchcore_ops.coreset.torch_draws import Draws
-from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.runtime.rows import Rows
 
 Selection = npt.NDArray[np.int64]
 
-Sampler = Callable[[ArrayFile, CoresetSection, str, Progress | None], Selection]
+Sampler = Callable[[Rows, CoresetSection, str, Progress | None], Selection]
 
 
 def select_rows(
-    embeddings: ArrayFile,
+    embeddings: Rows,
     coreset: CoresetSection,
     device: str = "cpu",
     on_progress: Progress | None = None,
@@ -30,7 +30,7 @@ def select_rows(
 
     Parameters
     ----------
-    embeddings : ArrayFile, shape [N, D]
+    embeddings : Rows, shape [N, D]
         The embeddings of the train images; only their projection is held in memory.
     coreset : CoresetSection
         Sampler, percentage, projection and seed.
@@ -63,13 +63,13 @@ def sample_count(rows: int, coreset: CoresetSection) -> int:
 
 
 def _identity(
-    embeddings: ArrayFile, _coreset: CoresetSection, _device: str, _: Progress | None
+    embeddings: Rows, _coreset: CoresetSection, _device: str, _: Progress | None
 ) -> Selection:
     return np.arange(len(embeddings), dtype=np.int64)
 
 
 def _random(
-    embeddings: ArrayFile, coreset: CoresetSection, _device: str, _: Progress | None
+    embeddings: Rows, coreset: CoresetSection, _device: str, _: Progress | None
 ) -> Selection:
     generator = np.random.default_rng(coreset.seed)
     chosen = generator.choice(
@@ -79,7 +79,7 @@ def _random(
 
 
 def _greedy(
-    embeddings: ArrayFile, coreset: CoresetSection, device: str, on_progress: Progress | None
+    embeddings: Rows, coreset: CoresetSection, device: str, on_progress: Progress | None
 ) -> Selection:
     points = project(embeddings, coreset.projection_dimension, Draws(coreset.seed), device)
     return exact_k_center_greedy(
@@ -88,7 +88,7 @@ def _greedy(
 
 
 def _approximate_greedy(
-    embeddings: ArrayFile, coreset: CoresetSection, device: str, on_progress: Progress | None
+    embeddings: Rows, coreset: CoresetSection, device: str, on_progress: Progress | None
 ) -> Selection:
     draws = Draws(coreset.seed)
     points = project(embeddings, coreset.projection_dimension, draws, device)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +23,21 @@ _BYTES_BETWEEN_FLUSHES = 64 * 2**20
 
 
 class ArrayWriter:
-    """Writes a float32 array of known shape to `path`, block by block along its first axis.
+    """Writes an array of known shape to `path`, block by block along its first axis.
 
-    Written bytes are flushed in a thread, or the final fsync would wait for the whole file.
+    Of float32, or of float16 to take half the space. Written bytes are flushed in a thread, or the
+    final fsync would wait for the whole file.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        precision: Literal["float32", "float16"] = "float32",
+    ) -> None:
         self.path = path
         self.shape = shape
+        self._dtype = np.dtype(kept_as).newbyteorder("<")
         self._written = 0
         self._unflushed = 0
         self._flush: Future[None] | None = None
@@ -39,7 +46,7 @@ class ArrayWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._flusher = ThreadPoolExecutor(1, thread_name_prefix="flushing")
         self._stream = self.path.open("wb")
-        header = {"descr": "<f4", "fortran_order": False, "shape": self.shape}
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": self.shape}
         np.lib.format.write_array_header_1_0(self._stream, header)
         return self
 
@@ -47,9 +54,10 @@ class ArrayWriter:
         """Write the next rows; `block` has shape [rows, *shape[1:]]."""
         if block.shape[1:] != self.shape[1:] or self._written + len(block) > self.shape[0]:
             raise ValueError(f"{self.path}: {block.shape} does not continue {self.shape}")
-        self._stream.write(np.ascontiguousarray(block, dtype="<f4").data)
+        stored = np.ascontiguousarray(block, dtype=self._dtype)
+        self._stream.write(stored.data)
         self._written += len(block)
-        self._unflushed += block.nbytes
+        self._unflushed += stored.nbytes
         if self._unflushed >= _BYTES_BETWEEN_FLUSHES and self._is_flushed():
             self._flush = self._flusher.submit(_to_disk, self._stream.fileno())
             self._unflushed = 0

@@ -8,6 +8,7 @@ import pandas as pd
 
 from patchcore_ops.dataset.manifest import refuse_paths_outside
 from patchcore_ops.runtime.errors import StaleArtefact
+from patchcore_ops.runtime.rows import Rows, open_rows
 
 MANIFEST = "manifest.parquet"
 IMAGES = "images.parquet"
@@ -46,6 +47,16 @@ def member_folders(folder: Path, members: int) -> list[Path]:
             "made with another number; materialise raw_embeddings and what follows it again"
         )
     return folders
+
+
+def train_embeddings(member: Path) -> Rows:
+    """Open the embeddings of the train images in a member's folder."""
+    return open_rows(member / TRAIN_EMBEDDINGS)
+
+
+def test_embeddings(member: Path) -> Rows:
+    """Open the embeddings of the test images in a member's folder."""
+    return open_rows(member / TEST_EMBEDDINGS)
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:

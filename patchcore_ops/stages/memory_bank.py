@@ -7,7 +7,7 @@ from pathlib import Path
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.coreset.samplers import select_rows
-from patchcore_ops.runtime.arrays import ArrayFile, save_array
+from patchcore_ops.runtime.arrays import save_array
 from patchcore_ops.runtime.devices import coreset_device, device_name
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.stages import layout
@@ -34,7 +34,7 @@ def select_memory_bank(
     banks = []
     folders = layout.member_folders(embeddings, len(config.embedding.members))
     for member, of_embeddings in enumerate(folders):
-        source = ArrayFile(of_embeddings / layout.TRAIN_EMBEDDINGS)
+        source = layout.train_embeddings(of_embeddings)
         rows = select_rows(source, config.coreset, device, on_progress)
         target = layout.member_folder(folder, member)
         target.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,9 @@ import pandas as pd
 from pydantic import BaseModel
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
-from patchcore_ops.runtime.arrays import ArrayFile, ArrayWriter
+from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.runtime.rows import Rows
 from patchcore_ops.scoring.maps import (
     Range,
     combine,
@@ -85,7 +86,7 @@ def predict(
     for member, (of_embeddings, of_index) in enumerate(folders):
         grid = Grid.read(of_embeddings)
         searcher = Searcher(read_index(of_index / layout.INDEX), config.index, runtime)
-        queries = ArrayFile(of_embeddings / layout.TEST_EMBEDDINGS)
+        queries = layout.test_embeddings(of_embeddings)
         scores = np.empty((grid.test_images, grid.height, grid.width), dtype=np.float32)
         neighbours = config.scoring.anomaly_scorer_num_nn
         for searched in _search_images(searcher, queries, neighbours, scores):
@@ -132,7 +133,7 @@ def ranges_over(by_member: Sequence[npt.NDArray[np.float32]], config: CategoryCo
 
 
 def _search_images(
-    searcher: Searcher, queries: ArrayFile, neighbours: int, scores: npt.NDArray[np.float32]
+    searcher: Searcher, queries: Rows, neighbours: int, scores: npt.NDArray[np.float32]
 ) -> Iterator[int]:
     """Fill the patch scores, shape [images, h, w]; yield how many images are done, in steps."""
     images, height, width = scores.shape

@@ -10,17 +10,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection, StoredPrecision
 from patchcore_ops.dataset.image_stream import ImageStream, Pixels
 from patchcore_ops.dataset.manifest import image_files
 from patchcore_ops.dataset.recorded_files import unchanged
+from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.runtime.arrays import ArrayWriter
+from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.stages import layout
+
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Grid:
     def patches(self) -> int:
         """Patches per image."""
         return self.height * self.width
+
+    def write(self, folder: Path) -> None:
+        """Write a member's `grid.json`."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        (folder / layout.GRID).write_text(text, encoding="utf-8")
 
     @staticmethod
     def read(folder: Path) -> Grid:
@@ -64,14 +74,17 @@ def embed_images(
     on_progress: Progress | None = None,
     hash_of: HashOf = file_hash,
     networks: NetworkStore | None = None,
+    all_train_images: int | None = None,
 ) -> Embedded:
     """Embed all images of a category; each is decoded once for all members.
 
     Writes each member's `embeddings.npy`, `test_embeddings.npy` and `grid.json`, and
     `images.parquet`: the manifest with `pixels`, a hash of each crop. Memory depends on the batch
     size, not on the number of images. `networks` keeps exported networks, by default only for this
-    call. Raises ConfigError if a later stage cannot succeed, see `early_refusals`; otherwise errors
-    that name the image, backbone or device.
+    call. `all_train_images` counts those of the whole category, where these are a shard.
+
+    Raises ConfigError if a later stage cannot succeed, see `early_refusals`, or the embeddings do
+    not fit their storage; otherwise errors that name the image, backbone or device.
     """
     train, test = (image_files(images, split, dataset_root) for split in ("train", "test"))
     done = 0
@@ -94,7 +107,8 @@ def embed_images(
             Grid(*engine.grid, opened.dimension, len(train), len(test), engine.weights_sha256)
             for engine in opened.engines
         ]
-        foresee(config, [len(train) * grid.patches for grid in grids])
+        all_train = len(train) if all_train_images is None else all_train_images
+        foresee(config, [all_train * grid.patches for grid in grids])
         for paths, file in ((train, layout.TRAIN_EMBEDDINGS), (test, layout.TEST_EMBEDDINGS)):
             with ExitStack() as stack:
                 writers = [
@@ -102,6 +116,7 @@ def embed_images(
                         ArrayWriter(
                             layout.member_folder(folder, member) / file,
                             (len(paths) * grid.patches, grid.dimension),
+                            config.embedding.storage,
                         )
                     )
                     for member, grid in enumerate(grids)
@@ -109,16 +124,14 @@ def embed_images(
                 batches = _named_batches(stream, paths, opened.batch_size)
                 for embedded in stack.enter_context(closing(opened.embed_all(batches))):
                     for writer, embeddings in zip(writers, embedded, strict=True):
-                        writer.append(embeddings)
+                        writer.append(_storable(embeddings, config.embedding.storage))
                     done += len(embedded[0]) // grids[0].patches
                     if on_progress is not None:
                         on_progress(done, len(train) + len(test))
     rows = images.assign(pixels=[pixels[dataset_root / path] for path in images["path"]])
     rows.to_parquet(folder / layout.IMAGES, index=False)
     for member, grid in enumerate(grids):
-        (layout.member_folder(folder, member) / layout.GRID).write_text(
-            json.dumps(asdict(grid), indent=2) + "\n", encoding="utf-8"
-        )
+        grid.write(layout.member_folder(folder, member))
     return Embedded(
         grids,
         rows,
@@ -126,6 +139,16 @@ def embed_images(
         [engine.network for engine in opened.engines],
         list(opened.fallbacks),
     )
+
+
+def _storable(embeddings: Embeddings, storage: StoredPrecision) -> Embeddings:
+    """Refuse embeddings that are too large for the format in which they are kept."""
+    if storage == "float16" and (largest := float(np.abs(embeddings).max(initial=0))) > _LARGEST:
+        raise ConfigError(
+            f"embedding.storage: float16 holds values up to {_LARGEST:,.0f}, but an embedding has "
+            f"{largest:,.0f}; use float32"
+        )
+    return embeddings
 
 
 def _named_batches(
