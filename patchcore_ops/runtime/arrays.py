@@ -37,7 +37,7 @@ class ArrayWriter:
     ) -> None:
         self.path = path
         self.shape = shape
-        self._dtype = np.dtype(kept_as).newbyteorder("<")
+        self._dtype = np.dtype(precision).newbyteorder("<")
         self._written = 0
         self._unflushed = 0
         self._flush: Future[None] | None = None
