@@ -1,5 +1,6 @@
 """`raw_embeddings`: every image of a category through the network, once."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,10 +11,13 @@ from patchcore_assets.inputs.versions import EMBEDDING_CONFIG
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.pools import pool_of
 from patchcore_assets.step.resource import Benchmark
+from patchcore_assets.step.work import Work
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.sections import RuntimeSection
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from patchcore_ops.stages.raw_embeddings import Embedded
 
 RAW_EMBEDDINGS = "raw_embeddings"
@@ -59,20 +63,10 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
         """
         from patchcore_ops.checks import embeddings, same_images
         from patchcore_ops.stages.layout import read_manifest
-        from patchcore_ops.stages.raw_embeddings import embed_images
 
         with benchmark.work(context, _device, _LESS_MEMORY) as work:
             images = read_manifest(work.read(IMAGE_MANIFEST))
-            embedded = embed_images(
-                images,
-                work.config.dataset_root,
-                work.settings,
-                work.runtime,
-                work.output,
-                work.progress("images embedded"),
-                work.hash_of,
-                work.networks,
-            )
+            embedded = _embed(work, images)
             for fallback in dict.fromkeys(filter(None, embedded.fallbacks)):
                 work.warn(f"{fallback}; torch computes it instead, which takes longer")
             grids, rows = embedded.grids, embedded.images
@@ -100,6 +94,26 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
             )
 
     return compute
+
+
+def _embed(work: Work, images: "pd.DataFrame") -> "Embedded":
+    """Embed the images at once, or in shards where there are many."""
+    from patchcore_ops.stages.embedding_shards import embed_shard, image_shards, join_shards
+    from patchcore_ops.stages.raw_embeddings import embed_images
+
+    root, settings, runtime = work.config.dataset_root, work.settings, work.runtime
+    if images["split"].value_counts().max() <= runtime.images_per_shard:
+        progress = work.progress("images embedded")
+        return embed_images(
+            images, root, settings, runtime, work.output, progress, work.hash_of, work.networks
+        )
+    all_train = int((images["split"] == "train").sum())
+    shards = image_shards(images, runtime.images_per_shard)
+    folders = work.shards(
+        [partial(embed_shard, shard, root, settings, runtime, all_train) for shard in shards]
+    )
+    members = len(settings.embedding.members)
+    return join_shards(images, folders, members, work.output, work.share)
 
 
 def _device(runtime: RuntimeSection) -> str:

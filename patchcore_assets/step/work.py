@@ -6,8 +6,9 @@ refuses artefacts that do not belong together, and keeps aside what its own chec
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from patchcore_assets.step.checks import log_findings, refusals, results
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.progress import log_progress
+from patchcore_assets.step.ray_shards import is_on_cluster
+from patchcore_assets.step.shards import MakeShard, Shards, StoreAddress
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
@@ -34,7 +37,7 @@ from patchcore_ops.config.recorded_settings import Recorded, apply, record, writ
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.fingerprints import HashOf
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.stages.provenance import provenance_of_step
+from patchcore_ops.stages.provenance import package_versions, provenance_of_step
 
 if TYPE_CHECKING:
     from patchcore_assets.step.checks import CheckedResult
@@ -150,6 +153,35 @@ class Work:
             return self._inherited
         own = record(self.config.for_category(self._category), sections, self.hash_of)
         return {**self._inherited, **own}
+
+    def shards(
+        self,
+        makes: Sequence[MakeShard],
+        reads: Sequence[Mapping[str, Collection[str] | None]] | None = None,
+    ) -> list[Path]:
+        """Return the folders of the shards that so many functions make; see `Shards`.
+
+        `reads` says for each which artefacts of the category it reads.
+        """
+        config, log = self.config, self._context.log
+        address = StoreAddress(
+            config.storage_root, config.storage_cache, config.storage_cache_bytes
+        )
+        shards = Shards(self._asset, self.category, address, self.store, log)
+        common = [
+            json.dumps(self.recorded, sort_keys=True),
+            *(f"{one.place} {one.data_version}" for one in self._read),
+            *(f"{name} {version}" for name, version in package_versions().items()),
+            self._spec.code_version or "",
+            f"{self.runtime.engine} {self._device}",
+            f"{len(makes)} shards",
+        ]
+        tasks = [
+            shards.task([*common, str(number)], make, reads[number] if reads else {})
+            for number, make in enumerate(makes)
+        ]
+        on_cluster = self.runtime.shards_on == "auto" and is_on_cluster()
+        return self._stack.enter_context(shards.made(tasks, on_cluster))
 
     def share(self, source: Path, name: str) -> None:
         """Put a file of what was read into the output folder, without a second copy."""

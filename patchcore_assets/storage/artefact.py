@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,8 +136,8 @@ class Artefact:
             },
         )
 
-    def verify(self) -> None:
-        """Compare the files in the folder with the sidecar.
+    def verify(self, only: Collection[str] | None = None) -> None:
+        """Compare the files in the folder, or only those with these names, with the sidecar.
 
         Raises
         ------
@@ -147,20 +147,21 @@ class Artefact:
         """
         # The folder may be reached through links, but be none.
         real = os.path.join(os.path.realpath(self.folder.parent), self.folder.name)  # noqa: PTH118
+        names = list(self.files if only is None else only)
         faults = {
             name: fault
-            for name, (size, _) in self.files.items()
-            if (fault := _fault(Path(real, name), size)) is not None
+            for name in names
+            if (fault := _fault(Path(real, name), self.files[name][0])) is not None
         }
         if not faults:
-            faults = self._of_other_content()
+            faults = self._of_other_content(names)
         if faults:
             where = self.location or self.folder
             raise _damaged(self.asset, self.category, where, _listed(faults))
 
-    def _of_other_content(self) -> dict[str, str]:
+    def _of_other_content(self, names: Sequence[str]) -> dict[str, str]:
         try:
-            digests = hash_all([self.folder / name for name in self.files], self.hash_of)
+            digests = hash_all([self.folder / name for name in names], self.hash_of)
         except OSError as error:
             if is_transient(error):
                 raise
@@ -168,8 +169,8 @@ class Artefact:
             return {name: f"cannot be read: {error.strerror or error}"}
         return {
             name: "another content"
-            for (name, (_, digest)), found in zip(self.files.items(), digests, strict=True)
-            if found != digest
+            for name, found in zip(names, digests, strict=True)
+            if found != self.files[name][1]
         }
 
     @staticmethod

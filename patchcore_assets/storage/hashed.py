@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from patchcore_ops.runtime.files import link_or_copy
 from patchcore_ops.runtime.fingerprints import (
     CLOCK_GRANULARITY_NS,
     FileState,
@@ -66,6 +67,21 @@ class HashedFiles:
         if before.st_ctime_ns < settled_ns and state_of(file.stat()) == state:
             self._known[place] = state, digest
         return digest
+
+    def link(self, source: Path, target: Path) -> None:
+        """Make a file stand in a second place, as `link_or_copy` does, and go on knowing it.
+
+        A link changes the time of the last status change, by which a file is recognised. Another
+        content would change the time of the last modification as well.
+        """
+        before = source.stat()
+        link_or_copy(source, target)
+        place, after = (before.st_dev, before.st_ino), target.stat()
+        known = self._known.get(place)
+        unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        is_link = (after.st_dev, after.st_ino) == place
+        if is_link and unchanged and known is not None and known[0] == state_of(before):
+            self._known[place] = state_of(after), known[1]
 
 
 def hash_all(files: Iterable[Path], hash_of: HashOf = file_hash) -> list[str]:

@@ -60,8 +60,12 @@ class ArtefactStore(Protocol):
     def stage(self, asset: str, category: str | None) -> AbstractContextManager[Staging]:
         """Open a folder for a new version; what was not committed is thrown away on leaving."""
 
-    def open(self, asset: str, category: str | None) -> AbstractContextManager[Artefact]:
+    def open(
+        self, asset: str, category: str | None, only: Collection[str] | None = None
+    ) -> AbstractContextManager[Artefact]:
         """Open the current version for reading, verified against its checksums.
+
+        With `only`, no other files than these are verified, or brought here.
 
         Raises
         ------

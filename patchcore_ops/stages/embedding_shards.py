@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.runtime.rows import part_file
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.raw_embeddings import Embedded, Grid
+from patchcore_ops.stages.raw_embeddings import Embedded, Grid, embed_images
 
 MADE_BY = "made_by.json"
 _FILES = {"train": layout.TRAIN_EMBEDDINGS, "test": layout.TEST_EMBEDDINGS}
@@ -38,8 +40,26 @@ def even_parts(items: int, parts: int) -> list[slice]:
     return [slice(*bound) for bound in pairwise(bounds)]
 
 
-def write_made_by(embedded: Embedded, folder: Path) -> None:
-    """Write how a shard was computed, `made_by.json`."""
+def embed_shard(
+    images: pd.DataFrame,
+    dataset_root: Path,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    all_train_images: int,
+    _reads: Sequence[Path],
+    folder: Path,
+    networks: NetworkStore,
+) -> None:
+    """Embed the images of a shard; also write how they were computed, `made_by.json`."""
+    embedded = embed_images(
+        images,
+        dataset_root,
+        config,
+        runtime,
+        folder,
+        networks=networks,
+        all_train_images=all_train_images,
+    )
     made_by = {
         "engines": embedded.engines,
         "networks": embedded.networks,

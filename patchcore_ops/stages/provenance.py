@@ -62,12 +62,17 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
         "packages": packages,
         "python": platform.python_version(),
         "platform": _platform(),
-        "host": platform.node(),
+        "host": host(),
         "cpu": _cpu(),
         "device": _device(device),
         "threads": str(available_processors()),
         "runtime": ", ".join(f"{key}={value}" for key, value in runtime.model_dump().items()),
     }
+
+
+def host() -> str:
+    """Return the name of this machine."""
+    return platform.node()
 
 
 @cache

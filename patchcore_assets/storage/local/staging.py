@@ -16,7 +16,6 @@ from patchcore_assets.storage.artefact import SIDECAR, Artefact, files_of
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.durable import clock_past, flush, flush_entries
 from patchcore_assets.storage.locks import lock_of
-from patchcore_ops.runtime.files import link_or_copy
 from patchcore_ops.runtime.fingerprints import HashOf
 
 
@@ -48,7 +47,7 @@ class LocalStaging:
 
     def share(self, source: Path, name: str) -> None:
         """Link a file of an artefact into this version; see `Staging.share`."""
-        link_or_copy(source, self.folder / name)
+        self._hashes.link(source, self.folder / name)
 
     def commit(
         self,

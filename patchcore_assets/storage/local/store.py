@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,20 +76,22 @@ class LocalStore:
                 self._remove_litter(versions)
 
     @contextmanager
-    def open(self, asset: str, category: str | None) -> Iterator[Artefact]:
+    def open(
+        self, asset: str, category: str | None, only: Collection[str] | None = None
+    ) -> Iterator[Artefact]:
         """Open the current version for reading, verified; see `ArtefactStore.open`.
 
         Where what uses it fails, the files are verified again: they may be the reason.
         """
         with ExitStack() as reading:
             artefact = self._enter(asset, category, reading)
-            artefact.verify()
+            artefact.verify(only)
             try:
                 yield artefact
             except DamagedArtefact:
                 raise
             except Exception:
-                artefact.verify()
+                artefact.verify(only)
                 raise
 
     def _enter(self, asset: str, category: str | None, reading: ExitStack) -> Artefact:

@@ -66,17 +66,24 @@ class RemoteStore:
             self._cache.trim()
 
     @contextmanager
-    def open(self, asset: str, category: str | None) -> Iterator[Artefact]:
+    def open(
+        self, asset: str, category: str | None, only: Collection[str] | None = None
+    ) -> Iterator[Artefact]:
         """Bring the current version here for reading, verified; see `ArtefactStore.open`."""
         versions = Versions(self._objects, asset, category)
         try:
             with ExitStack() as reading:
-                yield self._enter(versions, asset, category, reading)
+                yield self._enter(versions, asset, category, only, reading)
         finally:
             self._cache.trim()
 
     def _enter(
-        self, versions: Versions, asset: str, category: str | None, reading: ExitStack
+        self,
+        versions: Versions,
+        asset: str,
+        category: str | None,
+        only: Collection[str] | None,
+        reading: ExitStack,
     ) -> Artefact:
         """Follow the pointer, and follow it again where its version was superseded meanwhile."""
         for _ in range(_TRIES):
@@ -86,7 +93,15 @@ class RemoteStore:
             if artefact := self._cached(pointer, asset, category, reading):
                 return artefact
             try:
-                self._fetch(versions, pointer, asset, category)
+                with ExitStack() as fetching:
+                    staging = fetching.enter_context(self._local.stage(asset, category))
+                    artefact = self._fetch(versions, pointer, asset, category, only, staging)
+                    if only is None:
+                        staging.publish()
+                    else:
+                        # A part is no artefact to keep: it goes when it has been read.
+                        reading.enter_context(fetching.pop_all())
+                        return artefact
             except DamagedArtefact:
                 if versions.pointer() == pointer:
                     raise
@@ -112,15 +127,24 @@ class RemoteStore:
             reading.enter_context(trying.pop_all())
             return artefact
 
-    def _fetch(self, versions: Versions, pointer: bytes, asset: str, category: str | None) -> None:
-        """Download the version of a pointer into the cache."""
-        with self._local.stage(asset, category) as staging:
-            (staging.folder / SIDECAR).write_bytes(pointer)
-            where = versions.url(None)
-            artefact = Artefact.read(staging.folder, asset, category, location=where)
-            versions.download(artefact.version, artefact.files, staging.folder)
-            replace(artefact, hash_of=staging.hash_of(files_of(staging.folder))).verify()
-            staging.publish()
+    def _fetch(
+        self,
+        versions: Versions,
+        pointer: bytes,
+        asset: str,
+        category: str | None,
+        only: Collection[str] | None,
+        staging: LocalStaging,
+    ) -> Artefact:
+        """Download the version of a pointer into a folder of the cache."""
+        (staging.folder / SIDECAR).write_bytes(pointer)
+        where = versions.url(None)
+        artefact = Artefact.read(staging.folder, asset, category, location=where)
+        names = artefact.files if only is None else only
+        versions.download(artefact.version, names, staging.folder)
+        artefact = replace(artefact, hash_of=staging.hash_of(files_of(staging.folder)))
+        artefact.verify(only)
+        return artefact
 
     def remove(self, asset: str, category: str | None) -> None:
         """Remove an artefact, if it is there; see `ArtefactStore.remove`."""
