@@ -1,0 +1,132 @@
+"""A category in shards: the same artefacts, made in pieces that outlive a killed run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pipeline_kit import (
+    CATEGORY,
+    DIMENSION,
+    GRID,
+    TEST_IMAGES,
+    TRAIN_IMAGES,
+    UP_TO_PREDICTIONS,
+    Configure,
+    complete,
+    contents,
+    execute,
+    failures,
+)
+
+from patchcore_ops.runtime.rows import open_rows
+from patchcore_ops.stages.embedding_shards import even_parts
+from patchcore_ops.stages.layout import read_images
+
+IN_SHARDS = {"images_per_shard": 3}
+
+
+@pytest.mark.parametrize(("items", "parts"), [(0, 1), (5, 5), (8, 3), (10, 4)])
+def test_parts_are_even_and_lose_nothing(items: int, parts: int) -> None:
+    cut = [list(range(items))[part] for part in even_parts(items, parts)]
+    assert [one for part in cut for one in part] == list(range(items))
+    assert len(cut) == parts
+    assert max(map(len, cut)) - min(map(len, cut)) <= 1
+
+
+def test_shards_change_how_embeddings_are_kept_and_nothing_else(
+    configure: Configure, pip_weights: None, tmp_path: Path
+) -> None:
+    whole = complete(configure(storage={"root": str(tmp_path / "whole")}), *UP_TO_PREDICTIONS)
+    config = configure(storage={"root": str(tmp_path / "shards")}, runtime=IN_SHARDS)
+    shards = complete(config, *UP_TO_PREDICTIONS)
+    of_whole, of_shards = (folder / "raw_embeddings" / CATEGORY for folder in (whole, shards))
+    for name, images, files in (
+        ("embeddings.npy", TRAIN_IMAGES, 3),
+        ("test_embeddings.npy", TEST_IMAGES, 4),
+    ):
+        expected = np.load(of_whole / "0" / name)
+        rows = open_rows(of_shards / "0" / name)
+        assert rows.shape == (images * GRID * GRID, DIMENSION)
+        np.testing.assert_array_equal(rows.read(0, len(rows)), expected)
+        assert len(list(of_shards.glob(f"0/{Path(name).stem}-*.npy"))) == files
+    assert read_images(of_whole).equals(read_images(of_shards))
+    for asset in UP_TO_PREDICTIONS[2:]:
+        results = [contents(folder / asset / CATEGORY) for folder in (whole, shards)]
+        for files in results:
+            files.pop("artefact.json")
+        assert results[0] == results[1]
+    assert not list((shards / "raw_embeddings_shards").iterdir())
+
+
+def test_a_killed_run_goes_on_at_its_last_finished_shard(
+    configure: Configure, pip_weights: None, tmp_path: Path
+) -> None:
+    config = configure(storage={"root": str(tmp_path / "storage")}, runtime=IN_SHARDS)
+    storage = complete(config, "image_manifest")
+    child = (
+        "import sys; from pathlib import Path; from pipeline_kit import execute; "
+        "execute(Path(sys.argv[1]), 'raw_embeddings')"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    process = subprocess.Popen(
+        [sys.executable, "-c", child, str(config)], env={**os.environ, "PYTHONPATH": paths}
+    )
+    kept = storage / "raw_embeddings_shards"
+    until = time.monotonic() + 60
+    while not (kept.is_dir() and any(not link.name.startswith(".") for link in kept.iterdir())):
+        assert process.poll() is None, "the run ended before it was killed"
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    made_before = [link for link in kept.iterdir() if link.is_symlink()]
+    assert 0 < len(made_before) < 7
+    made = {file.stat().st_ino for link in made_before for file in link.glob("0/*.npy")}
+    assert not (storage / "raw_embeddings" / CATEGORY).exists()
+
+    result = execute(config, "raw_embeddings")
+    assert result.success, failures(result)
+    whole = complete(
+        configure(storage={"root": str(tmp_path / "whole")}), "image_manifest", "raw_embeddings"
+    )
+    rows = open_rows(storage / "raw_embeddings" / CATEGORY / "0" / "embeddings.npy")
+    np.testing.assert_array_equal(
+        rows.read(0, len(rows)), np.load(whole / "raw_embeddings" / CATEGORY / "0/embeddings.npy")
+    )
+    # What was made before is linked in, not made again; a shard has files of one split with rows.
+    used = {file.stat().st_ino for file in rows.path.parent.glob("*embeddings-*.npy")}
+    assert len(used & made) == len(made_before)
+    assert not list(kept.iterdir())
+
+
+def test_what_does_not_fit_into_float16_is_refused(tmp_path: Path) -> None:
+    from patchcore_ops.runtime.errors import ConfigError
+    from patchcore_ops.stages.raw_embeddings import _storable
+
+    fits = np.array([[65504.0, -65504.0]], dtype=np.float32)
+    assert _storable(fits, "float16") is fits
+    with pytest.raises(ConfigError, match=r"embedding\.storage: float16 holds values up to 65,504"):
+        _storable(np.array([[-70000.0]], dtype=np.float32), "float16")
+    assert _storable(np.array([[70000.0]], dtype=np.float32), "float32").max() == 70000
+
+
+def test_float16_is_kept_and_read_as_float32(
+    configure: Configure, pip_weights: None, tmp_path: Path
+) -> None:
+    whole = complete(configure(storage={"root": str(tmp_path / "whole")}), *UP_TO_PREDICTIONS)
+    config = configure(storage={"root": str(tmp_path / "half")}, embedding={"storage": "float16"})
+    half = complete(config, *UP_TO_PREDICTIONS)
+    names = ("raw_embeddings", CATEGORY, "0", "embeddings.npy")
+    expected = np.load(whole.joinpath(*names)).astype(np.float16)
+    assert np.load(half.joinpath(*names)).dtype == np.float16
+    np.testing.assert_array_equal(np.load(half.joinpath(*names)), expected)
+    rows = np.load(half / "memory_bank" / CATEGORY / "0" / "features.npy")
+    picks = np.load(half / "memory_bank" / CATEGORY / "0" / "indices.npy")
+    np.testing.assert_array_equal(rows, expected.astype(np.float32)[picks])
