@@ -1,6 +1,8 @@
 """`memory_bank`: the coreset of a category's normal patches."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -12,12 +14,14 @@ from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.pools import pool_of
 from patchcore_assets.step.presentation import coverage
 from patchcore_assets.step.resource import Benchmark
+from patchcore_assets.step.work import Work
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.runtime.devices import coreset_device
 
 if TYPE_CHECKING:
     from patchcore_ops.checks.bank import MemberBank
+    from patchcore_ops.stages.memory_bank import Bank
 
 MEMORY_BANK = "memory_bank"
 _LESS_MEMORY = "lower coreset.percentage or coreset.projection_dimension"
@@ -52,13 +56,10 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
     def compute(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
         """The embeddings that represent normality: a coreset of the train images' patches."""
         from patchcore_ops.checks import bank
-        from patchcore_ops.stages.memory_bank import select_memory_bank
 
         with benchmark.work(context, _device, _LESS_MEMORY) as work:
             embeddings = work.read(RAW_EMBEDDINGS)
-            banks = select_memory_bank(
-                embeddings, work.settings, work.runtime, work.output, work.progress("rows picked")
-            )
+            banks = _select(work, embeddings)
             picks = sum(one.picks for one in banks)
             picks_per_second = work.per_second(picks)
             written = bank.read_banks(embeddings, work.output, work.settings)
@@ -70,6 +71,7 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "dimension": banks[0].dimension,
                     "sampler": work.settings.coreset.sampler,
                     "percentage": work.settings.coreset.percentage,
+                    "shards": work.settings.coreset.shards,
                     "picks_per_second": picks_per_second,
                     **_coverage(written),
                 },
@@ -82,6 +84,29 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
             )
 
     return compute
+
+
+def _select(work: Work, embeddings: Path) -> "list[Bank]":
+    """Select the bank at once, or in shards if the configuration says so."""
+    from patchcore_ops.stages.memory_bank import (
+        banks,
+        join_shards,
+        select_memory_bank,
+        select_shard,
+        shards_of,
+    )
+
+    settings, runtime = work.settings, work.runtime
+    if settings.coreset.shards == 1:
+        progress = work.progress("rows picked")
+        return select_memory_bank(embeddings, settings, runtime, work.output, progress)
+    shards = shards_of(embeddings, settings)
+    folders = work.shards(
+        [partial(select_shard, shard, settings, runtime) for shard in shards],
+        [{RAW_EMBEDDINGS: [file for of in shard for file in of.files]} for shard in shards],
+    )
+    join_shards(folders, settings, work.output)
+    return banks(embeddings, work.output, settings)
 
 
 def _device(runtime: RuntimeSection) -> str:

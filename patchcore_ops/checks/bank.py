@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from patchcore_ops.checks.finding import Finding, counted
 from patchcore_ops.config.sections import CategoryConfig, CoresetSection
 from patchcore_ops.coreset.coverage import Coverage, bank_coverage
 from patchcore_ops.coreset.samplers import sample_count
+from patchcore_ops.runtime.arrays import ROWS_PER_BLOCK, ArrayFile
 from patchcore_ops.runtime.rows import Rows
 from patchcore_ops.stages.layout import FEATURES, INDICES, member_folders, train_embeddings
 
@@ -36,7 +38,7 @@ def read_banks(embeddings: Path, bank: Path, config: CategoryConfig) -> list[Mem
     return [
         _measure(
             train_embeddings(of_embeddings),
-            np.load(of_bank / FEATURES, allow_pickle=False),
+            ArrayFile(of_bank / FEATURES),
             np.load(of_bank / INDICES, allow_pickle=False),
             config.coreset,
         )
@@ -48,7 +50,7 @@ def read_banks(embeddings: Path, bank: Path, config: CategoryConfig) -> list[Mem
 
 def _measure(
     embeddings: Rows,
-    features: npt.NDArray[np.float32],
+    features: Rows,
     indices: npt.NDArray[np.int64],
     coreset: CoresetSection,
 ) -> MemberBank:
@@ -148,14 +150,23 @@ def bank_covers_the_patches(banks: Sequence[MemberBank]) -> Finding:
     )
 
 
-def repeated_rows(rows: npt.NDArray[np.float32]) -> int:
+def repeated_rows(rows: Rows) -> int:
     """Count the rows that equal an earlier one bit by bit.
 
     Equal rows have equal sums of their bits as whole numbers, so only rows with equal sums are
-    compared.
+    compared, by their SHA-256.
     """
-    words = np.ascontiguousarray(rows).view(np.uint32)
-    sums = words.sum(axis=1, dtype=np.uint64)
+    sums = np.empty(len(rows), dtype=np.uint64)
+    start = 0
+    for block in rows.blocks():
+        words = np.ascontiguousarray(block).view(np.uint32)
+        sums[start : start + len(block)] = words.sum(axis=1, dtype=np.uint64)
+        start += len(block)
     _, group, sizes = np.unique(sums, return_inverse=True, return_counts=True)
     suspects = np.flatnonzero(sizes[group] > 1)
-    return len(suspects) - len({words[row].tobytes() for row in suspects})
+    different = {
+        hashlib.sha256(row.tobytes()).digest()
+        for first in range(0, len(suspects), ROWS_PER_BLOCK)
+        for row in rows.take(suspects[first : first + ROWS_PER_BLOCK])
+    }
+    return len(suspects) - len(different)

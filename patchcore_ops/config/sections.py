@@ -139,6 +139,9 @@ class CoresetSection(Section):
         are fewer, as in the reference.
     seed : int
         Seeds the projection, the starting points and the random sampler.
+    shards : int
+        The greedy samplers pick inside so many ranges of train images, each by itself, and the
+        bank is the union: less time and memory for large categories; see docs/performance.md.
     """
 
     sampler: Sampler = "approx_greedy_coreset"
@@ -146,6 +149,15 @@ class CoresetSection(Section):
     projection_dimension: int = Field(128, ge=1, le=65536)
     number_of_starting_points: int = Field(10, ge=1, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**63)
+    shards: int = Field(1, ge=1, le=100_000)
+
+    @field_validator("shards")
+    @classmethod
+    def _sampler_has_shards(cls, shards: int, info: ValidationInfo) -> int:
+        sampler = info.data.get("sampler")
+        if shards > 1 and sampler in ("identity", "random"):
+            raise ValueError(f"must be 1 for sampler: {sampler}, which gains nothing by shards")
+        return shards
 
 
 class IndexSection(Section):

@@ -42,7 +42,7 @@ class Coverage:
 
 def bank_coverage(
     embeddings: Rows,
-    features: npt.NDArray[np.float32],
+    features: Rows,
     indices: npt.NDArray[np.int64],
     coreset: CoresetSection,
 ) -> Coverage:
@@ -51,7 +51,8 @@ def bank_coverage(
     The sample is evenly spaced. With it go the picks that follow each power of two: greedy
     selection takes the farthest row next, so for the greedy samplers the radius after a power of
     two is that over all rows (as long as the mean distance to the starting points, with which
-    `approx_greedy_coreset` begins, is larger); only that of the whole bank is from the sample.
+    `approx_greedy_coreset` begins, is larger); only that of the whole bank is from the sample. In a
+    bank of shards picks take turns, and all of these are from the sample.
     """
     count = min(SAMPLED_ROWS, max(_MAX_DISTANCES // len(indices), 64))
     is_exact = len(embeddings) <= count
@@ -60,11 +61,20 @@ def bank_coverage(
     sample = np.unique(np.concatenate([sample, next_picks]))
     draws = Draws(coreset.seed)
     weight = random_projection(embeddings.shape[1], coreset.projection_dimension, draws)
-    rows, picks = (
-        array if weight is None else array @ weight for array in (embeddings.take(sample), features)
-    )
+    rows = _projected(embeddings.take(sample), weight)
+    picks = np.empty((len(features), rows.shape[1]), dtype=np.float32)
+    start = 0
+    for block in features.blocks():
+        picks[start : start + len(block)] = _projected(block, weight)
+        start += len(block)
     numbers, radius = radius_by_picks(rows, picks)
     return Coverage(numbers, radius, len(rows), is_exact)
+
+
+def _projected(
+    rows: npt.NDArray[np.float32], weight: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    return rows if weight is None else rows @ weight
 
 
 def radius_by_picks(

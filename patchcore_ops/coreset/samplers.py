@@ -17,7 +17,7 @@ from patchcore_ops.runtime.rows import Rows
 
 Selection = npt.NDArray[np.int64]
 
-Sampler = Callable[[Rows, CoresetSection, str, Progress | None], Selection]
+Sampler = Callable[[Rows, int, CoresetSection, str, Progress | None], Selection]
 
 
 def select_rows(
@@ -25,8 +25,9 @@ def select_rows(
     coreset: CoresetSection,
     device: str = "cpu",
     on_progress: Progress | None = None,
+    wanted: int | None = None,
 ) -> Selection:
-    """Choose the rows of the memory bank.
+    """Choose the rows of the memory bank, or those of one shard of it.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def select_rows(
         Where the greedy samplers compute: `cpu` means numpy, any other device torch.
     on_progress : callable, optional
         Called with (picks so far, picks wanted) now and then.
+    wanted : int, optional
+        How many rows to choose; by default as many as the percentage gives.
 
     Returns
     -------
@@ -49,12 +52,14 @@ def select_rows(
     ConfigError
         If the percentage leaves not a single row.
     """
-    if coreset.sampler != "identity" and sample_count(len(embeddings), coreset) == 0:
+    if wanted is None:
+        wanted = sample_count(len(embeddings), coreset)
+    if coreset.sampler != "identity" and wanted == 0:
         raise ConfigError(
             f"coreset.percentage: {coreset.percentage} of {len(embeddings)} embeddings is not a "
             "single one; raise it"
         )
-    return SAMPLERS[coreset.sampler](embeddings, coreset, device, on_progress)
+    return SAMPLERS[coreset.sampler](embeddings, wanted, coreset, device, on_progress)
 
 
 def sample_count(rows: int, coreset: CoresetSection) -> int:
@@ -63,39 +68,41 @@ def sample_count(rows: int, coreset: CoresetSection) -> int:
 
 
 def _identity(
-    embeddings: Rows, _coreset: CoresetSection, _device: str, _: Progress | None
+    embeddings: Rows, _wanted: int, _coreset: CoresetSection, _device: str, _: Progress | None
 ) -> Selection:
     return np.arange(len(embeddings), dtype=np.int64)
 
 
 def _random(
-    embeddings: Rows, coreset: CoresetSection, _device: str, _: Progress | None
+    embeddings: Rows, wanted: int, coreset: CoresetSection, _device: str, _: Progress | None
 ) -> Selection:
     generator = np.random.default_rng(coreset.seed)
-    chosen = generator.choice(
-        len(embeddings), sample_count(len(embeddings), coreset), replace=False
-    )
+    chosen = generator.choice(len(embeddings), wanted, replace=False)
     return chosen.astype(np.int64)
 
 
 def _greedy(
-    embeddings: Rows, coreset: CoresetSection, device: str, on_progress: Progress | None
+    embeddings: Rows,
+    wanted: int,
+    coreset: CoresetSection,
+    device: str,
+    on_progress: Progress | None,
 ) -> Selection:
     points = project(embeddings, coreset.projection_dimension, Draws(coreset.seed), device)
-    return exact_k_center_greedy(
-        points, sample_count(len(points), coreset), on_progress, in_place=True
-    )
+    return exact_k_center_greedy(points, wanted, on_progress, in_place=True)
 
 
 def _approximate_greedy(
-    embeddings: Rows, coreset: CoresetSection, device: str, on_progress: Progress | None
+    embeddings: Rows,
+    wanted: int,
+    coreset: CoresetSection,
+    device: str,
+    on_progress: Progress | None,
 ) -> Selection:
     draws = Draws(coreset.seed)
     points = project(embeddings, coreset.projection_dimension, draws, device)
     starts = draws.some_of(coreset.number_of_starting_points, len(points))
-    return k_center_greedy(
-        points, sample_count(len(points), coreset), starts.tolist(), on_progress, in_place=True
-    )
+    return k_center_greedy(points, wanted, starts.tolist(), on_progress, in_place=True)
 
 
 SAMPLERS: Mapping[str, Sampler] = {

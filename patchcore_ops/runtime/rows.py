@@ -52,6 +52,16 @@ def open_rows(path: Path) -> Rows:
     raise FileNotFoundError(f"{path}: is not there, nor are its parts")
 
 
+def even_bounds(items: int, parts: int) -> list[int]:
+    """Return where parts of so many items begin, and the end; their sizes differ by one at most."""
+    return [items * part // parts for part in range(parts + 1)]
+
+
+def row_files(path: Path) -> list[Path]:
+    """Return the files that hold the rows of `name.npy`, in order."""
+    return [path] if path.is_file() else part_files(path)
+
+
 def part_file(path: Path, part: int) -> Path:
     """Return the name of a part of `name.npy`, counted from 0."""
     return path.with_name(f"{path.stem}-{part:05}{path.suffix}")
@@ -103,3 +113,34 @@ class ArrayParts:
             if len(places):
                 gathered[places] = part.take(rows[places] - self._starts[number])
         return gathered
+
+
+class RowRange:
+    """The rows from `start` to `stop` of others; see `ArrayFile`."""
+
+    def __init__(self, rows: Rows, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= len(rows):
+            raise IndexError(f"{rows.path}: has no rows {start} to {stop}")
+        self.path = rows.path
+        self.shape: tuple[int, ...] = (stop - start, *rows.shape[1:])
+        self.dtype = rows.dtype
+        self._rows = rows
+        self._start = start
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read the rows from `start` to `stop`, which may lie beyond the end."""
+        return self._rows.read(self._start + start, self._start + min(stop, len(self)))
+
+    def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
+        """Yield `rows` rows at a time, in order."""
+        for start in range(0, len(self), rows):
+            yield self.read(start, start + rows)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Gather rows in the given order."""
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"{self.path}: asked for rows beyond its {len(self)}")
+        return self._rows.take(rows + self._start)

@@ -10,13 +10,18 @@ from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.scoring.neighbours import foresee_index
 
 
-def foresee(config: CategoryConfig, rows: Sequence[int]) -> None:
+def foresee(config: CategoryConfig, rows: Sequence[int], train_images: int) -> None:
     """Refuse settings that a later stage would refuse, given each member's number of train patches.
 
-    The ConfigError has one line per mistake: an empty coreset, more neighbours than picks, an index
-    that FAISS cannot build or train, unknown search parameters.
+    The ConfigError has one line per mistake: an empty coreset or shard, more neighbours than picks,
+    an index that FAISS cannot build or train, unknown search parameters.
     """
     mistakes: list[str] = []
+    shards = config.coreset.shards
+    if shards > max(train_images, 1):
+        mistakes.append(
+            f"coreset.shards: {shards} are more than the {train_images} train images; lower it"
+        )
     for count in dict.fromkeys(count for count in rows if count):
         picks = sample_count(count, config.coreset)
         if picks == 0:
@@ -25,6 +30,11 @@ def foresee(config: CategoryConfig, rows: Sequence[int]) -> None:
                 "single one; raise it"
             )
             continue
+        if picks < shards:
+            mistakes.append(
+                f"coreset.shards: {shards} are more than the {picks} rows that the memory bank "
+                "will hold; lower it or raise coreset.percentage"
+            )
         if config.scoring.anomaly_scorer_num_nn > picks:
             mistakes.append(
                 f"scoring.anomaly_scorer_num_nn: asks for {config.scoring.anomaly_scorer_num_nn} "

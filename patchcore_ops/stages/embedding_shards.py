@@ -16,7 +16,7 @@ import pandas as pd
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.exported_network import NetworkStore
-from patchcore_ops.runtime.rows import part_file
+from patchcore_ops.runtime.rows import even_bounds, part_file
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.raw_embeddings import Embedded, Grid, embed_images
 
@@ -30,14 +30,9 @@ def image_shards(images: pd.DataFrame, images_per_shard: int) -> list[pd.DataFra
     for split in _FILES:
         rows = images[images["split"] == split]
         count = max(-(-len(rows) // images_per_shard), 1)
-        shards.extend(rows.iloc[part] for part in even_parts(len(rows), count))
+        bounds = even_bounds(len(rows), count)
+        shards.extend(rows.iloc[start:stop] for start, stop in pairwise(bounds))
     return shards
-
-
-def even_parts(items: int, parts: int) -> list[slice]:
-    """Divide so many items into parts that differ by one at most."""
-    bounds = [items * part // parts for part in range(parts + 1)]
-    return [slice(*bound) for bound in pairwise(bounds)]
 
 
 def embed_shard(

@@ -108,7 +108,7 @@ def embed_images(
             for engine in opened.engines
         ]
         all_train = len(train) if all_train_images is None else all_train_images
-        foresee(config, [all_train * grid.patches for grid in grids])
+        foresee(config, [all_train * grid.patches for grid in grids], all_train)
         for paths, file in ((train, layout.TRAIN_EMBEDDINGS), (test, layout.TEST_EMBEDDINGS)):
             with ExitStack() as stack:
                 writers = [

@@ -195,10 +195,10 @@ def test_what_must_fail_later_is_said_before_the_network_runs(
 ) -> None:
     config = settings(embedding={"target_embed_dimension": 16}, **sections)
     if not sentences:
-        foresee(config, [rows, rows])
+        foresee(config, [rows, rows], 1)
         return
     with pytest.raises(ConfigError) as caught:
-        foresee(config, [rows, rows])
+        foresee(config, [rows, rows], 1)
     lines = str(caught.value).splitlines()
     assert len(lines) == len(sentences)
     for line, sentence in zip(lines, sentences, strict=True):

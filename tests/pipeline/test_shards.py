@@ -26,18 +26,9 @@ from pipeline_kit import (
 )
 
 from patchcore_ops.runtime.rows import open_rows
-from patchcore_ops.stages.embedding_shards import even_parts
 from patchcore_ops.stages.layout import read_images
 
 IN_SHARDS = {"images_per_shard": 3}
-
-
-@pytest.mark.parametrize(("items", "parts"), [(0, 1), (5, 5), (8, 3), (10, 4)])
-def test_parts_are_even_and_lose_nothing(items: int, parts: int) -> None:
-    cut = [list(range(items))[part] for part in even_parts(items, parts)]
-    assert [one for part in cut for one in part] == list(range(items))
-    assert len(cut) == parts
-    assert max(map(len, cut)) - min(map(len, cut)) <= 1
 
 
 def test_shards_change_how_embeddings_are_kept_and_nothing_else(

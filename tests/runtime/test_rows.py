@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from patchcore_ops.runtime.arrays import ArrayFile, ArrayWriter
-from patchcore_ops.runtime.rows import ArrayParts, Rows, open_rows, part_file
+from patchcore_ops.runtime.rows import (
+    ArrayParts,
+    RowRange,
+    Rows,
+    even_bounds,
+    open_rows,
+    part_file,
+)
 
 ROWS = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
 CUTS = [0, 5, 5, 6, 20, 23]
@@ -42,6 +49,28 @@ def test_ranges_blocks_and_chosen_rows_are_those_of_the_whole(
         np.testing.assert_array_equal(rows.take(numbers), expected[numbers])
     with pytest.raises(IndexError, match="beyond its 23"):
         rows.take(np.array([23]))
+
+
+def test_a_range_of_rows_is_a_slice(parts: tuple[Rows, np.ndarray]) -> None:
+    rows, expected = parts
+    part, expected = RowRange(rows, 4, 21), expected[4:21]
+    assert (len(part), part.shape) == (17, (17, 3))
+    np.testing.assert_array_equal(part.read(3, 9), expected[3:9])
+    np.testing.assert_array_equal(part.read(10, 99), expected[10:])
+    np.testing.assert_array_equal(np.concatenate(list(part.blocks(5))), expected)
+    np.testing.assert_array_equal(part.take(np.array([16, 0, 3])), expected[[16, 0, 3]])
+    with pytest.raises(IndexError, match="beyond its 17"):
+        part.take(np.array([17]))
+    with pytest.raises(IndexError, match="has no rows 4 to 24"):
+        RowRange(rows, 4, 24)
+
+
+@pytest.mark.parametrize(("items", "parts"), [(0, 1), (5, 5), (8, 3), (10, 4)])
+def test_parts_are_even_and_lose_nothing(items: int, parts: int) -> None:
+    bounds = even_bounds(items, parts)
+    sizes = [stop - start for start, stop in pairwise(bounds)]
+    assert (bounds[0], bounds[-1], len(sizes)) == (0, items, parts)
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_one_file_is_opened_as_it_is_and_float16_as_float32(tmp_path: Path) -> None:
