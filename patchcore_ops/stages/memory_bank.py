@@ -76,6 +76,7 @@ def select_memory_bank(
             _write(target, rows, source, rows)
         return banks(embeddings, folder, config)
     shards = shards_of(embeddings, config)
+    folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix="shards-") as temporary:
         folders = [Path(temporary, str(number)) for number in range(len(shards))]
         for number, (shard, target) in enumerate(zip(shards, folders, strict=True), start=1):

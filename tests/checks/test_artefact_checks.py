@@ -12,6 +12,7 @@ import pytest
 from patchcore_ops.checks import bank, embeddings, predictions
 from patchcore_ops.checks.table import every_category_is_there
 from patchcore_ops.config.sections import CategoryConfig, CoresetSection
+from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.stages.raw_embeddings import Grid
 
 GRID = Grid(height=2, width=3, dimension=4, train_images=5, test_images=2)
@@ -120,9 +121,12 @@ def test_equal_train_patches_make_equal_features(embedded: Path, banked: Path) -
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 5])
-def test_repeated_rows_are_counted_as_python_counts_them(dimension: int) -> None:
+def test_repeated_rows_are_counted_as_python_counts_them(dimension: int, tmp_path: Path) -> None:
     rows = np.random.default_rng(0).integers(-1, 2, (200, dimension)).astype(np.float32)
-    assert bank.repeated_rows(rows) == 200 - len({row.tobytes() for row in rows})
+    np.save(tmp_path / "rows.npy", rows)
+    assert bank.repeated_rows(ArrayFile(tmp_path / "rows.npy")) == 200 - len(
+        {row.tobytes() for row in rows}
+    )
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ DEFAULTS = {
         "target_embed_dimension": 1024,
         "patchsize": 3,
         "precision": "float32",
+        "storage": "float32",
     },
     "coreset": {
         "sampler": "approx_greedy_coreset",
@@ -64,6 +65,7 @@ DEFAULTS = {
         "projection_dimension": 128,
         "number_of_starting_points": 10,
         "seed": 0,
+        "shards": 1,
     },
     "index": {"factory": "Flat", "search_parameters": ""},
     "scoring": {"anomaly_scorer_num_nn": 1, "smoothing_sigma": 4.0},

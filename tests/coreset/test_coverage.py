@@ -39,6 +39,11 @@ def test_the_curve_follows_the_definition(count: int, offset: float) -> None:
     assert radius_by_picks(rows, rows)[1][-1] == 0
 
 
+def stored(features: np.ndarray, folder: Path) -> ArrayFile:
+    np.save(folder / "features.npy", features)
+    return ArrayFile(folder / "features.npy")
+
+
 @pytest.mark.parametrize("dimension", [8, 4])
 def test_few_rows_are_measured_exactly_as_the_sampler_sees_them(
     tmp_path: Path, dimension: int
@@ -48,7 +53,7 @@ def test_few_rows_are_measured_exactly_as_the_sampler_sees_them(
     embeddings = ArrayFile(tmp_path / "rows.npy")
     coreset = CoresetSection(percentage=0.1, projection_dimension=dimension)
     indices = select_rows(embeddings, coreset)
-    coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
+    coverage = bank_coverage(embeddings, stored(rows[indices], tmp_path), indices, coreset)
     assert (coverage.is_exact, coverage.rows, coverage.picks[-1]) == (True, 300, 30)
     projected = project(embeddings, dimension, Draws(coreset.seed))
     expected = [literal_radius(projected, projected[indices[:picks]]) for picks in coverage.picks]
@@ -64,7 +69,7 @@ def test_of_many_rows_a_sample_tells_the_radius_of_greedy_picks(
     embeddings = ArrayFile(tmp_path / "rows.npy")
     coreset = CoresetSection(percentage=0.05, projection_dimension=4)
     indices = select_rows(embeddings, coreset)
-    coverage = bank_coverage(embeddings, rows[indices], indices, coreset)
+    coverage = bank_coverage(embeddings, stored(rows[indices], tmp_path), indices, coreset)
     assert not coverage.is_exact
     assert 1000 <= coverage.rows <= 1000 + len(coverage.picks)
     _, exact = radius_by_picks(rows, rows[indices])
