@@ -4,14 +4,12 @@ r"""The constants of `patchcore_ops.stages.plan_laws`: what a stage takes, by it
 
 Each stage runs in a process of its own with one thread, at several sizes; beyond the category's own
 train images, the same ones are repeated with noise. Seconds are those of the processor, which
-others at work on the machine lengthen little. Beside each is what the laws say: where they are
-off, fit their constants anew.
+others at work on the machine lengthen little.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -33,13 +31,15 @@ def main() -> None:
     """Measure and write."""
     options = _options()
     options.threads = 1
-    cases = [(int(size), float(share)) for size, share in (case.split(":") for case in options.cases)]
+    cases = [
+        (int(size), float(share)) for size, share in (case.split(":") for case in options.cases)
+    ]
     with prepared(options) as (workload, folder):
         rate = run_task("benchmarks.plan_constants:measure_rate", {}, 1).result["rate"]
         rows = list(_rows(workload, folder, cases))
     notes = [
-        f"One thread; seconds of the processor; matrix products at {rate / 1e9:.0f} GFLOP/s. MB are "
-        "those beyond the imported libraries.",
+        f"One thread; seconds of the processor; matrix products at {rate / 1e9:.0f} GFLOP/s. MB "
+        "are those beyond the imported libraries.",
         "Beyond 209 train images, the same ones are repeated with noise.",
     ]
     title = f"What a stage takes: {options.category}, {options.backbone}"
@@ -116,7 +116,7 @@ def measure_rate() -> dict[str, Any]:
 
 
 def measure_stage(workload: dict[str, Any], folder: str, stage: str) -> dict[str, Any]:
-    """Run one stage; return its processor seconds, and its peak memory beyond the imports; a task."""
+    """Run one stage: its processor seconds, and its peak MB beyond the imports; a task."""
     imports_mb = run_stages(workload, folder, [])["imports_mb"]
     started = time.process_time()
     peak_mb = run_stages(workload, folder, [stage])["peak_mb"]

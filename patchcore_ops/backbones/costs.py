@@ -47,7 +47,7 @@ def cost_of(backbone: str, layers: Sequence[str], imagesize: int) -> Cost | None
 @cache
 def _table() -> Mapping[tuple[str, str], tuple[int, float]]:
     file = resources.files("patchcore_ops.backbones") / "costs.csv"
-    with file.open(encoding="utf-8", newline="") as stream:
+    with file.open(encoding="utf-8") as stream:
         return {
             (row["network"], row["layer"]): (int(row["stride"]), float(row["gmac"]) * 1e9)
             for row in csv.DictReader(stream)
