@@ -9,20 +9,11 @@ import pandas as pd
 
 from patchcore_ops.checks.finding import Finding
 from patchcore_ops.runtime.machine import Machine
-from patchcore_ops.stages.plan import StagePlan
+from patchcore_ops.stages.plan import LESS_MEMORY, StagePlan
 
 NOT_KNOWN = (
-    "not known before the network has been exported once, which raw_embeddings does when it is "
-    "made for any category"
+    "not known before the network has been exported once, as happens with the first category"
 )
-_SMALLER_CORESET = "lower coreset.percentage"
-_LESS_MEMORY = {
-    "raw_embeddings": ("lower runtime.batch_size",),
-    "memory_bank": ("raise coreset.shards", _SMALLER_CORESET),
-    "faiss_index": (_SMALLER_CORESET,),
-    "test_predictions": (_SMALLER_CORESET,),
-    "category_metrics": ("put fewer images into test", "lower dataset.imagesize"),
-}
 
 
 def fits_this_machine(plan: Sequence[StagePlan], machine: Machine) -> Finding:
@@ -32,7 +23,7 @@ def fits_this_machine(plan: Sequence[StagePlan], machine: Machine) -> Finding:
     sentences = []
     if beyond:
         needs = " and ".join(f"{_gb(stage.memory)} for {stage.stage}" for stage in beyond)
-        advice = dict.fromkeys(way for stage in beyond for way in _LESS_MEMORY[stage.stage])
+        advice = dict.fromkeys(way for stage in beyond for way in LESS_MEMORY[stage.stage])
         sentences.append(
             f"This category takes about {needs}, and a process of {machine.host} has "
             f"{_gb(machine.memory)} of memory: {' or '.join(advice)}."

@@ -17,6 +17,15 @@ from patchcore_ops.stages import plan_laws as laws
 
 _FLOAT = 4
 _ROW_NUMBER = 8
+_SMALLER_CORESET = "lower coreset.percentage"
+# Where a stage takes too much memory.
+LESS_MEMORY = {
+    "raw_embeddings": ("lower runtime.batch_size",),
+    "memory_bank": ("raise coreset.shards", _SMALLER_CORESET),
+    "faiss_index": (_SMALLER_CORESET,),
+    "test_predictions": (_SMALLER_CORESET,),
+    "category_metrics": ("put fewer images into test", "lower dataset.imagesize"),
+}
 
 
 class Images(NamedTuple):
@@ -170,7 +179,7 @@ def _index(members: Sequence[_Member], config: CategoryConfig, machine: Machine)
     """Plan a flat index; others are mostly smaller, and take longer to build."""
     width = config.embedding.target_embed_dimension * _FLOAT
     picks = sum(member.bank for member in members)
-    costs = [laws.indexing(member.bank * width) for member in members]
+    costs = [laws.indexing(member.bank * width, _is_flat(config)) for member in members]
     seconds = None
     if _is_flat(config):
         seconds = _seconds(machine, sum(cost.operations for cost in costs), picks * width)
@@ -187,7 +196,7 @@ def _predictions(
     dimension = config.embedding.target_embed_dimension
     disk = pixels * _FLOAT
     costs = [
-        laws.search(member.test, member.bank, dimension, runtime.certified_search)
+        laws.search(member.test, member.bank, dimension, _is_flat(config), runtime.certified_search)
         for member in members
     ]
     operations = sum(cost.operations for cost in costs) + laws.MAP_A_PIXEL * pixels * len(members)

@@ -15,8 +15,12 @@ from patchcore_ops.scoring.certified_search import FINE_COORDINATES, SMALLEST_BA
 _FLOAT = 4
 # A process with Dagster and the libraries of any stage.
 PROCESS_BYTES = 400_000_000
+# However large a memory bank is: its features are gathered, and a flat index is made and searched,
+# by parts of so many.
+FEATURES_AT_ONCE = 65_536
+INDEX_BYTES_AT_ONCE = 512 * 2**20
 # The start of a stage, its checks and pictures; then hashing and writing, by byte.
-START = 60e9
+START = 35e9
 WRITING_A_BYTE = 130
 EMBEDDING_BYTES = 200_000_000
 DECODING_A_PIXEL = 2_400
@@ -34,7 +38,7 @@ CERTIFIED_A_PAIR = 300
 CERTIFIED_AXES = 2.5
 CERTIFIED_BYTES_A_ROW = 3_400
 MAP_A_PIXEL = 4_000
-METRICS_A_PIXEL = 16_000
+METRICS_A_PIXEL = 12_000
 METRICS_BYTES_A_PIXEL = 34
 
 
@@ -56,7 +60,7 @@ def embedding(images: int, pixels: int, multiplications: float, values: int) -> 
 
 def selection(rows: int, dimension: int, coreset: CoresetSection, picks: int, shards: int) -> Cost:
     """Select a memory bank, one shard of the rows after the other, then gather its features."""
-    features = 2.0 * picks * dimension * _FLOAT
+    features = 2.0 * min(picks, FEATURES_AT_ONCE) * dimension * _FLOAT
     if coreset.sampler in ("identity", "random"):
         return Cost(features, 0)
     width = coreset.projection_dimension
@@ -71,18 +75,20 @@ def selection(rows: int, dimension: int, coreset: CoresetSection, picks: int, sh
     )
 
 
-def indexing(size: int) -> Cost:
-    """Copy a memory bank of so many bytes into a flat index."""
-    return Cost(2.0 * size, INDEXING_A_BYTE * size)
+def indexing(size: int, flat: bool) -> Cost:
+    """Build an index of a memory bank of so many bytes; only a flat one is made by parts."""
+    return Cost(2.0 * (min(size, INDEX_BYTES_AT_ONCE) if flat else size), INDEXING_A_BYTE * size)
 
 
-def search(queries: int, bank: int, dimension: int, certified: bool) -> Cost:
-    """Search a flat index."""
-    memory = SEARCHING_BYTES + queries * _FLOAT + bank * dimension * _FLOAT
-    if not certified or bank < SMALLEST_BANK or dimension < 2 * FINE_COORDINATES:
+def search(queries: int, bank: int, dimension: int, flat: bool, certified: bool) -> Cost:
+    """Search an index; the operations are those for a flat one."""
+    width = dimension * _FLOAT
+    held = min(bank, INDEX_BYTES_AT_ONCE // width) if flat else bank
+    memory = SEARCHING_BYTES + queries * _FLOAT + held * width
+    if not (flat and certified) or bank < SMALLEST_BANK or dimension < 2 * FINE_COORDINATES:
         return Cost(memory, 2.0 * queries * bank * dimension)
     return Cost(
-        memory + bank * CERTIFIED_BYTES_A_ROW,
+        memory + held * CERTIFIED_BYTES_A_ROW,
         queries * (CERTIFIED_A_QUERY + CERTIFIED_A_PAIR * bank)
         + CERTIFIED_AXES * bank * dimension**2,
     )

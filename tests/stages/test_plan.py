@@ -58,15 +58,15 @@ def test_time_and_memory_by_hand() -> None:
         images, known, configured(LITE0), CPU, MACHINE
     )
     projection, passes, distances = 1000 * 1024 * 128 * 2, 1000 * 250_000, 0.22 * 2 * 1e5 * 128
-    alone = 60e9 + 130 * 100 * 4104
+    alone = 35e9 + 130 * 100 * 4104
     assert bank.seconds == pytest.approx(((projection + passes + distances) / 2 + alone) / 1e11)
     assert index.memory == 400_000_000 + 2 * 100 * 4096
     # The bank is too small for bounds, so that all of it is scanned.
     pixels = 2 * 224 * 224
     scan = 2 * 200 * 100 * 1024 + 4000 * pixels
-    assert found.seconds == pytest.approx((scan / 2 + 60e9 + 130 * pixels * 4) / 1e11)
-    assert metrics.seconds == pytest.approx((60e9 + 16_000 * pixels) / 1e11)
-    assert model.seconds == pytest.approx(0.6)
+    assert found.seconds == pytest.approx((scan / 2 + 35e9 + 130 * pixels * 4) / 1e11)
+    assert metrics.seconds == pytest.approx((35e9 + 12_000 * pixels) / 1e11)
+    assert model.seconds == pytest.approx(0.35)
 
 
 def test_bottle_fits_a_small_machine() -> None:
@@ -88,6 +88,15 @@ def test_100_000_images_do_not() -> None:
         "GB, and 60 GB of disk are free: set embedding.storage: float16, lower "
         "coreset.percentage, or give the storage a larger disk."
     )
+
+
+def test_a_bank_larger_than_memory_is_indexed_and_searched_by_parts() -> None:
+    many = Images(train=100_000, test=1000, pixels=101_000)
+    _, _, index, found, *_ = planned(many, configured(LITE0))
+    assert index.disk == 7_840_000 * 4096
+    assert index.memory == 400_000_000 + 2 * 512 * 2**20
+    assert found.memory is not None
+    assert found.memory < 2 * 10**9
 
 
 def test_of_an_unknown_network_nothing_is_guessed() -> None:
