@@ -4,6 +4,7 @@ Run from the repository's root, in its environment: `python -m benchmarks.<name>
 
 - `compare_reference`: each stage and the whole against a checkout of the reference implementation
 - `compare_anomalib`: embedding, coreset, prediction and memory against anomalib's PatchCore
+- `plan_constants`, `backbone_costs`: what the plan of a category is reckoned from
 - `growth`: time and memory of each stage against the number of train images
 - `coreset_sweep`: time and metrics against the coreset's percentage
 - `roofline`: GFLOP/s of each stage against a plain matrix product

@@ -52,6 +52,11 @@ _CHECKS = (
     Check(
         "every_file_is_used", "No file was passed over, be it no image or the mask of none. Warns."
     ),
+    Check(
+        "fits_this_machine",
+        "By estimate, no stage takes more memory than this machine has, nor the artefacts more "
+        "disk than is free. Warns.",
+    ),
 )
 
 
@@ -72,7 +77,9 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
 
         Input is validated here; everything downstream reads the manifest instead of the folder.
         """
+        from patchcore_assets.step.planning import plan_table, planned
         from patchcore_ops.checks import dataset, same_images
+        from patchcore_ops.checks.plan import fits_this_machine
         from patchcore_ops.dataset.manifest import count_labels
         from patchcore_ops.stages.illustrations import train_contact_sheet
         from patchcore_ops.stages.image_manifest import write_manifest
@@ -80,6 +87,7 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
         with benchmark.work(context) as work:
             root = work.config.dataset_root
             scan = write_manifest(work.category, root, work.settings, work.output, work.hash_of)
+            plan, machine = planned(work, scan.images)
             return work.finish(
                 {
                     "train_images": int((scan.images["split"] == "train").sum()),
@@ -91,6 +99,7 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
                         train_contact_sheet(scan.images, root, work.settings.dataset.max_pixels),
                         "Train images, evenly spaced",
                     ),
+                    "plan": plan_table(plan, machine),
                     "labels": table(count_labels(scan.images)),
                     "skipped_files": len(scan.skipped),
                     "skipped": dg.MetadataValue.json(
@@ -113,6 +122,7 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "images_are_read_as_shown": dataset.images_are_read_as_shown(scan),
                     "masks_mark_defects": dataset.masks_mark_defects(scan),
                     "every_file_is_used": dataset.every_file_is_used(scan),
+                    "fits_this_machine": fits_this_machine(plan, machine),
                 },
             )
 

@@ -27,9 +27,12 @@ def device_name(name: str) -> str:
 
     torch, which takes seconds to import, is asked only where a GPU is possible.
     """
-    if name == "cpu" or (name == "auto" and not (has_gpu_driver() and _torch_has_cuda())):
-        return "cpu"
-    return str(resolve_device(name))
+    return str(resolve_device(name)) if may_be_gpu(name) else "cpu"
+
+
+def may_be_gpu(name: str) -> bool:
+    """Tell whether `runtime.device` may be a GPU, without importing torch."""
+    return name != "cpu" and (name != "auto" or (has_gpu_driver() and _torch_has_cuda()))
 
 
 def coreset_device(name: str) -> str:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
+from patchcore_ops.runtime.control_groups import control_groups
 
 
 def available_processors() -> int:
@@ -30,7 +29,7 @@ def _processors_to_run_on() -> int:
 
 def _quotas() -> Iterator[int]:
     """Yield the CPU quota of each control group that holds this process."""
-    for folder in _folders():
+    for folder in control_groups("cpu"):
         for read in (_quota, _quota_of_version_1):
             try:
                 quota, period = read(folder)
@@ -49,22 +48,3 @@ def _quota_of_version_1(folder: Path) -> tuple[int, int]:
     files = (folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
     quota, period = (int(file.read_text(encoding="ascii")) for file in files)
     return quota, period
-
-
-def _folders() -> Iterator[Path]:
-    """Yield the folders of this process's control groups and of all groups above them.
-
-    Inside a container the path may be the one outside, which does not exist here.
-    """
-    try:
-        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mounts = (controllers, "cpu") if controllers else ("", "unified")
-        for mount in dict.fromkeys(mounts):
-            group = Path(path.lstrip("/"))
-            yield from (_CGROUPS / mount / part for part in (group, *group.parents))

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import platform
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from PIL import Image
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
+    GRID,
     SIDE,
     TEST_IMAGES,
+    TRAIN_IMAGES,
     Configure,
     Finished,
     Metadata,
@@ -114,6 +117,17 @@ def test_tables_that_shall_be_seen_whole_have_four_columns_at_most(
             assert isinstance(shown, dg.TableMetadataValue)
             assert shown.records, name
             assert len(shown.schema.columns) <= 4, name
+
+
+def test_a_plan_of_every_stage_is_shown_in_place(finished_metadata: dict[str, Metadata]) -> None:
+    shown = finished_metadata["image_manifest"]["plan"].value
+    assert isinstance(shown, str)
+    assert len(shown) < 1000, "Dagster's pages show longer markdown behind a link"
+    rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("|")]
+    later = [asset for asset in BY_CATEGORY if asset != "image_manifest"]
+    assert [row[0] for row in rows[2:]] == later
+    assert rows[2][1] == f"{(TRAIN_IMAGES + TEST_IMAGES) * GRID**2:,}"
+    assert platform.node() in shown
 
 
 def test_figures_are_numbers_that_can_be_plotted(finished_metadata: dict[str, Metadata]) -> None:

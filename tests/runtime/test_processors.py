@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patchcore_ops.runtime import processors
+from patchcore_ops.runtime import control_groups
 from patchcore_ops.runtime.processors import available_processors
 
 V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -20,8 +20,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Pretend to be on a machine of 16 processors without limits; return its control groups."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(16)), raising=False)
-    monkeypatch.setattr(processors, "_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(processors, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(control_groups, "_OWN_CGROUPS", tmp_path / "own")
     return tmp_path / "cgroup"
 
 

@@ -1,0 +1,234 @@
+"""What the stages of a category will take on this machine, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.coreset.samplers import sample_count
+from patchcore_ops.embedding.known_networks import KnownNetwork
+from patchcore_ops.runtime.devices import may_be_gpu
+from patchcore_ops.runtime.machine import Machine
+from patchcore_ops.stages import plan_laws as laws
+
+_FLOAT = 4
+_ROW_NUMBER = 8
+_SMALLER_CORESET = "lower coreset.percentage"
+# Where a stage takes too much memory.
+LESS_MEMORY = {
+    "raw_embeddings": ("lower runtime.batch_size",),
+    "memory_bank": ("raise coreset.shards", _SMALLER_CORESET),
+    "faiss_index": (_SMALLER_CORESET,),
+    "test_predictions": (_SMALLER_CORESET,),
+    "category_metrics": ("put fewer images into test", "lower dataset.imagesize"),
+}
+
+
+class Images(NamedTuple):
+    """The images of a category: how many, and the pixels of all files together."""
+
+    train: int
+    test: int
+    pixels: int
+
+    @staticmethod
+    def of(manifest: pd.DataFrame) -> Images:
+        """Count the images of a manifest."""
+        train = int((manifest["split"] == "train").sum())
+        pixels = int((manifest["width"].astype("int64") * manifest["height"]).sum())
+        return Images(train, len(manifest) - train, pixels)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage will take; what is not known is None.
+
+    Attributes
+    ----------
+    stage : str
+        The asset.
+    rows : int or None
+        Of its largest array: patches, picks, images.
+    disk, memory : int or None
+        Bytes of its files, and of its process at the peak.
+    seconds : float or None
+    """
+
+    stage: str
+    rows: int | None
+    disk: int | None
+    memory: int | None
+    seconds: float | None
+
+
+class _Member(NamedTuple):
+    """One member's rows."""
+
+    train: int
+    test: int
+    bank: int
+    multiplications: float | None
+
+
+def plan_stages(
+    images: Images,
+    known: Sequence[KnownNetwork | None],
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    machine: Machine,
+) -> list[StagePlan]:
+    """Estimate what each stage takes.
+
+    Parameters
+    ----------
+    images : Images
+        Of the category.
+    known : sequence of KnownNetwork or None
+        What is known of each member. Where one is None, what depends on it is not known either.
+    config : CategoryConfig
+    runtime : RuntimeSection
+    machine : Machine
+
+    Returns
+    -------
+    list of StagePlan
+        In the order of the stages.
+    """
+    shapes = [member for member in known if member is not None]
+    pixels = images.test * config.dataset.imagesize**2
+    metrics = StagePlan(
+        "category_metrics",
+        images.test,
+        0,
+        round(laws.PROCESS_BYTES + laws.METRICS_BYTES_A_PIXEL * pixels),
+        (laws.START + laws.METRICS_A_PIXEL * pixels) / machine.speed,
+    )
+    # Its files are links to those of other artefacts.
+    model = StagePlan("model", None, 0, laws.PROCESS_BYTES, laws.START / machine.speed)
+    if len(shapes) < len(known):
+        unknown = ("raw_embeddings", "memory_bank", "faiss_index", "test_predictions")
+        return [*(StagePlan(name, *4 * (None,)) for name in unknown), metrics, model]
+    members = [
+        _Member(
+            images.train * shape.patches,
+            images.test * shape.patches,
+            sample_count(images.train * shape.patches, config.coreset),
+            shape.multiplications,
+        )
+        for shape in shapes
+    ]
+    return [
+        _embeddings(images, members, config, runtime, machine),
+        _bank(members, config, runtime, machine),
+        _index(members, config, machine),
+        _predictions(pixels, members, config, runtime, machine),
+        metrics,
+        model,
+    ]
+
+
+def _embeddings(
+    images: Images,
+    members: Sequence[_Member],
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    machine: Machine,
+) -> StagePlan:
+    dimension = config.embedding.target_embed_dimension
+    rows = sum(member.train + member.test for member in members)
+    disk = rows * dimension * _bytes_a_value(config)
+    multiplications = [member.multiplications for member in members]
+    seconds = None
+    counted = [count for count in multiplications if count is not None]
+    by_openvino = runtime.engine != "torch" and (
+        runtime.engine == "openvino" or not may_be_gpu(runtime.device)
+    )
+    if by_openvino and len(counted) == len(multiplications):
+        every = images.train + images.test
+        operations = laws.embedding(every, images.pixels, sum(counted), rows * dimension)
+        seconds = _seconds(machine, operations, disk)
+    memory = laws.PROCESS_BYTES + laws.EMBEDDING_BYTES * len(members)
+    return StagePlan("raw_embeddings", rows, disk, memory, seconds)
+
+
+def _bank(
+    members: Sequence[_Member], config: CategoryConfig, runtime: RuntimeSection, machine: Machine
+) -> StagePlan:
+    dimension = config.embedding.target_embed_dimension
+    picks = sum(member.bank for member in members)
+    disk = picks * (dimension * _FLOAT + _ROW_NUMBER)
+    costs = [
+        laws.selection(member.train, dimension, config.coreset, member.bank, _shards(config))
+        for member in members
+    ]
+    operations = sum(cost.operations for cost in costs)
+    return StagePlan(
+        "memory_bank",
+        picks,
+        disk,
+        _memory(costs),
+        None if may_be_gpu(runtime.device) else _seconds(machine, operations, disk),
+    )
+
+
+def _index(members: Sequence[_Member], config: CategoryConfig, machine: Machine) -> StagePlan:
+    """Plan a flat index; others are mostly smaller, and take longer to build."""
+    width = config.embedding.target_embed_dimension * _FLOAT
+    picks = sum(member.bank for member in members)
+    costs = [laws.indexing(member.bank * width, _is_flat(config)) for member in members]
+    seconds = None
+    if _is_flat(config):
+        seconds = _seconds(machine, sum(cost.operations for cost in costs), picks * width)
+    return StagePlan("faiss_index", picks, picks * width, _memory(costs), seconds)
+
+
+def _predictions(
+    pixels: int,
+    members: Sequence[_Member],
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    machine: Machine,
+) -> StagePlan:
+    dimension = config.embedding.target_embed_dimension
+    disk = pixels * _FLOAT
+    costs = [
+        laws.search(member.test, member.bank, dimension, _is_flat(config), runtime.certified_search)
+        for member in members
+    ]
+    operations = sum(cost.operations for cost in costs) + laws.MAP_A_PIXEL * pixels * len(members)
+    seconds = None
+    if _is_flat(config) and not runtime.faiss_on_gpu:
+        seconds = _seconds(machine, operations, disk, runtime.faiss_num_workers)
+    rows = sum(member.test for member in members)
+    return StagePlan("test_predictions", rows, disk, _memory(costs), seconds)
+
+
+def _memory(members: Sequence[laws.Cost]) -> int:
+    """Return the peak memory of a process that works on one member after the other."""
+    return round(laws.PROCESS_BYTES + max(cost.memory for cost in members))
+
+
+def _seconds(
+    machine: Machine, operations: float, written: int, threads: int | None = None
+) -> float:
+    """Return the seconds of shared work, and of what one processor does alone."""
+    processors = min(machine.processors, threads or machine.processors)
+    alone = laws.START + laws.WRITING_A_BYTE * written
+    return (operations / processors + alone) / machine.speed
+
+
+def _is_flat(config: CategoryConfig) -> bool:
+    return config.index.factory == "Flat"
+
+
+def _shards(config: CategoryConfig) -> int:
+    shards: int = getattr(config.coreset, "shards", 1)
+    return shards
+
+
+def _bytes_a_value(config: CategoryConfig) -> int:
+    return 2 if getattr(config.embedding, "storage", "float32") == "float16" else _FLOAT
