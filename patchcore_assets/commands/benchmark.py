@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+    )
+    parser.add_argument(
+        "--launch",
+        action="store_true",
+        help="queue the runs for the daemon (and its cluster) and follow them, instead of running "
+        "here",
     )
     parser.add_argument(
         "categories", nargs="*", help="run only these categories; default: all of the file"
@@ -51,6 +58,11 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.categories or list(config.categories)
     for category in chosen:
         config.for_category(category)
+    if options.launch:
+        from patchcore_assets.commands.launched_wave import launch_wave
+
+        os.environ[CONFIG_VARIABLE] = str(config.path)
+        return launch_wave(config, chosen)
     return run_wave(config, chosen)
 
 
