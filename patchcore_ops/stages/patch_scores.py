@@ -111,6 +111,19 @@ def search_images(
         (target / layout.SEARCHED).write_text(searched.model_dump_json() + "\n", encoding="utf-8")
 
 
+def search_shard(
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    images: range,
+    reads: Sequence[Path],
+    folder: Path,
+    _networks: object = None,
+) -> None:
+    """Score a range of the test images, from the folders of `raw_embeddings` and `faiss_index`."""
+    embeddings, indices = reads
+    search_images(embeddings, indices, config, runtime, images, folder)
+
+
 def read_patch_scores(parts: Sequence[Path], member: int) -> Floats:
     """Read a member's patch scores of all parts, shape [images, h, w]."""
     files = [ArrayFile(layout.member_folder(part, member) / layout.PATCH_SCORES) for part in parts]
