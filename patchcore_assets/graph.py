@@ -22,6 +22,7 @@ from patchcore_assets.assets.tracked_results import tracked_results
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
+from patchcore_assets.executor import executor
 from patchcore_assets.inputs.watch import watch_sensor
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
@@ -46,13 +47,12 @@ ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
 def define(config: BenchmarkConfig) -> dg.Definitions:
     """Define the assets, jobs, schedule and sensors of a benchmark.
 
-    The steps of a run share one process, so torch is imported once. Runs are the unit of parallel
-    work, one for each category.
+    Runs are the unit of parallel work, one for each category.
 
     Raises
     ------
     ConfigError
-        If `schedule.cron` is no cron expression.
+        If `schedule.cron` is no cron expression, or the file of PATCHCORE_STEP_PODS is unusable.
     """
     with warnings.catch_warnings():
         # Checks with partitions, backfill policies, observable assets and conditions of one's own.
@@ -95,7 +95,7 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
             summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
         ],
         resources={"benchmark": Benchmark(config_path=str(config.path))},
-        executor=dg.in_process_executor,
+        executor=executor([one.key.to_user_string() for one in assets]),
     )
 
 
