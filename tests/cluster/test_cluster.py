@@ -13,6 +13,7 @@ pytestmark = pytest.mark.cluster
 
 
 def test_a_scheduled_wave_uses_both_nodes_and_a_pool_of_one_runs_one(operator: Operator) -> None:
+    operator.instance.event_log_storage.set_concurrency_slots(POOL, 1)
     held = Hold("PUT", ["/raw_embeddings/"])
     operator.cluster.hold(held)
     schedule = operator.start_schedule()
