@@ -95,15 +95,24 @@ class Cluster:
             *self._ray_options(machine, 52365 + number),
         )
 
-    def hold(self, held: Hold) -> None:
-        """Hold a request to the bucket; see `let_go`."""
+    def hold(self, *held: Hold) -> None:
+        """Hold requests to the bucket; see `let_go`."""
         self.proxy.let_go.clear()
-        self.proxy.fault_of = lambda _, request: "hold" if held.fits(request) else None
+        self.proxy.fault_of = lambda _, request: (
+            "hold" if any(one.fits(request) for one in held) else None
+        )
 
     def let_go(self) -> None:
         """Close the connection of what is held, so that it is asked again; hold nothing more."""
         self.proxy.fault_of = None
         self.proxy.let_go.set()
+
+    def sidecar(self, place: str) -> dict[str, str]:
+        """Return the provenance of what is the current version at a place, such as `asset/c`."""
+        key = f"artefacts/{place}/artefact.json"
+        content = self._bucket.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        provenance: dict[str, str] = json.loads(content)["provenance"]
+        return provenance
 
     def configure(self, machine: Machine, **sections: Any) -> None:
         """Write the configuration of a machine."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
 from cluster_kit import BUCKET, CATEGORIES, Cluster
 from machine import here, wait_for
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData
 from pipeline_kit import BY_CATEGORY, OVER_ALL
 
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, has_ended
@@ -44,7 +47,12 @@ mutation ($asked: ScheduleSelector!) {
 }
 """
 _STOP = """
-mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }
+mutation ($id: String!) {
+  stopRunningSchedule(id: $id) {
+    __typename ... on ScheduleStateResult { scheduleState { status } }
+    ... on PythonError { message }
+  }
+}
 """
 _STALENESS = """
 query ($assets: [AssetKeyInput!]!, $category: String) {
@@ -87,15 +95,34 @@ class Operator:
         assert answer["__typename"] == "TerminateRunSuccess", answer
 
     def start_schedule(self) -> str:
-        """Turn the schedule on."""
+        """Turn the schedule on, as if a minute ago, so that its first tick is due at once."""
         asked = {**_REPOSITORY, "scheduleName": REBENCHMARK_SCHEDULE}
         started = self._ask(_START, asked=asked)["startSchedule"]
         assert started["scheduleState"]["status"] == "RUNNING", started
+        [state] = self._schedules()
+        assert isinstance(state.instigator_data, ScheduleInstigatorData)
+        moment = (state.instigator_data.start_timestamp or time.time()) - 60
+        # Where the daemon overwrites this, the tick comes with the next minute.
+        self.instance.update_instigator_state(
+            state.with_data(ScheduleInstigatorData("* * * * *", moment))
+        )
         return str(started["scheduleState"]["id"])
 
     def stop_schedule(self, schedule: str) -> None:
-        """Turn the schedule off."""
-        self._ask(_STOP, id=schedule)
+        """Turn the schedule off, once the daemon will not write its state of before over it."""
+        self.wait_for("the schedule's tick", self._tick_is_noted)
+        stopped = self._ask(_STOP, id=schedule)["stopRunningSchedule"]
+        assert stopped.get("scheduleState", {}).get("status") == "STOPPED", stopped
+
+    def _tick_is_noted(self) -> bool:
+        return any(
+            isinstance(one.instigator_data, ScheduleInstigatorData)
+            and one.instigator_data.last_iteration_timestamp
+            for one in self._schedules()
+        )
+
+    def _schedules(self) -> Sequence[InstigatorState]:
+        return self.instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
 
     def runs(self, wave: str | None = None, job: str = BENCHMARK_JOB) -> Sequence[dg.RunRecord]:
         """Return the runs of a job, the oldest first."""
@@ -107,6 +134,11 @@ class Operator:
         run = self.instance.get_run_by_id(run_id)
         assert run is not None
         return run
+
+    def retry_of(self, run_id: str) -> dg.DagsterRun | None:
+        """Return the run that goes on for another, if there is one."""
+        tried = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})
+        return next(iter(self.instance.get_runs(tried)), None)
 
     def wait_for(self, what: str, happened: Callable[[], object]) -> None:
         """Wait; with what all machines say if it never happens."""
