@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 from cluster_kit import BUCKET, CATEGORIES, Cluster
-from machine import here, wait_for
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData
+from machine import here, wait_for
 from pipeline_kit import BY_CATEGORY, OVER_ALL
 
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, has_ended
