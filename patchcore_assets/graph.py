@@ -94,7 +94,7 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
             automation_sensor(_selected(assets), interval),
             summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
         ],
-        resources={"benchmark": Benchmark(config_path=str(config.path))},
+        resources={"benchmark": Benchmark(config_path=config.path)},
         executor=dg.in_process_executor,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
@@ -20,9 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     parser.add_argument(
         "--config",
-        type=Path,
         default=None,
-        help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
     )
     parser.add_argument(
         "categories", nargs="*", help="run only these categories; default: all of the file"
