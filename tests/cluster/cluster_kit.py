@@ -64,7 +64,8 @@ class Cluster:
         self.home = self.head.folder / "dagster_home"
         for machine in self.machines.values():
             stack.callback(machine.kill)
-            self.configure(machine)
+        shared = self.configuration(root / "benchmark.yaml")
+        self._bucket.upload_file(str(shared), BUCKET, "benchmark.yaml")
         self.webserver = Webserver(f"http://127.0.0.1:{_WEB}")
 
     def start(self) -> None:
@@ -83,10 +84,9 @@ class Cluster:
         wait_for("Ray's dashboard", lambda: answers(_DASHBOARD))
         wait_for("the webserver", lambda: answers(_WEB))
 
-    def start_node(self, host: str, **sections: Any) -> None:
-        """Start a node of one processor, perhaps with another configuration than the rest."""
+    def start_node(self, host: str) -> None:
+        """Start a node of one processor."""
         machine, number = self.machines[host], int(host.removeprefix("node-"))
-        self.configure(machine, **sections)
         machine.start(
             "ray",
             *(here("ray"), "start", "--block", f"--address={HEAD_ADDRESS}:{_GCS}"),
@@ -114,10 +114,10 @@ class Cluster:
         provenance: dict[str, str] = json.loads(content)["provenance"]
         return provenance
 
-    def configure(self, machine: Machine, **sections: Any) -> None:
-        """Write the configuration of a machine."""
-        write_config(
-            machine.folder / "benchmark.yaml",
+    def configuration(self, file: Path, **sections: Any) -> Path:
+        """Write a configuration of this cluster."""
+        return write_config(
+            file,
             self.images,
             dataset={"categories": list(CATEGORIES)},
             storage={"root": f"s3://{BUCKET}/artefacts"},
@@ -173,7 +173,7 @@ class Cluster:
             "DAGSTER_POSTGRES_USER": "dagster",
             "DAGSTER_COMPUTE_LOGS_BUCKET": BUCKET,
             "DAGSTER_LOCAL_DIR": str(folder / "local"),
-            "PATCHCORE_CONFIG": str(folder / "benchmark.yaml"),
+            "PATCHCORE_CONFIG": f"s3://{BUCKET}/benchmark.yaml",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ENDPOINT_URL": self.proxy.url,
