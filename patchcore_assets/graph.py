@@ -24,6 +24,7 @@ from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
 from patchcore_assets.executor import executor
 from patchcore_assets.inputs.watch import watch_sensor
+from patchcore_assets.step.pools import tags_of_runs
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 
@@ -66,6 +67,7 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
     again = [one for one in assets if one.key == dg.AssetKey(EVALUATION)]
     waves = [one for one in assets if one not in again]
     interval = config.schedule.seconds_between_looks
+    tags = tags_of_runs(waves)
     return dg.Definitions(
         assets=[*observed_inputs(config), *assets],
         jobs=[
@@ -73,6 +75,7 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
                 BENCHMARK_JOB,
                 selection=_selected(one for one in waves if one.partitions_def),
                 description="Everything for one category, from its images to its metrics.",
+                tags=tags,
             ),
             dg.define_asset_job(
                 SUMMARY_JOB,
@@ -91,10 +94,10 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
         schedules=[rebenchmark_schedule(config)],
         sensors=[
             watch_sensor(config),
-            automation_sensor(_selected(assets), interval),
+            automation_sensor(_selected(assets), interval, tags),
             summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
         ],
-        resources={"benchmark": Benchmark(config_path=str(config.path))},
+        resources={"benchmark": Benchmark(config_path=config.path)},
         executor=executor([one.key.to_user_string() for one in assets]),
     )
 

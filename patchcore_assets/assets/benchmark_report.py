@@ -1,6 +1,7 @@
 """`benchmark_report`: the whole benchmark on one page."""
 
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -80,7 +81,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
             applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
             page = render_report(
                 BenchmarkReport(
-                    title=work.config.path.stem,
+                    title=PurePath(work.config.path).stem,
                     created=datetime.now(UTC),
                     summary=summary,
                     previous=None if history is None else previous_wave(history),
@@ -90,7 +91,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     failed=failed,
                     changes=changes,
                     notes=notes_on_mean(used, applied),
-                    provenance={**environment(), "configuration": work.config.path.name},
+                    provenance={**environment(), "configuration": PurePath(work.config.path).name},
                 )
             )
             (work.output / REPORT).write_text(page, encoding="utf-8")

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
@@ -21,9 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     parser.add_argument(
         "--config",
-        type=Path,
         default=None,
-        help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
     )
     parser.add_argument(
         "--launch",

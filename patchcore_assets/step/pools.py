@@ -7,11 +7,17 @@ steps of a run share a process, so the queue starts a run when every pool of its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import dagster as dg
+
 from patchcore_ops.runtime.devices import has_gpu_driver
 
 GPU = "gpu"
 CPU_HEAVY = "cpu_heavy"
 DEVICE_TAG = "patchcore/device"
+# Where Ray starts the runs, it starts one with this tag where a GPU is free.
+ON_A_GPU = {"dagster-ray/config": '{"num_gpus": 1}'}
 
 
 def expects_gpu(device: str) -> bool:
@@ -22,3 +28,8 @@ def expects_gpu(device: str) -> bool:
 def pool_of(device: str) -> str:
     """Return the pool of a step that computes on a `runtime.device`."""
     return GPU if expects_gpu(device) else CPU_HEAVY
+
+
+def tags_of_runs(assets: Iterable[dg.AssetsDefinition]) -> dict[str, str]:
+    """Return the tags that runs of assets need to get what their pools stand for."""
+    return dict(ON_A_GPU) if any(asset.op.pool == GPU for asset in assets) else {}

@@ -111,7 +111,7 @@ def import_reference(
 
 
 def _refuse_category(category: str) -> None:
-    mistakes = Mistakes(Path())
+    mistakes = Mistakes("")
     category_names(DatasetSection(categories=[category]), Path(), mistakes)
     if sentence := mistakes.at("dataset.categories"):
         raise ModelError(f"category: {sentence}")

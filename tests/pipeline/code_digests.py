@@ -126,6 +126,8 @@ DETERMINES_NOTHING = (
     "config.settings_notes",
     "config.categories",
     "config.overrides",
+    "config.paths",
+    "config.remote_file",
     "config.sections",
     "config.operating_sections",
     "config.setting_types",

@@ -14,6 +14,7 @@ from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimit
 from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
+from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_assets.step.failures import RETRIES
 from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
@@ -60,6 +61,17 @@ def test_heavy_steps_are_in_the_pool_of_what_they_use(configure: Configure) -> N
     search = pools_of(configure(runtime={"device": "cpu", "faiss_on_gpu": True}), BENCHMARK_JOB)
     assert search == {**on_cpu, "test_predictions": GPU}
     assert set(pools_of(configure(), SUMMARY_JOB).values()) == {None}
+
+
+def test_runs_with_a_step_on_a_gpu_ask_ray_for_one_by_tag(configure: Configure) -> None:
+    asked = {"dagster-ray/config": '{"num_gpus": 1}'}
+    for device, tags in (("cuda", asked), ("cpu", {})):
+        definitions = define(load_config(configure(runtime={"device": device})))
+        [sensor] = [one for one in definitions.sensors or () if one.name == AUTOMATION_SENSOR]
+        assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
+        assert sensor.run_tags == tags
+        assert definitions.resolve_job_def(BENCHMARK_JOB).run_tags == tags
+        assert definitions.resolve_job_def(SUMMARY_JOB).run_tags == {}
 
 
 def test_auto_means_a_gpu_where_there_is_a_driver(
