@@ -11,7 +11,7 @@ from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.automation.conditions import rebuild_after_the_last_category
 from patchcore_assets.step.artefact_settings import settings_of
-from patchcore_assets.step.presentation import number
+from patchcore_assets.step.presentation import number, place
 from patchcore_assets.step.reasons import plain_reason
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
@@ -98,7 +98,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
             mean = summary.iloc[-1]
             return work.finish(
                 {
-                    "page": dg.MetadataValue.path(f"{work.location}/{REPORT}"),
+                    "page": place(f"{work.location}/{REPORT}"),
                     "mean_instance_auroc": number(mean["instance_auroc"]),
                     "mean_aupro": number(mean["aupro"]),
                     "categories": len(names),

@@ -13,7 +13,7 @@ from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.inputs.versions import SCORING_CONFIG
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
-from patchcore_assets.step.presentation import charts, number, picture, table
+from patchcore_assets.step.presentation import charts, number, picture, place, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
 from patchcore_ops.config import BenchmarkConfig
@@ -89,10 +89,8 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     else predictions.proven_share,
                     **_score_distribution(scores),
                     **_notable_images(scores, pictures, work.output / PICTURES),
-                    "full_size_pictures": dg.MetadataValue.path(f"{work.location}/{PICTURES}"),
-                    "pictures_of_all_images": dg.MetadataValue.path(
-                        f"{work.location}/{SEGMENTATION_IMAGES}"
-                    )
+                    "full_size_pictures": place(f"{work.location}/{PICTURES}"),
+                    "pictures_of_all_images": place(f"{work.location}/{SEGMENTATION_IMAGES}")
                     if work.runtime.save_segmentation_images
                     else "not saved; set runtime.save_segmentation_images to true",
                 },

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.runtime.devices import has_gpu_driver
 
 GPU = "gpu"
@@ -25,8 +26,14 @@ def expects_gpu(device: str) -> bool:
     return has_gpu_driver() if device == "auto" else device != "cpu"
 
 
-def pool_of(device: str) -> str:
-    """Return the pool of a step that computes on a `runtime.device`."""
+def pool_of(device: str, runtime: RuntimeSection) -> str:
+    """Return the pool of a step that computes on a device; `runtime.pool` says it if given.
+
+    The pool is settled where the definitions load: the machine there may have no GPU while those
+    that do the work have.
+    """
+    if runtime.pool != "auto":
+        return runtime.pool
     return GPU if expects_gpu(device) else CPU_HEAVY
 
 

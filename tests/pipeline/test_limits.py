@@ -87,6 +87,21 @@ def test_auto_means_a_gpu_where_there_is_a_driver(
     assert not expects_gpu("cpu")
 
 
+@pytest.mark.parametrize(("pool", "expected"), [("gpu", GPU), ("cpu_heavy", CPU_HEAVY)])
+def test_a_head_may_say_what_its_nodes_have(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pool: str, expected: str
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    monkeypatch.setattr(devices, "_DRIVER_FILES", (str(driver),))
+    if pool == "cpu_heavy":
+        driver.touch()
+    runtime = {"engine": "auto", "device": "auto", "pool": pool}
+    definitions = define(load_config(configure(runtime=runtime)))
+    pools = {asset.key.to_user_string(): asset.op.pool for asset in definitions.assets or ()}
+    assert pools["raw_embeddings"] == pools["memory_bank"] == expected
+    assert pools["test_predictions"] == CPU_HEAVY
+
+
 def planned(instance: dg.DagsterInstance, config: Path, job: str) -> dg.DagsterRun:
     """Create a run as it stands in the queue, with the pools that its steps name."""
     definition = define(load_config(config)).resolve_job_def(job)
