@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from demo.tiny import build_tiny_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CATEGORIES = ("fabric_a", "fabric_b")
+TINY = {"train": 4, "test_good": 2}
 BUCKET = "factory"
 POOL = "cpu_heavy"
 HEAD_ADDRESS = "127.0.0.1"
@@ -51,15 +53,32 @@ class Hold:
 class Cluster:
     """A cluster at work; `stack` ends what it has started."""
 
-    def __init__(self, root: Path, moto: str, proxy: Proxy, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        root: Path,
+        moto: str,
+        stack: ExitStack,
+        *,
+        proxy: Proxy | None = None,
+        nodes: int = 2,
+        categories: Sequence[str] = CATEGORIES,
+        images: Mapping[str, int] = TINY,
+        processors: bool = False,
+        **sections: Any,
+    ) -> None:
         self.root, self.proxy = root, proxy
+        self.categories = categories
+        self.endpoint = moto if proxy is None else proxy.url
         self.password = secrets.token_hex(12)
         self.token = secrets.token_hex(32)
         self.images = root / "images"
-        build_tiny_dataset(self.images, categories=CATEGORIES, train=4, test_good=2)
+        build_tiny_dataset(self.images, categories=categories, **images)
+        self._sections = sections
+        self._has_own_processors = processors
         self._bucket: Any = boto3.client("s3", endpoint_url=moto)
         self._bucket.create_bucket(Bucket=BUCKET)
-        self.machines = {host: self._machine(host) for host in ("head", "node-1", "node-2")}
+        self.hosts = ["head", *(f"node-{number + 1}" for number in range(nodes))]
+        self.machines = {host: self._machine(host) for host in self.hosts}
         self.head = self.machines["head"]
         self.home = self.head.folder / "dagster_home"
         for machine in self.machines.values():
@@ -79,7 +98,7 @@ class Cluster:
         )
         self._start_dagster()
         wait_for("Ray's head", lambda: answers(_GCS))
-        for host in ("node-1", "node-2"):
+        for host in self.hosts[1:]:
             self.start_node(host)
         wait_for("Ray's dashboard", lambda: answers(_DASHBOARD))
         wait_for("the webserver", lambda: answers(_WEB))
@@ -87,8 +106,10 @@ class Cluster:
     def start_node(self, host: str) -> None:
         """Start a node of one processor."""
         machine, number = self.machines[host], int(host.removeprefix("node-"))
+        own = ("taskset", "--cpu-list", str((number - 1) % (os.cpu_count() or 1)))
         machine.start(
             "ray",
+            *(own if self._has_own_processors else ()),
             *(here("ray"), "start", "--block", f"--address={HEAD_ADDRESS}:{_GCS}"),
             *(f"--node-ip-address=127.0.0.{number + 1}", "--num-cpus=1"),
             f"--resources={json.dumps({host: 1})}",
@@ -97,6 +118,7 @@ class Cluster:
 
     def hold(self, *held: Hold) -> None:
         """Hold requests to the bucket; see `let_go`."""
+        assert self.proxy is not None
         self.proxy.let_go.clear()
         self.proxy.fault_of = lambda _, request: (
             "hold" if any(one.fits(request) for one in held) else None
@@ -104,6 +126,7 @@ class Cluster:
 
     def let_go(self) -> None:
         """Close the connection of what is held, so that it is asked again; hold nothing more."""
+        assert self.proxy is not None
         self.proxy.fault_of = None
         self.proxy.let_go.set()
 
@@ -119,10 +142,16 @@ class Cluster:
         return write_config(
             file,
             self.images,
-            dataset={"categories": list(CATEGORIES)},
-            storage={"root": f"s3://{BUCKET}/artefacts"},
-            schedule={"cron": "* * * * *", "seconds_between_looks": 1},
-            **sections,
+            **{
+                "storage": {"root": f"s3://{BUCKET}/artefacts"},
+                "schedule": {"cron": "* * * * *", "seconds_between_looks": 1},
+                **self._sections,
+                **sections,
+                "dataset": {
+                    "categories": list(self.categories),
+                    **self._sections.get("dataset", {}),
+                },
+            },
         )
 
     def _start_dagster(self) -> None:
@@ -163,7 +192,7 @@ class Cluster:
         folder = self.root / host
         folder.mkdir()
         (folder / "token").write_text(self.token, "utf-8")
-        others = [self.root / other for other in ("head", "node-1", "node-2") if other != host]
+        others = [self.root / other for other in self.hosts if other != host]
         environment = {
             **bare_environment(folder, REPOSITORY),
             **self.secrets,
@@ -176,7 +205,7 @@ class Cluster:
             "PATCHCORE_CONFIG": f"s3://{BUCKET}/benchmark.yaml",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL": self.proxy.url,
+            "AWS_ENDPOINT_URL": self.endpoint,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_JOB_STOP_WAIT_TIME_S": "30",

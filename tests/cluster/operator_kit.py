@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
-from cluster_kit import BUCKET, CATEGORIES, Cluster
+from cluster_kit import BUCKET, Cluster
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData
-from machine import here, wait_for
+from machine import DEADLINE, here, wait_for
 from pipeline_kit import BY_CATEGORY, OVER_ALL
 
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, has_ended
@@ -86,8 +86,8 @@ class Operator:
 
     def launch_wave(self, wave: str) -> list[str]:
         """Put a run of each category into the queue, as one wave."""
-        tags = {WAVE: wave, WAVE_RUNS: str(len(CATEGORIES))}
-        return [self.launch(category, tags) for category in CATEGORIES]
+        tags = {WAVE: wave, WAVE_RUNS: str(len(self.cluster.categories))}
+        return [self.launch(category, tags) for category in self.cluster.categories]
 
     def cancel(self, run_id: str) -> None:
         """Press the button that terminates a run."""
@@ -140,22 +140,25 @@ class Operator:
         tried = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})
         return next(iter(self.instance.get_runs(tried)), None)
 
-    def wait_for(self, what: str, happened: Callable[[], object]) -> None:
+    def wait_for(
+        self, what: str, happened: Callable[[], object], seconds: float = DEADLINE
+    ) -> None:
         """Wait; with what all machines say if it never happens."""
         try:
-            wait_for(what, happened)
+            wait_for(what, happened, seconds)
         except AssertionError as late:
             late.add_note(self.history())
             raise
 
-    def wait_for_summary(self, wave: str) -> None:
+    def wait_for_summary(self, wave: str, seconds: float = DEADLINE) -> None:
         """Wait until all runs of a wave have ended, retries too, and its summary has ended."""
         self.wait_for(
             f"the runs of wave {wave}",
             lambda: (
-                len(self.runs(wave)) >= len(CATEGORIES)
+                len(self.runs(wave)) >= len(self.cluster.categories)
                 and all(has_ended(one.dagster_run) for one in self.runs(wave))
             ),
+            seconds,
         )
         self.wait_for(
             f"the summary of wave {wave}",
@@ -187,10 +190,17 @@ class Operator:
         """Return how the runs of a wave stand, the oldest first."""
         return [one.dagster_run.status.value for one in self.runs(wave, job)]
 
+    def seconds_of_steps(self, run_id: str) -> float:
+        """Return how long the steps of a run took together."""
+        steps = self.instance.get_run_step_stats(run_id)
+        return sum(
+            one.end_time - one.start_time for one in steps if one.start_time and one.end_time
+        )
+
     def staleness(self) -> dict[str, str]:
         """Return how each asset stands, by asset and category, as the UI shows it."""
         found = {}
-        for assets, categories in ((BY_CATEGORY, CATEGORIES), (OVER_ALL, (None,))):
+        for assets, categories in ((BY_CATEGORY, self.cluster.categories), (OVER_ALL, (None,))):
             keys = [{"path": [asset]} for asset in assets]
             for category in categories:
                 for node in self._ask(_STALENESS, assets=keys, category=category)["assetNodes"]:
@@ -202,7 +212,7 @@ class Operator:
         script = str(Path(__file__).with_name("verified_artefacts.py"))
         root = f"s3://{BUCKET}/artefacts"
         made: dict[str, tuple[str, str]] = {}
-        for assets, categories in ((BY_CATEGORY, CATEGORIES), (OVER_ALL, ("",))):
+        for assets, categories in ((BY_CATEGORY, self.cluster.categories), (OVER_ALL, ("",))):
             printed = self.cluster.head.run(
                 here("python"), script, root, ",".join(assets), ",".join(categories)
             )
