@@ -83,8 +83,7 @@ class Cluster:
         self.home = self.head.folder / "dagster_home"
         for machine in self.machines.values():
             stack.callback(machine.kill)
-        shared = self.configuration(root / "benchmark.yaml")
-        self._bucket.upload_file(str(shared), BUCKET, "benchmark.yaml")
+        self.configure()
         self.webserver = Webserver(f"http://127.0.0.1:{_WEB}")
 
     def start(self) -> None:
@@ -136,6 +135,11 @@ class Cluster:
         content = self._bucket.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         provenance: dict[str, str] = json.loads(content)["provenance"]
         return provenance
+
+    def configure(self, **sections: Any) -> None:
+        """Put the configuration that all machines read into the bucket."""
+        file = self.configuration(self.root / "benchmark.yaml", **sections)
+        self._bucket.upload_file(str(file), BUCKET, "benchmark.yaml")
 
     def configuration(self, file: Path, **sections: Any) -> Path:
         """Write a configuration of this cluster."""

@@ -104,3 +104,29 @@ def test_a_cancelled_run_is_cancelled_and_not_tried_again(operator: Operator) ->
     assert not operator.run(run).is_complete_and_waiting_to_retry
     operator.cancel(after)
     operator.wait_for("its end", lambda: operator.run(after).is_finished)
+
+
+def test_an_idle_node_makes_shards_and_the_run_makes_those_of_a_lost_node(
+    operator: Operator,
+) -> None:
+    cluster, category = operator.cluster, CATEGORIES[0]
+    cluster.configure(runtime={"images_per_shard": 1})
+    # One is the run's, the other that of the node that has nothing else to do.
+    held = [Hold("PUT", ["/raw_embeddings_shards/"]) for _ in range(2)]
+    cluster.hold(*held)
+    run = operator.launch(category)
+    operator.wait_for("two shards at work", lambda: all(one.seen for one in held))
+    at_work = cluster.sidecar(f"image_manifest/{category}")["host"]
+    [idle] = {"node-1", "node-2"} - {at_work}
+    cluster.machines[idle].kill()
+    cluster.let_go()
+    operator.wait_for("the run's end", lambda: operator.run(run).is_finished)
+    cluster.start_node(idle)
+    cluster.configure()
+    assert operator.run(run).is_success
+    assert operator.retry_of(run) is None
+    said = [entry.user_message for entry in operator.instance.all_logs(run)]
+    [lost] = [line for line in said if "a worker of the cluster was lost" in line]
+    assert "its shard is made" in lost
+    assert cluster.sidecar(f"raw_embeddings/{category}")["run_id"] == run
+    operator.verified()
