@@ -56,7 +56,7 @@ def test_runs_of_killed_nodes_go_on_elsewhere_and_the_wave_has_one_summary(
     between_steps = Hold("PUT", [f"/memory_bank/{first}/"])
     uploading = Hold("PUT", [f"/memory_bank/{second}/", "features.npy"])
     cluster.hold(between_steps, uploading)
-    runs = dict(zip(CATEGORIES, operator.launch_wave("killed"), strict=True))
+    runs = operator.launch_wave("killed")
     operator.wait_for("both at work", lambda: between_steps.seen and uploading.seen)
     hosts = {}
     for category, run in runs.items():
