@@ -136,6 +136,15 @@ class Operator:
         assert run is not None
         return run
 
+    def failures(self, run_id: str) -> list[str]:
+        """Return what the failed steps of a run say to their user."""
+        events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        said = [one.dagster_event.step_failure_data for one in events if one.dagster_event]
+        return [
+            one.user_failure_data.description or "" if one.user_failure_data else str(one.error)
+            for one in said
+        ]
+
     def retry_of(self, run_id: str) -> dg.DagsterRun | None:
         """Return the run that goes on for another, if there is one."""
         tried = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from cluster_kit import CATEGORIES, POOL, Hold
 from operator_kit import Operator
@@ -104,3 +106,24 @@ def test_a_cancelled_run_is_cancelled_and_not_tried_again(operator: Operator) ->
     assert not operator.run(run).is_complete_and_waiting_to_retry
     operator.cancel(after)
     operator.wait_for("its end", lambda: operator.run(after).is_finished)
+
+
+def test_a_node_with_another_configuration_refuses_once_and_changes_nothing(
+    operator: Operator,
+) -> None:
+    cluster, node = operator.cluster, operator.cluster.machines["node-1"]
+    before = operator.verified()
+    node.kill()
+    other = cluster.configuration(node.folder / "benchmark.yaml", coreset={"percentage": 0.5})
+    cluster.start_node("node-1", PATCHCORE_CONFIG=str(other))
+    on_that_node = json.dumps({"num_cpus": 1, "resources": {"node-1": 1}})
+    run = operator.launch(CATEGORIES[0], {"dagster-ray/config": on_that_node})
+    operator.wait_for("its end", lambda: operator.run(run).is_finished)
+    assert operator.run(run).status.value == "FAILURE"
+    [sentence] = operator.failures(run)
+    assert sentence.startswith(f"{other}: ")
+    assert "are not those that the run was launched with" in sentence
+    assert operator.run(run).tags["dagster/will_retry"] == "false"
+    assert operator.verified() == before
+    # So the automation finds nothing to rebuild.
+    assert set(operator.staleness().values()) == {"FRESH"}
