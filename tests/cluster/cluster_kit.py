@@ -102,9 +102,10 @@ class Cluster:
         wait_for("Ray's dashboard", lambda: answers(_DASHBOARD))
         wait_for("the webserver", lambda: answers(_WEB))
 
-    def start_node(self, host: str) -> None:
-        """Start a node of one processor."""
+    def start_node(self, host: str, **variables: str) -> None:
+        """Start a node of one processor, perhaps with other variables in its environment."""
         machine, number = self.machines[host], int(host.removeprefix("node-"))
+        machine.environment = {**machine.environment, **variables}
         own = ("taskset", "--cpu-list", str((number - 1) % (os.cpu_count() or 1)))
         machine.start(
             "ray",
@@ -212,6 +213,7 @@ class Cluster:
             "AWS_ENDPOINT_URL": self.endpoint,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+            "RAY_JOB_START_TIMEOUT_SECONDS": "86400",
             "RAY_JOB_STOP_WAIT_TIME_S": "30",
             # Sooner than by default; nothing else changes.
             "RAY_health_check_period_ms": "500",

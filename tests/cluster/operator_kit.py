@@ -84,10 +84,11 @@ class Operator:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
-    def launch_wave(self, wave: str) -> list[str]:
-        """Put a run of each category into the queue, as one wave."""
-        tags = {WAVE: wave, WAVE_RUNS: str(len(self.cluster.categories))}
-        return [self.launch(category, tags) for category in self.cluster.categories]
+    def launch_wave(self, wave: str, categories: Sequence[str] = ()) -> dict[str, str]:
+        """Put a run of each category into the queue, as one wave; return their ids by category."""
+        chosen = categories or self.cluster.categories
+        tags = {WAVE: wave, WAVE_RUNS: str(len(chosen))}
+        return {category: self.launch(category, tags) for category in chosen}
 
     def cancel(self, run_id: str) -> None:
         """Press the button that terminates a run."""
@@ -135,6 +136,15 @@ class Operator:
         assert run is not None
         return run
 
+    def failures(self, run_id: str) -> list[str]:
+        """Return what the failed steps of a run say to their user."""
+        events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        said = [one.dagster_event.step_failure_data for one in events if one.dagster_event]
+        return [
+            one.user_failure_data.description or "" if one.user_failure_data else str(one.error)
+            for one in said
+        ]
+
     def retry_of(self, run_id: str) -> dg.DagsterRun | None:
         """Return the run that goes on for another, if there is one."""
         tried = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})
@@ -152,18 +162,15 @@ class Operator:
 
     def wait_for_summary(self, wave: str, seconds: float = DEADLINE) -> None:
         """Wait until all runs of a wave have ended, retries too, and its summary has ended."""
-        self.wait_for(
-            f"the runs of wave {wave}",
-            lambda: (
-                len(self.runs(wave)) >= len(self.cluster.categories)
-                and all(has_ended(one.dagster_run) for one in self.runs(wave))
-            ),
-            seconds,
-        )
+        self.wait_for(f"the runs of wave {wave}", lambda: self._is_over(wave), seconds)
         self.wait_for(
             f"the summary of wave {wave}",
             lambda: [one for one in self.runs(wave, SUMMARY_JOB) if one.dagster_run.is_finished],
         )
+
+    def _is_over(self, wave: str) -> bool:
+        runs = [record.dagster_run for record in self.runs(wave)]
+        return len(runs) >= int(runs[0].tags[WAVE_RUNS]) and all(has_ended(run) for run in runs)
 
     def wait_for_queue(self) -> None:
         """Wait until the queue has been looked through twice more, if anything is in it."""
@@ -189,13 +196,6 @@ class Operator:
     def statuses(self, wave: str, job: str = BENCHMARK_JOB) -> list[str]:
         """Return how the runs of a wave stand, the oldest first."""
         return [one.dagster_run.status.value for one in self.runs(wave, job)]
-
-    def seconds_of_steps(self, run_id: str) -> float:
-        """Return how long the steps of a run took together."""
-        steps = self.instance.get_run_step_stats(run_id)
-        return sum(
-            one.end_time - one.start_time for one in steps if one.start_time and one.end_time
-        )
 
     def staleness(self) -> dict[str, str]:
         """Return how each asset stands, by asset and category, as the UI shows it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from cluster_kit import CATEGORIES, POOL, Hold
 from operator_kit import Operator
@@ -56,7 +58,7 @@ def test_runs_of_killed_nodes_go_on_elsewhere_and_the_wave_has_one_summary(
     between_steps = Hold("PUT", [f"/memory_bank/{first}/"])
     uploading = Hold("PUT", [f"/memory_bank/{second}/", "features.npy"])
     cluster.hold(between_steps, uploading)
-    runs = dict(zip(CATEGORIES, operator.launch_wave("killed"), strict=True))
+    runs = operator.launch_wave("killed")
     operator.wait_for("both at work", lambda: between_steps.seen and uploading.seen)
     hosts = {}
     for category, run in runs.items():
@@ -106,27 +108,22 @@ def test_a_cancelled_run_is_cancelled_and_not_tried_again(operator: Operator) ->
     operator.wait_for("its end", lambda: operator.run(after).is_finished)
 
 
-def test_an_idle_node_makes_shards_and_the_run_makes_those_of_a_lost_node(
+def test_a_node_with_another_configuration_refuses_once_and_changes_nothing(
     operator: Operator,
 ) -> None:
-    cluster, category = operator.cluster, CATEGORIES[0]
-    cluster.configure(runtime={"images_per_shard": 1})
-    # One is the run's, the other that of the node that has nothing else to do.
-    held = [Hold("PUT", ["/raw_embeddings_shards/"]) for _ in range(2)]
-    cluster.hold(*held)
-    run = operator.launch(category)
-    operator.wait_for("two shards at work", lambda: all(one.seen for one in held))
-    at_work = cluster.sidecar(f"image_manifest/{category}")["host"]
-    [idle] = {"node-1", "node-2"} - {at_work}
-    cluster.machines[idle].kill()
-    cluster.let_go()
-    operator.wait_for("the run's end", lambda: operator.run(run).is_finished)
-    cluster.start_node(idle)
-    cluster.configure()
-    assert operator.run(run).is_success
-    assert operator.retry_of(run) is None
-    said = [entry.user_message for entry in operator.instance.all_logs(run)]
-    [lost] = [line for line in said if "a worker of the cluster was lost" in line]
-    assert "its shard is made" in lost
-    assert cluster.sidecar(f"raw_embeddings/{category}")["run_id"] == run
-    operator.verified()
+    cluster, node = operator.cluster, operator.cluster.machines["node-1"]
+    before = operator.verified()
+    node.kill()
+    other = cluster.configuration(node.folder / "benchmark.yaml", coreset={"percentage": 0.5})
+    cluster.start_node("node-1", PATCHCORE_CONFIG=str(other))
+    on_that_node = json.dumps({"num_cpus": 1, "resources": {"node-1": 1}})
+    run = operator.launch(CATEGORIES[0], {"dagster-ray/config": on_that_node})
+    operator.wait_for("its end", lambda: operator.run(run).is_finished)
+    assert operator.run(run).status.value == "FAILURE"
+    [sentence] = operator.failures(run)
+    assert sentence.startswith(f"{other}: ")
+    assert "are not those that the run was launched with" in sentence
+    assert operator.run(run).tags["dagster/will_retry"] == "false"
+    assert operator.verified() == before
+    # So the automation finds nothing to rebuild.
+    assert set(operator.staleness().values()) == {"FRESH"}
