@@ -54,9 +54,9 @@ lint: $(VENV)/.installed-dev ## style, types and layering
 audit: $(VENV)/.installed-dev $(VENV)/.installed-audit ## ask for known vulnerabilities of the packages
 	$(BIN)/pip-audit --skip-editable --progress-spinner off
 
-system-packages: ## as root on Debian: what the tests in a browser need
+system-packages: ## as root on Debian: what the tests in a browser and of a cluster need
 	export DEBIAN_FRONTEND=noninteractive; timeout 600 sh -c 'apt-get -qq update && apt-get -qq install \
-		--no-install-recommends -y chromium fonts-liberation' >/dev/null
+		--no-install-recommends -y chromium fonts-liberation postgresql' >/dev/null
 
 clean: ## remove the environment and what the demonstration has left
 	rm -rf $(VENV) data/demo storage-demo

@@ -25,6 +25,7 @@ from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.scoring.index_file import read_index
 from patchcore_ops.scoring.maps import (
     Range,
     anomaly_maps,
@@ -34,7 +35,7 @@ from patchcore_ops.scoring.maps import (
     map_extents,
     patch_scores,
 )
-from patchcore_ops.scoring.neighbours import Searcher, read_index
+from patchcore_ops.scoring.neighbours import Searcher
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.category_metrics import evaluate
 from patchcore_ops.stages.raw_embeddings import Grid

@@ -133,7 +133,8 @@ class _Task:
         import numpy as np
 
         from patchcore_ops.config.sections import IndexSection
-        from patchcore_ops.scoring.neighbours import Searcher, build_index
+        from patchcore_ops.scoring.index_building import build_index
+        from patchcore_ops.scoring.neighbours import Searcher
 
         started = time.perf_counter()
         index = build_index(self.bank, "Flat" if factory in (FLAT, CERTIFIED) else factory)
@@ -143,13 +144,14 @@ class _Task:
         searcher = Searcher(index, IndexSection(search_parameters=parameters), runtime)
         step = _IMAGES_PER_SEARCH * self.grid.patches
         parts = [
-            searcher.search(self.queries[start : start + step], 1)
+            searcher.find(self.queries[start : start + step], 1)
             for start in range(0, len(self.queries), step)
         ]
         answer.seconds = time.perf_counter() - started
-        answer.distances = np.concatenate([distances[:, 0] for distances, _ in parts])
-        answer.rows = np.concatenate([rows[:, 0] for _, rows in parts])
-        answer.proven = searcher.proven_share
+        answer.distances = np.concatenate([found.distances[:, 0] for found in parts])
+        answer.rows = np.concatenate([found.rows[:, 0] for found in parts])
+        proven = [found.proven for found in parts if found.proven is not None]
+        answer.proven = float(np.concatenate(proven).mean()) if proven else None
         return answer
 
     def metrics(self, distances: npt.NDArray[np.float32]) -> dict[str, float]:

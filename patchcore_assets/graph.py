@@ -22,7 +22,9 @@ from patchcore_assets.assets.tracked_results import tracked_results
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
+from patchcore_assets.executor import executor
 from patchcore_assets.inputs.watch import watch_sensor
+from patchcore_assets.step.pools import tags_of_runs
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 
@@ -46,13 +48,12 @@ ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
 def define(config: BenchmarkConfig) -> dg.Definitions:
     """Define the assets, jobs, schedule and sensors of a benchmark.
 
-    The steps of a run share one process, so torch is imported once. Runs are the unit of parallel
-    work, one for each category.
+    Runs are the unit of parallel work, one for each category.
 
     Raises
     ------
     ConfigError
-        If `schedule.cron` is no cron expression.
+        If `schedule.cron` is no cron expression, or the file of PATCHCORE_STEP_PODS is unusable.
     """
     with warnings.catch_warnings():
         # Checks with partitions, backfill policies, observable assets and conditions of one's own.
@@ -66,6 +67,7 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
     again = [one for one in assets if one.key == dg.AssetKey(EVALUATION)]
     waves = [one for one in assets if one not in again]
     interval = config.schedule.seconds_between_looks
+    tags = tags_of_runs(waves)
     return dg.Definitions(
         assets=[*observed_inputs(config), *assets],
         jobs=[
@@ -73,6 +75,7 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
                 BENCHMARK_JOB,
                 selection=_selected(one for one in waves if one.partitions_def),
                 description="Everything for one category, from its images to its metrics.",
+                tags=tags,
             ),
             dg.define_asset_job(
                 SUMMARY_JOB,
@@ -91,11 +94,11 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
         schedules=[rebenchmark_schedule(config)],
         sensors=[
             watch_sensor(config),
-            automation_sensor(_selected(assets), interval),
+            automation_sensor(_selected(assets), interval, tags),
             summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
         ],
-        resources={"benchmark": Benchmark(config_path=str(config.path))},
-        executor=dg.in_process_executor,
+        resources={"benchmark": Benchmark(config_path=config.path)},
+        executor=executor([one.key.to_user_string() for one in assets]),
     )
 
 

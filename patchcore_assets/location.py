@@ -1,4 +1,4 @@
-"""Which configuration file this code location serves."""
+"""Which configuration this code location serves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ CONFIG_VARIABLE = "PATCHCORE_CONFIG"
 DEFAULT_CONFIG = "patchcore.yaml"
 
 
-def config_path() -> Path:
-    """Return the file named by PATCHCORE_CONFIG, or patchcore.yaml here or beside the packages."""
+def config_path() -> str:
+    """Return what PATCHCORE_CONFIG names, or patchcore.yaml here or beside the packages."""
     if named := os.environ.get(CONFIG_VARIABLE):
-        return Path(named)
+        return named
     here = Path.cwd() / DEFAULT_CONFIG
-    return here if here.is_file() else Path(__file__).resolve().parents[1] / DEFAULT_CONFIG
+    beside = Path(__file__).resolve().parents[1] / DEFAULT_CONFIG
+    return str(here if here.is_file() else beside)

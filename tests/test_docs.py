@@ -23,7 +23,11 @@ from patchcore_ops.config.sections import ConfigFile, ScheduleSection, TrackerSe
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 GUIDE = REPOSITORY / "docs" / "operating.md"
-PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    README,
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "deploy").glob("*/*.md")),
+]
 # One that asks for every asset there is.
 CONFIG = replace(
     load_config(REPOSITORY / "configs" / "demo.yaml"),

@@ -1,6 +1,7 @@
 """`benchmark_report`: the whole benchmark on one page."""
 
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.automation.conditions import rebuild_after_the_last_category
 from patchcore_assets.step.artefact_settings import settings_of
-from patchcore_assets.step.presentation import number
+from patchcore_assets.step.presentation import number, place
 from patchcore_assets.step.reasons import plain_reason
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
@@ -80,7 +81,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
             applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
             page = render_report(
                 BenchmarkReport(
-                    title=work.config.path.stem,
+                    title=PurePath(work.config.path).stem,
                     created=datetime.now(UTC),
                     summary=summary,
                     previous=None if history is None else previous_wave(history),
@@ -90,14 +91,14 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     failed=failed,
                     changes=changes,
                     notes=notes_on_mean(used, applied),
-                    provenance={**environment(), "configuration": work.config.path.name},
+                    provenance={**environment(), "configuration": PurePath(work.config.path).name},
                 )
             )
             (work.output / REPORT).write_text(page, encoding="utf-8")
             mean = summary.iloc[-1]
             return work.finish(
                 {
-                    "page": dg.MetadataValue.path(f"{work.location}/{REPORT}"),
+                    "page": place(f"{work.location}/{REPORT}"),
                     "mean_instance_auroc": number(mean["instance_auroc"]),
                     "mean_aupro": number(mean["aupro"]),
                     "categories": len(names),

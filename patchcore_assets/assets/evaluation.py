@@ -8,7 +8,7 @@ from patchcore_assets.assets.by_category import by_category
 from patchcore_assets.assets.model import MODEL
 from patchcore_assets.inputs.versions import EVALUATED, METRICS_CONFIG
 from patchcore_assets.step.pools import CPU_HEAVY
-from patchcore_assets.step.presentation import charts, number, picture, table
+from patchcore_assets.step.presentation import charts, number, picture, place, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
@@ -80,7 +80,7 @@ def evaluation(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                         f"{name}_pictures": picture(pixels, name.replace("_", " "))
                         for name, pixels in found.pictures.items()
                     },
-                    "page": dg.MetadataValue.path(f"{work.location}/{REPORT}"),
+                    "page": place(f"{work.location}/{REPORT}"),
                 },
                 unversioned=[REPORT, *(f"{PICTURES}/{name}.jpg" for name in found.pictures)],
             )

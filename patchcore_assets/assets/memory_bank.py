@@ -51,7 +51,7 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
         group_name="memory",
         kinds={"numpy"},
         code_version="3",
-        pool=pool_of(_device(config.runtime)),
+        pool=pool_of(_device(config.runtime), config.runtime),
         check_specs=specs(MEMORY_BANK, _CHECKS, categories(config)),
         **by_category(config),
     )

@@ -51,7 +51,7 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
         group_name="embedding",
         kinds={"openvino", "pytorch", "numpy"},
         code_version="5",
-        pool=pool_of(_device(config.runtime)),
+        pool=pool_of(_device(config.runtime), config.runtime),
         check_specs=specs(RAW_EMBEDDINGS, _CHECKS, categories(config)),
         **by_category(config),
     )

@@ -1,5 +1,7 @@
 """`test_predictions`: scores and anomaly maps of the test images."""
 
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +13,16 @@ from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.inputs.versions import SCORING_CONFIG
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
-from patchcore_assets.step.presentation import charts, number, picture, table
+from patchcore_assets.step.presentation import charts, number, picture, place, table
 from patchcore_assets.step.resource import Benchmark
+from patchcore_assets.step.work import Work
 from patchcore_ops.config import BenchmarkConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from patchcore_ops.stages.illustrations import PredictionPictures
+    from patchcore_ops.stages.predictions import Predictions
 
 TEST_PREDICTIONS = "test_predictions"
 _PICTURED_IMAGES = 4
@@ -62,19 +66,11 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
             read_images,
             test_rows,
         )
-        from patchcore_ops.stages.predictions import predict
 
         with benchmark.work(context, less_memory=_LESS_MEMORY) as work:
             embeddings = work.read(RAW_EMBEDDINGS)
             images = test_rows(read_images(embeddings))
-            predictions = predict(
-                embeddings,
-                work.read(FAISS_INDEX),
-                work.settings,
-                work.runtime,
-                work.output,
-                work.progress("test images searched"),
-            )
+            predictions = _predict(work, embeddings, work.read(FAISS_INDEX), len(images))
             images_per_second = work.per_second(len(images))
             scores = predictions.table
             pictures = PredictionPictures(
@@ -93,10 +89,8 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     else predictions.proven_share,
                     **_score_distribution(scores),
                     **_notable_images(scores, pictures, work.output / PICTURES),
-                    "full_size_pictures": dg.MetadataValue.path(f"{work.location}/{PICTURES}"),
-                    "pictures_of_all_images": dg.MetadataValue.path(
-                        f"{work.location}/{SEGMENTATION_IMAGES}"
-                    )
+                    "full_size_pictures": place(f"{work.location}/{PICTURES}"),
+                    "pictures_of_all_images": place(f"{work.location}/{SEGMENTATION_IMAGES}")
                     if work.runtime.save_segmentation_images
                     else "not saved; set runtime.save_segmentation_images to true",
                 },
@@ -111,6 +105,31 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
             )
 
     return compute
+
+
+def _predict(work: Work, embeddings: Path, indices: Path, images: int) -> "Predictions":
+    """Search for the test images at once, or in shards where there are many."""
+    from patchcore_ops.runtime.rows import even_bounds
+    from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS
+    from patchcore_ops.stages.patch_scores import search_shard
+    from patchcore_ops.stages.predictions import assemble_predictions, predict
+
+    settings, runtime = work.settings, work.runtime
+    if images <= runtime.images_per_shard:
+        progress = work.progress("test images searched")
+        return predict(embeddings, indices, settings, runtime, work.output, progress)
+    bounds = even_bounds(images, -(-images // runtime.images_per_shard))
+    ranges = [range(start, stop) for start, stop in pairwise(bounds)]
+    needed = [
+        file.relative_to(embeddings).as_posix()
+        for file in embeddings.rglob("*")
+        if file.name == GRID or file.name.startswith(Path(TEST_EMBEDDINGS).stem)
+    ]
+    parts = work.shards(
+        [partial(search_shard, settings, runtime, one) for one in ranges],
+        [{RAW_EMBEDDINGS: needed, FAISS_INDEX: None}] * len(ranges),
+    )
+    return assemble_predictions(embeddings, parts, settings, work.output)
 
 
 def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:

@@ -14,7 +14,7 @@ A failed or cancelled attempt is repeated only when an input has another version
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -116,13 +116,14 @@ def rebuild_after_the_last_category() -> dg.AutomationCondition[Any]:
 
 
 def automation_sensor(
-    assets: dg.AssetSelection, seconds_between_ticks: int
+    assets: dg.AssetSelection, seconds_between_ticks: int, run_tags: Mapping[str, str]
 ) -> dg.AutomationConditionSensorDefinition:
     """Define the sensor that requests what is due; it is off by default."""
     return dg.AutomationConditionSensorDefinition(
         AUTOMATION_SENSOR,
         target=assets,
         minimum_interval_seconds=seconds_between_ticks,
+        run_tags=run_tags,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description=(
             "Rebuilds what is stale or missing, in each category in order, and then the table "

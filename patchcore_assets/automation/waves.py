@@ -99,13 +99,15 @@ def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
         ) from None
 
 
+def tags_of_wave(wave: str, runs: int) -> dict[str, str]:
+    """Return the tags of the runs of a wave that gets its summary from the sensor."""
+    return {WAVE: wave, WAVE_RUNS: str(runs)}
+
+
 def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunRequest]:
+    tags = tags_of_wave(wave, len(categories))
     return [
-        dg.RunRequest(
-            run_key=f"{wave} {category}",
-            partition_key=category,
-            tags={WAVE: wave, WAVE_RUNS: str(len(categories))},
-        )
+        dg.RunRequest(run_key=f"{wave} {category}", partition_key=category, tags=tags)
         for category in categories
     ]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
@@ -20,9 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     parser.add_argument(
         "--config",
-        type=Path,
         default=None,
-        help=f"the YAML file; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+    )
+    parser.add_argument(
+        "--launch",
+        action="store_true",
+        help="queue the runs for the daemon (and its cluster) and follow them, instead of running "
+        "here",
     )
     parser.add_argument(
         "categories", nargs="*", help="run only these categories; default: all of the file"
@@ -51,6 +56,11 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.categories or list(config.categories)
     for category in chosen:
         config.for_category(category)
+    if options.launch:
+        from patchcore_assets.commands.launched_wave import launch_wave
+
+        os.environ[CONFIG_VARIABLE] = str(config.path)
+        return launch_wave(config, chosen)
     return run_wave(config, chosen)
 
 

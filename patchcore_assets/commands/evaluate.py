@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--config",
-        type=Path,
-        help="take `metrics` and `runtime` from this file; default: defaults",
+        help="take `metrics` and `runtime` from this file or URL; default: defaults",
     )
 
 

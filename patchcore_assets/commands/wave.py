@@ -38,9 +38,9 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
     # Another command may start within the same second.
     tags = {WAVE: f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"}
     failed: dict[str, str] = {}
-    with _instance() as instance:
+    with open_instance() as instance:
         for position, category in enumerate(categories, start=1):
-            _say(f"[{position}/{len(categories)}] {category}")
+            say(f"[{position}/{len(categories)}] {category}")
             result = definitions.resolve_job_def(BENCHMARK_JOB).execute_in_process(
                 instance=instance,
                 partition_key=category,
@@ -61,13 +61,13 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
         failed[step] = reason
     if succeeded(summary, METRICS):
         try:
-            _show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
+            show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
         except (UserError, StorageBusy) as trouble:
             failed["table"] = str(trouble)
-    _say(f"history: {kept}")
-    _say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
+    say(f"history: {kept}")
+    say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
     for name, reason in failed.items():
-        _say(f"FAILED {name}: {reason}", sys.stderr)
+        say(f"FAILED {name}: {reason}", sys.stderr)
     return 1 if failed else 0
 
 
@@ -80,7 +80,7 @@ def see_to_home() -> None:
         )
 
 
-def _instance() -> dg.DagsterInstance:
+def open_instance() -> dg.DagsterInstance:
     """Open the run history that `dagster dev` would use in this folder."""
     if os.environ.get("DAGSTER_HOME"):
         return dg.DagsterInstance.get()
@@ -99,7 +99,8 @@ def _kept_in(instance: dg.DagsterInstance) -> str:
     )
 
 
-def _show_table(config: BenchmarkConfig, has_report: bool) -> None:
+def show_table(config: BenchmarkConfig, has_report: bool) -> None:
+    """Print the table, and where it and the report are."""
     import pandas as pd
 
     from patchcore_ops.stages.layout import METRICS_PARQUET, NOTES
@@ -111,13 +112,14 @@ def _show_table(config: BenchmarkConfig, has_report: bool) -> None:
         table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
         notes = (artefact.folder / NOTES).read_text(encoding="utf-8").splitlines()
     shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
-    _say("\n" + shown + "\n")
+    say("\n" + shown + "\n")
     for note in notes:
-        _say(f"{note}.\n")
-    _say(f"table:   {store.location(METRICS, None)}/metrics.csv")
+        say(f"{note}.\n")
+    say(f"table:   {store.location(METRICS, None)}/metrics.csv")
     if has_report:
-        _say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
+        say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
 
 
-def _say(text: str, stream: Any = None) -> None:
+def say(text: str, stream: Any = None) -> None:
+    """Print a line at once."""
     print(text, file=stream or sys.stdout, flush=True)

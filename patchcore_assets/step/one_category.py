@@ -48,7 +48,7 @@ def _range(asked: str, config: BenchmarkConfig) -> Sequence[str]:
 
 
 def _several(categories: Sequence[str], config: BenchmarkConfig) -> str:
-    command = shlex.join(["patchcore", "benchmark", "--config", str(config.path), *categories])
+    command = shlex.join(["patchcore", "benchmark", "--config", config.path, *categories])
     return (
         f"a run makes one category; type `{command}`, or choose the categories in the UI, which "
         "starts a run for each"

@@ -41,6 +41,12 @@ def table(frame: pd.DataFrame, digits: int = 4) -> dg.TableMetadataValue:
     )
 
 
+def place(location: str) -> dg.MetadataValue[str]:
+    """Show where files lie: a URL as a link, a path as one."""
+    is_url = "://" in location
+    return dg.MetadataValue.url(location) if is_url else dg.MetadataValue.path(location)
+
+
 def number(value: float) -> dg.MetadataValue[float | None]:
     """Show a figure that Dagster plots over time; an undefined one as null."""
     return dg.MetadataValue.null() if math.isnan(value) else dg.MetadataValue.float(float(value))

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from patchcore_ops.runtime.errors import UserError
 
+_FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+
 
 def reason_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     """Return the step (or job) that failed first in a run, and why."""
-    for event in result.filter_events(lambda event: event.is_step_failure):
+    return _reason(result.all_events, result.job_def.name)
+
+
+def reason_in_log(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, str]:
+    """Return the same of a run of any process, from its log."""
+    entries = instance.all_logs(run.run_id, of_type=_FAILURES)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
+    return _reason(events, run.job_name)
+
+
+def _reason(events: Sequence[dg.DagsterEvent], job: str) -> tuple[str, str]:
+    for event in (event for event in events if event.is_step_failure):
         step, data = str(event.step_key), event.step_failure_data
         said = data.user_failure_data.description if data.user_failure_data is not None else None
         if sentence := said or _innermost(data.error):
             return step, _complete(sentence)
-    for event in result.filter_events(lambda event: event.is_job_failure):
-        if sentence := _innermost(event.job_failure_data.error):
-            return result.job_def.name, _complete(sentence)
-    return result.job_def.name, "see the run's log"
+    for event in (event for event in events if event.is_job_failure):
+        if sentence := _innermost(event.job_failure_data.error) or str(event.message or ""):
+            return job, _complete(sentence)
+    return job, "see the run's log"
 
 
 def succeeded(result: dg.ExecuteInProcessResult, step: str) -> bool:

@@ -21,6 +21,7 @@ from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, setti
 from patchcore_assets.step.checks import log_findings, refusals, results
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
 from patchcore_assets.step.networks import KeptNetworks
+from patchcore_assets.step.presentation import place
 from patchcore_assets.step.progress import log_progress
 from patchcore_assets.step.ray_shards import is_on_cluster
 from patchcore_assets.step.shards import MakeShard, Shards, StoreAddress
@@ -240,7 +241,7 @@ class Work:
                 **metadata,
                 "seconds": dg.MetadataValue.float(round(seconds, 3)),
                 "bytes": dg.MetadataValue.int(artefact.bytes),
-                "location": dg.MetadataValue.path(self.location),
+                "location": place(self.location),
                 "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),

@@ -1,4 +1,4 @@
-"""Storage addresses: refuses and hides credentials in them."""
+"""Addresses of files, storages and servers: refuses and hides credentials in them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ CREDENTIALS_OF_SERVER = (
 
 # A user and a password before an "@". Secret keys may hold slashes, so the password may too.
 _PASSWORD = re.compile(r"://[^@\s'\"]*:[^@\s'\"]*@")
-_USER = re.compile(r"^s3a?://[^/@]*@", re.IGNORECASE)
-_QUERY = re.compile(r"^s3a?://.*\?", re.IGNORECASE | re.DOTALL)
+_USER = re.compile(r"^(?:s3a?|https?)://[^/@]*@", re.IGNORECASE)
+_QUERY = re.compile(r"^(?:s3a?|https?)://.*\?", re.IGNORECASE | re.DOTALL)
+
+
+def is_url(place: str) -> bool:
+    """Tell whether a place is a URL, and no path."""
+    return "://" in place
 
 
 def holds_credentials(url: str) -> bool:
-    """Tell whether a URL holds a password or, for S3, a user or a signed query."""
+    """Tell whether a URL holds a password or, for S3 and HTTP, a user or a query."""
     return any(pattern.search(url) for pattern in (_PASSWORD, _USER, _QUERY))
 
 

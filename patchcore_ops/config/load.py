@@ -1,7 +1,7 @@
 """Reads the benchmark's YAML file and resolves it for each category.
 
-Paths are relative to the file; `${VAR}` is expanded; `PATCHCORE_DATASET_ROOT` and
-`PATCHCORE_STORAGE_ROOT` win over the file.
+Paths are relative to the file, and absolute in a file at a URL; `${VAR}` is expanded;
+`PATCHCORE_DATASET_ROOT` and `PATCHCORE_STORAGE_ROOT` win over the file.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from patchcore_ops.config.addresses import CREDENTIALS_IN_URL, holds_credentials
 from patchcore_ops.config.categories import MVTEC_CATEGORIES as MVTEC_CATEGORIES  # noqa: PLC0414 - API
 from patchcore_ops.config.categories import category_names
 from patchcore_ops.config.mistakes import Mistakes, describe, listed, shown, unknown_key
 from patchcore_ops.config.overrides import read_overrides, resolve_category
+from patchcore_ops.config.paths import (
+    configuration_place,
+    resolve_dataset_root,
+    resolve_folder,
+    resolve_storage_root,
+)
 from patchcore_ops.config.sections import (
     CategoryConfig,
     ConfigFile,
@@ -35,9 +40,6 @@ from patchcore_ops.config.sections import (
 from patchcore_ops.config.trackers import read_trackers
 from patchcore_ops.config.yaml_document import join_key, read_document, shorten
 from patchcore_ops.runtime.errors import ConfigError
-
-DATASET_ROOT_VARIABLE = "PATCHCORE_DATASET_ROOT"
-STORAGE_ROOT_VARIABLE = "PATCHCORE_STORAGE_ROOT"
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -56,13 +58,13 @@ class Evaluated:
 class BenchmarkConfig:
     """A whole configuration, validated and resolved.
 
-    All paths are absolute. `storage_root` is a folder or a URL; `storage_cache` is None for the
+    All paths are absolute. `path` and `storage_root` may be URLs; `storage_cache` is None for the
     user's cache folder. `by_category` is in the file's order, or sorted where discovered.
     `tracking` says for each tracker in which folder it writes, if it writes on this machine.
     `evaluation` is None where nothing is evaluated again.
     """
 
-    path: Path
+    path: str
     dataset_root: Path
     storage_root: str
     storage_cache: Path | None
@@ -94,7 +96,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     Parameters
     ----------
     path : path-like
-        The YAML file.
+        The YAML file, or any URL of it that fsspec understands.
 
     Returns
     -------
@@ -104,14 +106,15 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     Raises
     ------
     ConfigError
-        With one line per mistake; each names the file and the key.
+        With one line per mistake; each names the file and the key. `ConfigOutOfReach` if a URL
+        does not answer.
 
     Examples
     --------
     >>> load_config("patchcore.yaml").for_category("bottle").coreset.percentage
     0.1
     """
-    file = _absolute(path)
+    file = configuration_place(path)
     document = read_document(file)
     mistakes = Mistakes(file)
     mistakes.update(document.mistakes)
@@ -126,9 +129,9 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")
     schedule = _validate(ScheduleSection, raw.get("schedule", {}), mistakes, "schedule")
     evaluation = _validate(EvaluationSection, raw.get("evaluation", {}), mistakes, "evaluation")
-    root = _resolve_root("dataset", dataset, DATASET_ROOT_VARIABLE, mistakes)
-    store = _resolve_root("storage", storage, STORAGE_ROOT_VARIABLE, mistakes)
-    cache = _resolve_folder("storage.cache", storage.cache if storage else None, mistakes)
+    root = resolve_dataset_root(dataset.root, mistakes) if dataset else None
+    store = resolve_storage_root(storage.root, mistakes) if storage else None
+    cache = resolve_folder("storage.cache", storage.cache if storage else None, mistakes)
     tracking = read_trackers(raw.get("tracking", []), store, mistakes)
     evaluated = _resolve_evaluation(evaluation, mistakes)
     categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
@@ -174,13 +177,6 @@ def _certain(value: _Value | None) -> _Value:
     """Return a value that is not None, since no mistake was reported of it."""
     assert value is not None  # noqa: S101 - what is absent has been reported
     return value
-
-
-def _absolute(path: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError:
-        raise ConfigError(f"{path}: '~' names no home folder; write the whole path") from None
 
 
 def _without_empty(content: dict[str, Any]) -> dict[str, Any]:
@@ -232,54 +228,11 @@ def _validate(model: type[_Model], content: Any, mistakes: Mistakes, where: str)
         return None
 
 
-def _resolve_root(
-    name: str, section: DatasetSection | StorageSection | None, variable: str, mistakes: Mistakes
-) -> str | None:
-    """Make a root absolute: relative to the file, or to here if the environment gave it."""
-    if section is None:
-        return None
-    from_environment = os.environ.get(variable)
-    root = (from_environment or section.root).removeprefix("file://")
-    if holds_credentials(root):
-        mistakes.add(f"{name}.root", CREDENTIALS_IN_URL)
-        return None
-    if "://" in root:
-        if name == "dataset":
-            mistakes.add(
-                "dataset.root",
-                f"must be a folder on this machine (got {shown(root)}); copy or mount the images, "
-                "for only storage.root may be a URL",
-            )
-            return None
-        protocol, _, path = root.partition("://")
-        return f"{protocol}://{path.rstrip('/')}"
-    base = Path.cwd() if from_environment else mistakes.file.parent
-    try:
-        return os.path.normpath(base / Path(root).expanduser())
-    except RuntimeError:
-        mistakes.add(f"{name}.root", f"'~' names no home folder in {shown(root)}")
-        return None
-
-
-def _resolve_folder(key: str, folder: str | None, mistakes: Mistakes) -> Path | None:
-    """Make the folder of a key absolute: relative to the file."""
-    if folder is None:
-        return None
-    if "://" in folder:
-        mistakes.add(key, f"must be a folder on this machine (got {shown(folder)})")
-        return None
-    try:
-        return Path(os.path.normpath(mistakes.file.parent / Path(folder).expanduser()))
-    except RuntimeError:
-        mistakes.add(key, f"'~' names no home folder in {shown(folder)}")
-        return None
-
-
 def _resolve_evaluation(section: EvaluationSection | None, mistakes: Mistakes) -> Evaluated | None:
     if section is None:
         return None
-    models = _resolve_folder("evaluation.models", section.models, mistakes)
-    dataset = _resolve_folder("evaluation.dataset", section.dataset, mistakes)
+    models = resolve_folder("evaluation.models", section.models, mistakes)
+    dataset = resolve_folder("evaluation.dataset", section.dataset, mistakes)
     if section.models is not None and section.dataset is None:
         mistakes.add("evaluation.dataset", "is missing; name the folder to evaluate the models on")
     return None if dataset is None else Evaluated(dataset, models)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from patchcore_ops.config.addresses import without_credentials
+from patchcore_ops.config.addresses import is_url, without_credentials
 from patchcore_ops.config.yaml_document import join_key, printable, shorten
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -21,11 +21,16 @@ _NUMBER_WANTED = ("int_type", "float_type", "int_parsing", "float_parsing")
 
 
 class Mistakes:
-    """The mistakes of one file, in the order found; the first at a key counts."""
+    """The mistakes of one file or URL, in the order found; the first at a key counts."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str) -> None:
         self.file = file
         self._by_key: dict[str, str] = {}
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the file; None at a URL."""
+        return None if is_url(self.file) else Path(self.file).parent
 
     def add(self, key: str, sentence: str) -> None:
         """Note what is wrong at a dotted key."""

@@ -20,6 +20,7 @@ class RuntimeSection(Section):
     `certified_search` searches flat indices by bounds, verified up to rounding. More images of a
     category than `images_per_shard` are embedded and searched in shards, which are kept as they
     are done; `shards_on: auto` shares them with the nodes of a Ray cluster, if the run is on one.
+    `pool` is that of embedding and selection; `auto` looks for a GPU where the definitions load.
     """
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
@@ -32,6 +33,7 @@ class RuntimeSection(Section):
     save_segmentation_images: bool = False
     images_per_shard: int = Field(1000, ge=1, le=1_000_000)
     shards_on: Literal["auto", "this_machine"] = "auto"
+    pool: Literal["auto", "gpu", "cpu_heavy"] = "auto"
 
     @model_validator(mode="after")
     def _engine_suits_device(self) -> Self:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from patchcore_ops.config.categories import composed
 from patchcore_ops.config.mistakes import Mistakes, did_you_mean, dotted, listed, locate, shown
+from patchcore_ops.config.paths import resolve_path
 from patchcore_ops.config.sections import CategoryConfig, EmbeddingSection, ImageSize
 from patchcore_ops.config.yaml_document import join_key
 
@@ -92,12 +91,7 @@ def _with_absolute_weights(embedding: EmbeddingSection, mistakes: Mistakes) -> E
     for position, member in enumerate(embedding.members):
         weights = member.weights
         if weights is not None:
-            try:
-                weights = os.path.normpath(mistakes.file.parent / Path(weights).expanduser())
-            except RuntimeError:
-                mistakes.add(
-                    f"embedding.members.{position}.weights",
-                    f"'~' names no home folder in {shown(weights)}",
-                )
+            key = f"embedding.members.{position}.weights"
+            weights = resolve_path(key, weights, mistakes)
         members.append(member.model_copy(update={"weights": weights}))
     return embedding.model_copy(update={"members": members})

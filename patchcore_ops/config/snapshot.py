@@ -30,7 +30,7 @@ def restore(text: str) -> BenchmarkConfig:
     settings = [CategoryConfig.model_validate(one) for one in content["settings"]]
     cache = content["storage_cache"]
     return BenchmarkConfig(
-        path=Path(content["path"]),
+        path=content["path"],
         dataset_root=Path(content["dataset_root"]),
         storage_root=content["storage_root"],
         storage_cache=None if cache is None else Path(cache),
@@ -62,7 +62,7 @@ def _document(config: BenchmarkConfig) -> dict[str, Any]:
     evaluated = {} if again is None else {"evaluation": _paths(again)}
     return {
         **evaluated,
-        "path": str(config.path),
+        "path": config.path,
         "dataset_root": str(config.dataset_root),
         "storage_root": config.storage_root,
         "storage_cache": None if cache is None else str(cache),

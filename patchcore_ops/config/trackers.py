@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from patchcore_ops.config.addresses import is_url
 from patchcore_ops.config.mistakes import Mistakes, describe, shown
+from patchcore_ops.config.paths import resolve_path
 from patchcore_ops.config.sections import TrackerSection
 from patchcore_ops.config.yaml_document import join_key
 
@@ -58,15 +60,10 @@ def _folder(
 ) -> str | None:
     """Return the absolute folder of a tracker; None where all is on a server."""
     if tracker.folder is not None:
-        try:
-            folder = mistakes.file.parent / Path(tracker.folder).expanduser()
-        except RuntimeError:
-            mistakes.add(key, f"'~' names no home folder in {shown(tracker.folder)}")
-            return None
-        return os.path.normpath(folder)
+        return resolve_path(key, tracker.folder, mistakes)
     if tracker.online or storage_root is None:
         return None
-    if "://" in storage_root:
+    if is_url(storage_root):
         mistakes.add(key, f"is needed, for {tracker.kind} writes files and storage.root is a URL")
         return None
     return str(Path(storage_root, FOLDER, tracker.kind))

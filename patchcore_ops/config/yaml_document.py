@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from patchcore_ops.config.addresses import is_url
+from patchcore_ops.config.remote_file import read_url
 from patchcore_ops.runtime.errors import ConfigError
 
 LONGEST_SHOWN = 80
@@ -32,8 +34,8 @@ class Document:
     mistakes: Mapping[str, str]
 
 
-def read_document(file: Path) -> Document:
-    """Read a YAML file that is empty or a mapping; raise ConfigError otherwise."""
+def read_document(file: str) -> Document:
+    """Read a YAML file, or a URL, that is empty or a mapping; raise ConfigError otherwise."""
     text = _read_text(file)
     try:
         loader = _Loader(text)
@@ -78,18 +80,16 @@ def shorten(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
-def _read_text(file: Path) -> str:
+def _read_text(file: str) -> str:
     try:
-        if file.is_dir():
-            raise ConfigError(f"{file}: is a folder; name the YAML file in it")
-        if file.exists() and not file.is_file():
-            raise ConfigError(f"{file}: is no regular file; write the configuration into one")
-        content = file.read_bytes()
+        content = read_url(file) if is_url(file) else _read_file(Path(file))
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
             f"{file}: no such configuration file; set PATCHCORE_CONFIG to an existing one, "
             "or start from patchcore.yaml of this repository"
         ) from None
+    except ConfigError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file}: cannot be read ({reason}); make it readable") from None
@@ -101,6 +101,14 @@ def _read_text(file: Path) -> str:
             f"{file}: cannot be read as UTF-8 text (line {line}, byte "
             f"0x{content[error.start]:02x}); save it as UTF-8"
         ) from None
+
+
+def _read_file(file: Path) -> bytes:
+    if file.is_dir():
+        raise ConfigError(f"{file}: is a folder; name the YAML file in it")
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"{file}: is no regular file; write the configuration into one")
+    return file.read_bytes()
 
 
 def _unreadable(error: yaml.MarkedYAMLError) -> str:

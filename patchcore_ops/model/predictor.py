@@ -21,8 +21,9 @@ from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
 from patchcore_ops.model.member_engine import open_member, settings_of
 from patchcore_ops.model.pixels import AnyImage, NamedImage, named, pixels_of
+from patchcore_ops.scoring.index_file import read_index
 from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
-from patchcore_ops.scoring.neighbours import Searcher, read_index
+from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
 _Item = TypeVar("_Item")

@@ -6,20 +6,16 @@ is a header and the features.
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.model.description import ModelError
 from patchcore_ops.model.reference_files import SAVE_AGAIN, refuse_pointer
+from patchcore_ops.scoring.index_file import FLAT_HEADER, FLAT_L2, METRIC_L2
 
-_FLAT_L2 = (b"IxF2", b"IxFl")
-_L2 = 1
-# Kind, dimension, rows, two numbers that FAISS ignores, whether it is trained, metric, numbers.
-_HEADER: Final = struct.Struct("<4siqqq?iQ")
+_FLAT = (FLAT_L2, b"IxFl")
 
 
 def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
@@ -44,7 +40,7 @@ def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
     """
     try:
         with file.open("rb") as stream:
-            _check_header(file, stream.read(_HEADER.size), file.stat().st_size, dimension)
+            _check_header(file, stream.read(FLAT_HEADER.size), file.stat().st_size, dimension)
             features = np.fromfile(stream, dtype="<f4").reshape(-1, dimension)
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
@@ -55,10 +51,10 @@ def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
 
 def _check_header(file: Path, header: bytes, size: int, dimension: int) -> None:
     refuse_pointer(file, header)
-    if len(header) < _HEADER.size:
+    if len(header) < FLAT_HEADER.size:
         raise ModelError(f"{file}: ends within its header; {SAVE_AGAIN}")
-    kind, found, rows, _, _, _, metric, numbers = _HEADER.unpack(header)
-    if kind not in _FLAT_L2 or metric != _L2:
+    kind, found, rows, _, _, _, metric, numbers = FLAT_HEADER.unpack(header)
+    if kind not in _FLAT or metric != METRIC_L2:
         raise ModelError(
             f"{file}: is no flat FAISS index of squared Euclidean distances (its kind is {kind!r}, "
             f"its metric {metric}), and the reference writes no other; {SAVE_AGAIN}"
@@ -70,7 +66,7 @@ def _check_header(file: Path, header: bytes, size: int, dimension: int) -> None:
         )
     if rows < 1:
         raise ModelError(f"{file}: holds no features; {SAVE_AGAIN}")
-    if numbers != rows * dimension or size != _HEADER.size + 4 * numbers:
+    if numbers != rows * dimension or size != FLAT_HEADER.size + 4 * numbers:
         raise ModelError(
             f"{file}: does not hold the {rows} x {dimension} features that it names; {SAVE_AGAIN}"
         )

@@ -23,7 +23,7 @@ from patchcore_ops.model.reference_parameters import ReferenceParameters, read_p
 from patchcore_ops.runtime.errors import WeightsError
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.neighbours import build_index, write_index
+from patchcore_ops.scoring.index_file import write_flat_index
 
 # The settings with which the reference's own results were made; a saved model has the crop alone.
 RESIZE_OF_IMAGESIZE: Final[Mapping[int, int]] = {224: 256, 320: 366}
@@ -95,7 +95,7 @@ def import_reference(
         members = []
         for number, (member, stated) in enumerate(zip(saved, parameters, strict=True)):
             bank = read_bank(member.bank, stated.target_embed_dimension)
-            write_index(build_index(bank, config.index.factory), folder / str(number) / INDEX)
+            write_flat_index(bank.shape, [bank], folder / str(number) / INDEX)
             members.append(_member(config, number, len(bank), folder / str(number)))
             if on_progress is not None:
                 on_progress(number + 1, len(saved))
@@ -111,7 +111,7 @@ def import_reference(
 
 
 def _refuse_category(category: str) -> None:
-    mistakes = Mistakes(Path())
+    mistakes = Mistakes("")
     category_names(DatasetSection(categories=[category]), Path(), mistakes)
     if sentence := mistakes.at("dataset.categories"):
         raise ModelError(f"category: {sentence}")

@@ -14,6 +14,10 @@ class ConfigError(UserError):
     """The configuration file is missing, malformed, or holds a value that cannot be used."""
 
 
+class ConfigOutOfReach(ConfigError, ConnectionError):
+    """The configuration is at a URL that does not answer; it may later."""
+
+
 class DatasetError(UserError):
     """An image folder is absent or holds something that the benchmark cannot use."""
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from patchcore_ops.scoring.distance_bounds import (
     BoundedRows,
@@ -35,6 +35,7 @@ FINE_COORDINATES = 192
 SMALLEST_BANK = 2048
 # With more rows than these expected or left, the next step is quicker without this one.
 MOST_COARSE_CANDIDATES = 4096
+MOST_FINE_CANDIDATES = 4096
 MOST_CANDIDATES = 1024
 _ROWS_SAMPLED = 1024
 # A part is one thread's work, and what it holds meanwhile grows with it.
@@ -49,26 +50,23 @@ _CLUSTERING_ROUNDS = 5
 _SPARE_GUESSES = 4
 
 
-@dataclass
-class Certificates:
-    """How many queries were answered, and for how many the bounds alone verified the answer."""
+class Found(NamedTuple):
+    """The neighbours of some queries.
 
-    queries: int = 0
-    proven: int = 0
-
-    @property
-    def share(self) -> float:
-        """Verified share of the queries, in [0, 1]."""
-        return self.proven / self.queries if self.queries else 1.0
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The neighbours of some queries, and how many of these queries are verified."""
+    Attributes
+    ----------
+    distances : ndarray of float32, shape [n, neighbours]
+        Squared Euclidean distances, ascending.
+    rows : ndarray of int64, shape [n, neighbours]
+        Rows of the bank. Where a query has a limit and fewer neighbours within it, the others have
+        an infinite distance and the row -1.
+    proven : ndarray of bool, shape [n], or None
+        Whether bounds alone have verified the neighbours; None where no bounds were used.
+    """
 
     distances: Floats
     rows: Rows
-    proven: int
+    proven: npt.NDArray[np.bool_] | None
 
 
 class CertifiedSearch:
@@ -79,7 +77,6 @@ class CertifiedSearch:
         self._flat = flat
         self._threads = threads
         self._bank = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(-1, flat.d)
-        self.certificates = Certificates()
         self._axes = PrincipalAxes(self._bank, FINE_COORDINATES)
         fine = self._axes.reduce(self._bank)
         coarse = shortened(fine, COARSE_COORDINATES)
@@ -101,8 +98,12 @@ class CertifiedSearch:
         )
 
     def search(
-        self, queries: Floats, neighbours: int, of_one_image: int | None = None
-    ) -> tuple[Floats, Rows]:
+        self,
+        queries: Floats,
+        neighbours: int,
+        of_one_image: int | None = None,
+        limits: Floats | None = None,
+    ) -> Found:
         """Find the nearest rows of the bank.
 
         Parameters
@@ -111,30 +112,26 @@ class CertifiedSearch:
         neighbours : int
         of_one_image : int, optional
             So many queries are of one image, and are searched without those of others.
+        limits : ndarray of float32, shape [n], optional
+            Of each query, the squared distance beyond which no neighbour is asked for: so far
+            away is the last of as many neighbours that are known from elsewhere. May be infinite.
 
         Returns
         -------
-        distances : ndarray of float32, shape [n, neighbours]
-            Squared Euclidean distances, ascending.
-        rows : ndarray of int64, shape [n, neighbours]
+        Found
         """
+        if limits is None:
+            limits = np.full(len(queries), np.inf, dtype=np.float32)
         # Whatever the number of threads, the parts are the same, and so is how distances round.
-        found = self._in_threads(
-            [
-                part
-                for image in images_of(queries, of_one_image)
-                for part in np.array_split(image, max(len(image) // _QUERIES_PER_PART, 1))
-            ],
-            neighbours,
+        parts, their_limits = (
+            _parts_of(images_of(values, of_one_image)) for values in (queries, limits)
         )
-        self.certificates.queries += len(queries)
-        self.certificates.proven += sum(part.proven for part in found)
-        return (
-            np.concatenate([part.distances for part in found]),
-            np.concatenate([part.rows for part in found]),
-        )
+        found = self._in_threads(parts, their_limits, neighbours)
+        return Found(*(np.concatenate(of_parts) for of_parts in zip(*found, strict=True)))
 
-    def _in_threads(self, queries: Sequence[Floats], neighbours: int) -> list[_Found]:
+    def _in_threads(
+        self, queries: Sequence[Floats], limits: Sequence[Floats], neighbours: int
+    ) -> list[Found]:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
         share = max(self._threads // len(queries), 1)
         with (
@@ -143,25 +140,28 @@ class CertifiedSearch:
                 self._threads, "search", self._faiss.omp_set_num_threads, (share,)
             ) as executor,
         ):
-            return list(executor.map(self._search, queries, [neighbours] * len(queries)))
+            return list(executor.map(self._search, queries, limits, [neighbours] * len(queries)))
 
-    def _search(self, queries: Floats, neighbours: int) -> _Found:
+    def _search(self, queries: Floats, limits: Floats, neighbours: int) -> Found:
         reduced = self._axes.reduce(queries)
         coarse = shortened(reduced, COARSE_COORDINATES)
-        upper = self._upper_bounds(queries, coarse, neighbours)
-        query_of, candidates = self._candidates(reduced, coarse, upper)
-        are_few = np.bincount(query_of, minlength=len(queries)) <= MOST_CANDIDATES
-        kept = are_few[query_of]
-        query_of, near, of_near = self._near(queries, query_of[kept], candidates[kept], upper)
-        proven = np.bincount(query_of, minlength=len(queries)) >= neighbours
-        firsts = np.searchsorted(query_of, np.flatnonzero(proven))
-        nearest = firsts[:, None] + np.arange(neighbours)
-        distances = np.empty((len(queries), neighbours), dtype=np.float32)
-        rows = np.empty((len(queries), neighbours), dtype=np.int64)
-        distances[proven], rows[proven] = of_near[nearest], near[nearest]
+        guessed = self._upper_bounds(queries, coarse, neighbours)
+        upper = np.minimum(guessed, limits)
+        query_of, candidates, are_few = self._candidates(reduced, coarse, upper)
+        query_of, near, of_near = self._near(queries, query_of, candidates, upper)
+        count = np.bincount(query_of, minlength=len(queries))
+        # Within a limit there may be none; within a guess there are those that were guessed.
+        are_known = np.isfinite(limits) & (limits <= guessed)
+        proven = are_few & (are_known | (count >= neighbours))
+        distances = np.full((len(queries), neighbours), np.inf, dtype=np.float32)
+        rows = np.full((len(queries), neighbours), -1, dtype=np.int64)
+        place = np.arange(len(query_of)) - (np.cumsum(count) - count)[query_of]
+        nearest = proven[query_of] & (place < neighbours)
+        where = query_of[nearest], place[nearest]
+        distances[where], rows[where] = of_near[nearest], near[nearest]
         if not proven.all():
             distances[~proven], rows[~proven] = self._flat.search(queries[~proven], neighbours)
-        return _Found(distances, rows, int(proven.sum()))
+        return Found(distances, rows, proven)
 
     def _upper_bounds(self, queries: Floats, coarse: Floats, neighbours: int) -> Floats:
         """Bound the distance of each query's k-th neighbour by k rows that are probably near."""
@@ -173,8 +173,13 @@ class CertifiedSearch:
         nearest: Floats = np.partition(distances, neighbours - 1, axis=1)[:, neighbours - 1]
         return nearest
 
-    def _candidates(self, fine: Floats, coarse: Floats, upper: Floats) -> tuple[Rows, Rows]:
-        """List the rows whose lower bound does not exceed the query's upper bound, by query."""
+    def _candidates(
+        self, fine: Floats, coarse: Floats, upper: Floats
+    ) -> tuple[Rows, Rows, npt.NDArray[np.bool_]]:
+        """List the rows whose lower bound does not exceed the query's upper bound, by query.
+
+        Also tell of which queries these are few; the candidates of the others are left out.
+        """
         asked = BoundedRows.asked(fine, upper)
         asked_coarsely = BoundedRows.asked(coarse, upper)
         expected = self._coarse.count_below(asked_coarsely, _ROWS_SAMPLED)
@@ -183,9 +188,16 @@ class CertifiedSearch:
         of_light, rows = self._coarse.below(asked_coarsely[light])
         of_light = light[of_light]
         kept = self._fine.are_below(asked, of_light, rows)
-        of_heavy, more_rows = self._fine.below(asked[heavy])
-        query_of = np.concatenate([of_light[kept], heavy[of_heavy]])
-        return query_of, np.concatenate([rows[kept], more_rows])
+        # What would fill the memory with candidates is left to the flat scan at once.
+        are_listed = self._fine.count_below(asked[heavy], _ROWS_SAMPLED) <= MOST_FINE_CANDIDATES
+        listed = heavy[are_listed]
+        of_heavy, more_rows = self._fine.below(asked[listed])
+        query_of = np.concatenate([of_light[kept], listed[of_heavy]])
+        rows = np.concatenate([rows[kept], more_rows])
+        are_few = np.bincount(query_of, minlength=len(fine)) <= MOST_CANDIDATES
+        are_few[heavy[~are_listed]] = False
+        kept = are_few[query_of]
+        return query_of[kept], rows[kept], are_few
 
     def _near(
         self, queries: Floats, query_of: Rows, candidates: Rows, upper: Floats
@@ -209,8 +221,17 @@ class CertifiedSearch:
         return distances
 
 
+def _parts_of(images: Sequence[Floats]) -> list[Floats]:
+    """Divide what is of the queries of each image into parts."""
+    return [
+        part
+        for image in images
+        for part in np.array_split(image, max(len(image) // _QUERIES_PER_PART, 1))
+    ]
+
+
 def images_of(queries: Floats, of_one_image: int | None) -> list[Floats]:
-    """Divide queries into those of each image."""
+    """Divide queries, or what is of each of them, into those of each image."""
     return np.split(queries, range(of_one_image or len(queries), len(queries), of_one_image or 1))
 
 

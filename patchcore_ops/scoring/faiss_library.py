@@ -10,8 +10,15 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from patchcore_ops.runtime.errors import EnvironmentProblem
+
+SWITCH_TO_GPU = (
+    "pip uninstall -y faiss-cpu faiss-gpu && pip install --no-deps --force-reinstall faiss-gpu"
+)
 
 _PROCESSORS = Path("/proc/cpuinfo")
 _VARIABLE = "OPENBLAS_CORETYPE"
@@ -33,6 +40,25 @@ def import_faiss() -> Any:
 
     with _kernels_named():
         return importlib.import_module("faiss")
+
+
+def only_faiss() -> Any:
+    """Import FAISS; refuse the two builds beside each other, for they overwrite one another."""
+    installed = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
+    if len(installed) > 1:
+        raise EnvironmentProblem(
+            "faiss-cpu and faiss-gpu are both installed but share the module name faiss; keep one: "
+            f"{SWITCH_TO_GPU}"
+        )
+    return import_faiss()
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.coreset.samplers import sample_count
 from patchcore_ops.coreset.shards import picks_of_shards
 from patchcore_ops.runtime.errors import ConfigError
-from patchcore_ops.scoring.neighbours import foresee_index
+from patchcore_ops.scoring.index_building import foresee_index
 
 
 def foresee(config: CategoryConfig, rows: Sequence[int], train_images: int) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from patchcore_ops.config.sections import CategoryConfig
-from patchcore_ops.scoring.neighbours import build_index, write_index
+from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.scoring.index_building import write_index_over
 from patchcore_ops.stages.layout import FEATURES, INDEX, member_folder, member_folders
 
 
@@ -15,8 +14,7 @@ def index_memory_bank(bank: Path, config: CategoryConfig, folder: Path) -> list[
     """Write each member's `index.faiss` over its features; return their sizes in bytes."""
     sizes = []
     for member, source in enumerate(member_folders(bank, len(config.embedding.members))):
-        features = np.load(source / FEATURES, allow_pickle=False)
         path = member_folder(folder, member) / INDEX
-        write_index(build_index(features, config.index.factory), path)
+        write_index_over(ArrayFile(source / FEATURES), config.index.factory, path)
         sizes.append(path.stat().st_size)
     return sizes

@@ -24,7 +24,7 @@ from patchcore_ops.model.folder import INDEX, WEIGHTS, write_model
 from patchcore_ops.runtime.errors import StaleArtefact
 from patchcore_ops.runtime.files import link_or_copy
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
-from patchcore_ops.scoring.neighbours import read_index
+from patchcore_ops.scoring.index_file import IndexFile
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.predictions import Ranges
 from patchcore_ops.stages.raw_embeddings import Grid
@@ -80,7 +80,7 @@ def assemble_model(
                 weights_sha256=grid.weights_sha256,
                 network=_place_network(number, grid, recorded, sources, folder, put),
                 grid=(grid.height, grid.width),
-                bank_rows=read_index(of_index / layout.INDEX).ntotal,
+                bank_rows=IndexFile.at(of_index / layout.INDEX).rows,
                 score_range=ranges.scores[number] if ranges.scores else None,
                 map_range=ranges.maps[number] if ranges.maps else None,
             )

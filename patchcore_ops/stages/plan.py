@@ -162,7 +162,7 @@ def _bank(
     picks = sum(member.bank for member in members)
     disk = picks * (dimension * _FLOAT + _ROW_NUMBER)
     costs = [
-        laws.selection(member.train, dimension, config.coreset, member.bank, _shards(config))
+        laws.selection(member.train, dimension, config.coreset, member.bank, config.coreset.shards)
         for member in members
     ]
     operations = sum(cost.operations for cost in costs)
@@ -225,10 +225,5 @@ def _is_flat(config: CategoryConfig) -> bool:
     return config.index.factory == "Flat"
 
 
-def _shards(config: CategoryConfig) -> int:
-    shards: int = getattr(config.coreset, "shards", 1)
-    return shards
-
-
 def _bytes_a_value(config: CategoryConfig) -> int:
-    return 2 if getattr(config.embedding, "storage", "float32") == "float16" else _FLOAT
+    return 2 if config.embedding.storage == "float16" else _FLOAT

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from patchcore_ops.config.sections import CoresetSection
 from patchcore_ops.scoring.certified_search import FINE_COORDINATES, SMALLEST_BANK
+from patchcore_ops.scoring.index_file import BYTES_AT_ONCE
 
 _FLOAT = 4
 # A process with Dagster and the libraries of any stage.
@@ -18,7 +19,7 @@ PROCESS_BYTES = 400_000_000
 # However large a memory bank is: its features are gathered, and a flat index is made and searched,
 # by parts of so many.
 FEATURES_AT_ONCE = 65_536
-INDEX_BYTES_AT_ONCE = 512 * 2**20
+
 # The start of a stage, its checks and pictures; then hashing and writing, by byte.
 START = 35e9
 WRITING_A_BYTE = 130
@@ -77,13 +78,13 @@ def selection(rows: int, dimension: int, coreset: CoresetSection, picks: int, sh
 
 def indexing(size: int, flat: bool) -> Cost:
     """Build an index of a memory bank of so many bytes; only a flat one is made by parts."""
-    return Cost(2.0 * (min(size, INDEX_BYTES_AT_ONCE) if flat else size), INDEXING_A_BYTE * size)
+    return Cost(2.0 * (min(size, BYTES_AT_ONCE) if flat else size), INDEXING_A_BYTE * size)
 
 
 def search(queries: int, bank: int, dimension: int, flat: bool, certified: bool) -> Cost:
     """Search an index; the operations are those for a flat one."""
     width = dimension * _FLOAT
-    held = min(bank, INDEX_BYTES_AT_ONCE // width) if flat else bank
+    held = min(bank, BYTES_AT_ONCE // width) if flat else bank
     memory = SEARCHING_BYTES + queries * _FLOAT + held * width
     if not (flat and certified) or bank < SMALLEST_BANK or dimension < 2 * FINE_COORDINATES:
         return Cost(memory, 2.0 * queries * bank * dimension)

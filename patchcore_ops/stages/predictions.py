@@ -1,10 +1,14 @@
-"""The stage `test_predictions`: scores and anomaly maps of the test images, by search."""
+"""The stage `test_predictions`: scores and anomaly maps of the test images, by search.
+
+`search_images` may have searched for parts of the images elsewhere; `predict` does it all here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +18,6 @@ from pydantic import BaseModel
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.runtime.rows import Rows
 from patchcore_ops.scoring.maps import (
     Range,
     combine,
@@ -22,13 +25,13 @@ from patchcore_ops.scoring.maps import (
     extent,
     image_scores,
     map_extents,
-    patch_scores,
 )
-from patchcore_ops.scoring.neighbours import Searcher, read_index
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.raw_embeddings import Grid
-
-_IMAGES_PER_SEARCH = 4
+from patchcore_ops.stages.patch_scores import (
+    Searched,
+    read_patch_scores,
+    search_images,
+)
 
 
 @dataclass(frozen=True)
@@ -74,30 +77,58 @@ def predict(
     Writes `scores.parquet`, `anomaly_maps.npy`, `ranges.json` and `images.parquet`, the rows of the
     images.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = range(len(layout.test_rows(layout.read_images(embeddings))))
+    with TemporaryDirectory(prefix="patch_scores-", dir=folder) as name:
+        part = Path(name)
+        search_images(embeddings, indices, config, runtime, images, part, on_progress)
+        return assemble_predictions(embeddings, [part], config, folder)
+
+
+def assemble_predictions(
+    embeddings: Path, parts: Sequence[Path], config: CategoryConfig, folder: Path
+) -> Predictions:
+    """Write what `predict` writes, from what `search_images` has written of parts of the images.
+
+    Memory holds the patch scores of all images, some KB each; maps are written as they are made.
+
+    Parameters
+    ----------
+    embeddings : Path
+        What was searched for.
+    parts : sequence of Path
+        Folders of `search_images`, in the order of their images; together of all images.
+    config : CategoryConfig
+    folder : Path
+
+    Raises
+    ------
+    ValueError
+        If the parts are not those of the embeddings.
+    """
     images = layout.test_rows(layout.read_images(embeddings))
-    members = len(config.embedding.members)
-    by_member: list[npt.NDArray[np.float32]] = []
-    proven_shares: list[float] = []
-    folders = zip(
-        layout.member_folders(embeddings, members),
-        layout.member_folders(indices, members),
-        strict=True,
-    )
-    for member, (of_embeddings, of_index) in enumerate(folders):
-        grid = Grid.read(of_embeddings)
-        searcher = Searcher(read_index(of_index / layout.INDEX), config.index, runtime)
-        queries = layout.test_embeddings(of_embeddings)
-        scores = np.empty((grid.test_images, grid.height, grid.width), dtype=np.float32)
-        neighbours = config.scoring.anomaly_scorer_num_nn
-        for searched in _search_images(searcher, queries, neighbours, scores):
-            if on_progress is not None:
-                on_progress(member * len(images) + searched, members * len(images))
-        by_member.append(scores)
-        if searcher.proven_share is not None:
-            proven_shares.append(searcher.proven_share)
-    ranges = ranges_over(by_member, config) if members > 1 else NO_RANGES
+    members = range(len(config.embedding.members))
+    searched = [[Searched.read(part, member) for part in parts] for member in members]
+    for of_parts in searched:
+        ends = [0, *(one.stop for one in of_parts)]
+        if [one.first for one in of_parts] != ends[:-1] or ends[-1] != len(images):
+            raise ValueError(f"{folder}: {of_parts} are not all {len(images)} images in order")
+    by_member = [read_patch_scores(parts, member) for member in members]
+    ranges = ranges_over(by_member, config) if len(members) > 1 else NO_RANGES
     write_predictions(images, by_member, ranges, config, folder)
-    return Predictions(layout.read_scores(folder), min(proven_shares, default=None))
+    shares = [_proven_share(of_parts) for of_parts in searched]
+    return Predictions(
+        layout.read_scores(folder), min((one for one in shares if one is not None), default=None)
+    )
+
+
+def _proven_share(parts: Sequence[Searched]) -> float | None:
+    """Return the share of all patches; None if bounds were not used for all parts."""
+    proven = [part.proven for part in parts if part.proven is not None]
+    if len(proven) < len(parts):
+        return None
+    patches = sum(part.patches for part in parts)
+    return sum(proven) / patches if patches else 1.0
 
 
 def write_predictions(
@@ -130,17 +161,3 @@ def ranges_over(by_member: Sequence[npt.NDArray[np.float32]], config: CategoryCo
         scores=tuple(extent(image_scores(scores)) for scores in by_member),
         maps=tuple(map_extents(by_member, side, sigma)),
     )
-
-
-def _search_images(
-    searcher: Searcher, queries: Rows, neighbours: int, scores: npt.NDArray[np.float32]
-) -> Iterator[int]:
-    """Fill the patch scores, shape [images, h, w]; yield how many images are done, in steps."""
-    images, height, width = scores.shape
-    patches = height * width
-    for start in range(0, images, _IMAGES_PER_SEARCH):
-        stop = min(start + _IMAGES_PER_SEARCH, images)
-        rows = queries.read(start * patches, stop * patches)
-        distances, _ = searcher.search(rows, neighbours, patches)
-        scores[start:stop] = patch_scores(distances, stop - start, (height, width))
-        yield stop

@@ -16,7 +16,7 @@ from patchcore_ops.config.sections import CategoryConfig, IndexSection, RuntimeS
 from patchcore_ops.embedding.ensemble import Networks, open_networks
 from patchcore_ops.runtime.errors import ConfigError, UserError, WeightsError
 from patchcore_ops.runtime.fingerprints import file_hash
-from patchcore_ops.scoring.neighbours import build_index, foresee_index
+from patchcore_ops.scoring.index_building import build_index, foresee_index
 from patchcore_ops.stages.early_refusals import foresee
 
 BACKBONE = "test_resnet"

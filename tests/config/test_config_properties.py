@@ -197,5 +197,5 @@ def test_scalars_mean_what_pyyaml_writes(value: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "value.yaml"
         file.write_text(yaml.safe_dump({"a": value}), encoding="utf-8")
-        read = read_document(file).content["a"]
+        read = read_document(str(file)).content["a"]
     assert repr(read) == repr(value)

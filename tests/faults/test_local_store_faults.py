@@ -19,7 +19,7 @@ from patchcore_assets.storage import DamagedArtefact, MissingArtefact, StoragePr
 from patchcore_assets.storage.local import store as local_module
 from patchcore_assets.storage.local.store import LocalStore
 from patchcore_ops.runtime.arrays import ArrayFile, save_array
-from patchcore_ops.scoring.neighbours import write_index
+from patchcore_ops.scoring.index_file import write_index
 
 
 @pytest.fixture

@@ -40,7 +40,12 @@ _BACKBONE = (
     "embedding.openvino_engine",
     "embedding.torch_engine",
 )
-_SEARCH = ("scoring.neighbours", "scoring.certified_search", "scoring.distance_bounds")
+_SEARCH = (
+    "scoring.neighbours",
+    "scoring.index_file",
+    "scoring.certified_search",
+    "scoring.distance_bounds",
+)
 
 # What determines the files of each asset, besides its own module.
 DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
@@ -78,9 +83,10 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "runtime.array_namespace",
         "runtime.arrays",
     ),
-    "faiss_index": ("stages.faiss_index", "scoring.neighbours"),
+    "faiss_index": ("stages.faiss_index", "scoring.index_building", "scoring.index_file"),
     "test_predictions": (
         "stages.predictions",
+        "stages.patch_scores",
         *_SEARCH,
         "scoring.maps",
         "runtime.block_threads",
@@ -120,6 +126,8 @@ DETERMINES_NOTHING = (
     "config.settings_notes",
     "config.categories",
     "config.overrides",
+    "config.paths",
+    "config.remote_file",
     "config.sections",
     "config.operating_sections",
     "config.setting_types",

@@ -14,6 +14,7 @@ from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimit
 from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
+from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_assets.step.failures import RETRIES
 from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
@@ -62,6 +63,17 @@ def test_heavy_steps_are_in_the_pool_of_what_they_use(configure: Configure) -> N
     assert set(pools_of(configure(), SUMMARY_JOB).values()) == {None}
 
 
+def test_runs_with_a_step_on_a_gpu_ask_ray_for_one_by_tag(configure: Configure) -> None:
+    asked = {"dagster-ray/config": '{"num_gpus": 1}'}
+    for device, tags in (("cuda", asked), ("cpu", {})):
+        definitions = define(load_config(configure(runtime={"device": device})))
+        [sensor] = [one for one in definitions.sensors or () if one.name == AUTOMATION_SENSOR]
+        assert isinstance(sensor, dg.AutomationConditionSensorDefinition)
+        assert sensor.run_tags == tags
+        assert definitions.resolve_job_def(BENCHMARK_JOB).run_tags == tags
+        assert definitions.resolve_job_def(SUMMARY_JOB).run_tags == {}
+
+
 def test_auto_means_a_gpu_where_there_is_a_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +85,21 @@ def test_auto_means_a_gpu_where_there_is_a_driver(
     assert expects_gpu("cuda")
     assert expects_gpu("mps")
     assert not expects_gpu("cpu")
+
+
+@pytest.mark.parametrize(("pool", "expected"), [("gpu", GPU), ("cpu_heavy", CPU_HEAVY)])
+def test_a_head_may_say_what_its_nodes_have(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pool: str, expected: str
+) -> None:
+    driver = tmp_path / "nvidiactl"
+    monkeypatch.setattr(devices, "_DRIVER_FILES", (str(driver),))
+    if pool == "cpu_heavy":
+        driver.touch()
+    runtime = {"engine": "auto", "device": "auto", "pool": pool}
+    definitions = define(load_config(configure(runtime=runtime)))
+    pools = {asset.key.to_user_string(): asset.op.pool for asset in definitions.assets or ()}
+    assert pools["raw_embeddings"] == pools["memory_bank"] == expected
+    assert pools["test_predictions"] == CPU_HEAVY
 
 
 def planned(instance: dg.DagsterInstance, config: Path, job: str) -> dg.DagsterRun:

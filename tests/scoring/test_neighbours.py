@@ -16,7 +16,9 @@ from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.scoring import certified_search
 from patchcore_ops.scoring.certified_search import CertifiedSearch
-from patchcore_ops.scoring.neighbours import Searcher, build_index, read_index, write_index
+from patchcore_ops.scoring.index_building import build_index
+from patchcore_ops.scoring.index_file import read_index, write_index
+from patchcore_ops.scoring.neighbours import Searcher
 
 Array = npt.NDArray[np.float32]
 
@@ -148,14 +150,15 @@ def test_certified_search_finds_what_the_flat_scan_finds(
     assert CertifiedSearch.suits(index)
     certified = Searcher(index, IndexSection(), RuntimeSection())
     plain = Searcher(index, IndexSection(), RuntimeSection(certified_search=False))
-    assert plain.proven_share is None
-    for searcher in (certified, plain):
-        assert_nearest(queries, bank, *searcher.search(queries, neighbours))
-    assert certified.proven_share is not None
+    found = [searcher.find(queries, neighbours) for searcher in (certified, plain)]
+    for distances, rows, _ in found:
+        assert_nearest(queries, bank, distances, rows)
+    assert found[1].proven is None
+    assert found[0].proven is not None
     if most_candidates == 0:
-        assert certified.proven_share == 0
+        assert not found[0].proven.any()
     else:
-        assert 0.1 < certified.proven_share <= 1
+        assert 0.1 < found[0].proven.mean() <= 1
 
 
 def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,9 +168,9 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
     index = build_index(low_rank(3000, seed=0), "Flat")
     queries = low_rank(300, seed=1)
     found = [CertifiedSearch(index, threads).search(queries, 2) for threads in (1, 2, 3, 8)]
-    for distances, rows in found[1:]:
-        np.testing.assert_array_equal(distances, found[0][0])
-        np.testing.assert_array_equal(rows, found[0][1])
+    for other in found[1:]:
+        for got, wanted in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(got, wanted)
 
 
 @pytest.mark.parametrize(("offset", "gap"), [(0, 1e-1), (0, 1e-5), (100, 1e-3), (1000, 1e-5)])
@@ -181,8 +184,9 @@ def test_what_bounds_verify_is_nearest_up_to_rounding(offset: float, gap: float)
     halfway = (bank[:40].astype(np.float64) + bank[1100:1140]) / 2
     queries = (halfway + 0.2 * rng.normal(size=halfway.shape)).astype(np.float32)
     certified = CertifiedSearch(build_index(bank, "Flat"))
-    distances, rows = certified.search(queries, 2)
-    assert certified.certificates.share == 1
+    distances, rows, proven = certified.search(queries, 2)
+    assert proven is not None
+    assert proven.all()
     every = squared_distances(queries.astype(np.float64), bank)
     found = np.take_along_axis(every, rows, axis=1)
     # The difference of two numbers is rounded once, and so is its square: three more in a sum.
@@ -200,7 +204,8 @@ def test_certified_search_is_left_out_where_it_does_not_suit(case: str) -> None:
     }[case]
     index = build_index(bank, factory)
     assert not CertifiedSearch.suits(index)
-    assert Searcher(index, IndexSection(), RuntimeSection()).proven_share is None
+    searcher = Searcher(index, IndexSection(), RuntimeSection())
+    assert searcher.find(bank[:1], 1).proven is None
 
 
 def test_a_search_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

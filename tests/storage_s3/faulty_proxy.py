@@ -17,7 +17,8 @@ from typing import Literal, NamedTuple
 #   "lose": the server does it, but the connection is closed without an answer
 #   "cut": the server does it, and the connection is closed in the middle of the answer's body
 #   "slow": the answer comes `Proxy.slow_seconds` late
-Fault = int | Literal["drop", "lose", "cut", "slow"]
+#   "hold": the server is not asked, and the connection is closed when `Proxy.let_go` is set
+Fault = int | Literal["drop", "lose", "cut", "slow", "hold"]
 
 # Half of it must be ample for an honest answer, on a machine with much else to do.
 SLOW_SECONDS = 4.0
@@ -39,6 +40,7 @@ class Proxy:
     requests: list[Request] = field(default_factory=list)
     fault_of: Callable[[int, Request], Fault | None] | None = None
     slow_seconds: float = SLOW_SECONDS
+    let_go: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault_at(self, number: int, fault: Fault) -> None:
@@ -73,7 +75,9 @@ def faulty_proxy(server_host: str, server_port: int) -> Iterator[Proxy]:
             if isinstance(fault, int):
                 self.refuse(fault)
                 return
-            if fault == "drop":
+            if fault in ("drop", "hold"):
+                if fault == "hold":
+                    proxy.let_go.wait()
                 self.close_connection = True
                 return
             upstream = http.client.HTTPConnection(server_host, server_port, timeout=30)
@@ -124,5 +128,6 @@ def faulty_proxy(server_host: str, server_port: int) -> Iterator[Proxy]:
     try:
         yield proxy
     finally:
+        proxy.let_go.set()
         listener.shutdown()
         listener.server_close()

@@ -1,0 +1,139 @@
+"""A wave in the queue of the instance: the same runs that the schedule requests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.selector import JobSubsetSelector
+from dagster._core.remote_representation.code_location import CodeLocation
+from dagster._core.remote_representation.external import RemoteRepository
+from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
+from dagster._core.workspace.load_target import (
+    ModuleTarget,
+    WorkspaceFileTarget,
+    WorkspaceLoadTarget,
+)
+
+from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
+from patchcore_assets.automation.waves import PARTITION, tags_of_wave
+from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
+
+_WORKSPACE = "workspace.yaml"
+_MODULE = "patchcore_assets"
+
+
+def submit_wave(instance: dg.DagsterInstance, categories: Sequence[str]) -> str:
+    """Queue a run for each category; return the name of the wave.
+
+    The code location is that of `workspace.yaml` in the current folder, or this installation's.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If no code location can be loaded.
+    ConfigError
+        If it does not have one of the categories.
+    """
+    # Another command may start within the same second.
+    wave = f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"
+    tags = tags_of_wave(wave, len(categories))
+    with WorkspaceProcessContext(instance, _load_target()) as process:
+        workspace = process.create_request_context()
+        location, repository = _with_benchmark(workspace)
+        _refuse_others(categories, instance, workspace, location, repository)
+        runs = [
+            _create_run(instance, location, repository, {**tags, PARTITION: category})
+            for category in categories
+        ]
+        for run in runs:
+            instance.submit_run(run.run_id, workspace)
+    return wave
+
+
+def _load_target() -> WorkspaceLoadTarget:
+    if Path(_WORKSPACE).is_file():
+        return WorkspaceFileTarget(paths=[_WORKSPACE])
+    return ModuleTarget(
+        module_name=_MODULE, attribute=None, working_directory=None, location_name=None
+    )
+
+
+def _with_benchmark(
+    workspace: WorkspaceRequestContext,
+) -> tuple[CodeLocation, RemoteRepository]:
+    """Return the code location, and its repository, that has the benchmark's job."""
+    for location in workspace.code_locations:
+        for repository in location.get_repositories().values():
+            if repository.has_job(BENCHMARK_JOB):
+                return location, repository
+    said = [error.message.strip().splitlines()[-1] for error in workspace.code_location_errors()]
+    raise EnvironmentProblem(
+        f"{_WORKSPACE if Path(_WORKSPACE).is_file() else _MODULE}: no code location has the job "
+        f"{BENCHMARK_JOB}" + (f" ({said[0]})" if said else "")
+    )
+
+
+def _refuse_others(
+    categories: Sequence[str],
+    instance: dg.DagsterInstance,
+    workspace: WorkspaceRequestContext,
+    location: CodeLocation,
+    repository: RemoteRepository,
+) -> None:
+    """Refuse categories that the code location does not serve."""
+    found = workspace.get_partition_names(
+        repository_selector=repository.selector,
+        job_name=BENCHMARK_JOB,
+        instance=instance,
+        selected_asset_keys=None,
+    )
+    served = getattr(found, "partition_names", ())
+    if unknown := [category for category in categories if category not in served]:
+        raise ConfigError(
+            f"'{unknown[0]}' is not one of the categories that {location.name} serves "
+            f"({', '.join(served)}); give both the same configuration"
+        )
+
+
+def _create_run(
+    instance: dg.DagsterInstance,
+    location: CodeLocation,
+    repository: RemoteRepository,
+    tags: Mapping[str, str],
+) -> dg.DagsterRun:
+    """Create a run of the benchmark's job, as `dagster job launch` does."""
+    job = location.get_job(
+        JobSubsetSelector(
+            location_name=location.name,
+            repository_name=repository.name,
+            job_name=BENCHMARK_JOB,
+            op_selection=None,
+        )
+    )
+    plan = location.get_execution_plan(
+        job, run_config={}, step_keys_to_execute=None, known_state=None, instance=instance
+    ).execution_plan_snapshot
+    return instance.create_run(
+        job_name=BENCHMARK_JOB,
+        run_id=None,
+        run_config={},
+        status=None,
+        tags={**job.run_tags, **tags},
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=plan.step_keys_to_execute,
+        execution_plan_snapshot=plan,
+        job_snapshot=job.job_snapshot,
+        parent_job_snapshot=job.parent_job_snapshot,
+        asset_selection=None,
+        asset_check_selection=None,
+        resolved_op_selection=job.resolved_op_selection,
+        op_selection=None,
+        remote_job_origin=job.get_remote_origin(),
+        job_code_origin=job.get_python_origin(),
+        asset_graph=repository.asset_graph,
+    )
