@@ -7,6 +7,7 @@ projection of the embeddings.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from patchcore_ops.runtime.rows import Rows
 SAMPLED_ROWS = 1024
 _MAX_DISTANCES = 1 << 25
 _PICKS_PER_BLOCK = 1024
+# After each power of two, the next picks of so many shards join the sample.
+_NEXT_PICKS = 16
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,22 @@ def bank_coverage(
     The sample is evenly spaced. With it go the picks that follow each power of two: greedy
     selection takes the farthest row next, so for the greedy samplers the radius after a power of
     two is that over all rows (as long as the mean distance to the starting points, with which
-    `approx_greedy_coreset` begins, is larger); only that of the whole bank is from the sample. In a
-    bank of shards picks take turns, and all of these are from the sample.
+    `approx_greedy_coreset` begins, is larger); only that of the whole bank is from the sample.
+
+    In a bank of shards, which take turns, the next pick of a shard is that shard's farthest row
+    from its own picks. Another shard's pick may be nearer, so every radius is from the sample.
     """
     count = min(SAMPLED_ROWS, max(_MAX_DISTANCES // len(indices), 64))
     is_exact = len(embeddings) <= count
-    sample = np.unique(np.linspace(0, len(embeddings) - 1, count).astype(np.int64))
-    next_picks = indices[np.array(_powers_of_two(len(indices)), dtype=np.int64)]
+    sample = np.linspace(0, len(embeddings) - 1, count).astype(np.int64)
+    powers = np.array(_powers_of_two(len(indices)), dtype=np.int64)
+    following = powers[:, None] + np.arange(min(coreset.shards, _NEXT_PICKS))
+    next_picks = indices[following[following < len(indices)]]
     sample = np.unique(np.concatenate([sample, next_picks]))
     draws = Draws(coreset.seed)
     weight = random_projection(embeddings.shape[1], coreset.projection_dimension, draws)
     rows = _projected(embeddings.take(sample), weight)
-    picks = np.empty((len(features), rows.shape[1]), dtype=np.float32)
-    start = 0
-    for block in features.blocks():
-        picks[start : start + len(block)] = _projected(block, weight)
-        start += len(block)
+    picks = (_projected(block, weight) for block in features.blocks())
     numbers, radius = radius_by_picks(rows, picks)
     return Coverage(numbers, radius, len(rows), is_exact)
 
@@ -78,31 +81,52 @@ def _projected(
 
 
 def radius_by_picks(
-    rows: npt.NDArray[np.float32], picks: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.float32], picks: Iterable[npt.NDArray[np.float32]]
 ) -> tuple[list[int], list[float]]:
     """Compute the largest distance of any row [S, d] to its nearest pick, by number of picks.
 
-    `picks` [M, d] are in pick order. Returns 1, 2, 4, ..., M and the radius after as many picks.
+    `picks` are blocks [B, d] in pick order, of M picks in all. Returns 1, 2, 4, ..., M and the
+    radius after as many picks.
     """
-    rows, picks = rows - picks[:1], picks - picks[:1]
-    norms = np.einsum("ij,ij->i", picks, picks)
-    # Less the squared norm of the row, which does not change which pick is nearest.
+    numbers: list[int] = []
+    radius: list[float] = []
     nearest = np.full(len(rows), np.inf, dtype=np.float32)
-    row_norms = np.einsum("ij,ij->i", rows, rows)
-    numbers = [*_powers_of_two(len(picks)), len(picks)]
-    radius, start = [], 0
-    for stop in numbers:
-        for first in range(start, stop, _PICKS_PER_BLOCK):
-            block = slice(first, min(first + _PICKS_PER_BLOCK, stop))
-            products = (-2 * picks[block]) @ rows.T
-            products += norms[block, None]
-            nearest = np.minimum(nearest, products.min(axis=0))
-        start = stop
-        farthest = (nearest + row_norms).argmax()
-        # Once more by differences: near zero, the products are all rounding.
-        apart = picks[:stop] - rows[farthest]
-        radius.append(float(np.sqrt(np.einsum("ij,ij->i", apart, apart).min())))
+    origin, seen = None, 0
+    for block in picks:
+        if origin is None:
+            origin = block[:1].copy()
+            rows = rows - origin
+        start = 0
+        while start < len(block):
+            stop = min(start + _PICKS_PER_BLOCK, len(block), start + _next_power(seen) - seen)
+            part = block[start:stop] - origin
+            nearest = np.minimum(nearest, _squared_distances_to_nearest(rows, part))
+            seen, start = seen + len(part), stop
+            if seen & (seen - 1) == 0:
+                numbers.append(seen)
+                radius.append(float(np.sqrt(nearest.max())))
+    if seen and numbers[-1] != seen:
+        numbers.append(seen)
+        radius.append(float(np.sqrt(nearest.max())))
     return numbers, radius
+
+
+def _squared_distances_to_nearest(
+    rows: npt.NDArray[np.float32], picks: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return each row's squared distance to the nearest of some picks, both near the origin."""
+    # Less the squared norm of the row, which does not change which pick is nearest.
+    products = rows @ (-2 * picks).T
+    products += np.einsum("ij,ij->i", picks, picks)
+    # Once more by differences: near zero, the products are all rounding.
+    apart = rows - picks[products.argmin(axis=1)]
+    squared: npt.NDArray[np.float32] = np.einsum("ij,ij->i", apart, apart)
+    return squared
+
+
+def _next_power(count: int) -> int:
+    """Return the power of two above a number."""
+    return 1 << count.bit_length()
 
 
 def _powers_of_two(limit: int) -> list[int]:

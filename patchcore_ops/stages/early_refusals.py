@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.coreset.samplers import sample_count
+from patchcore_ops.coreset.shards import picks_of_shards
 from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.scoring.index_building import foresee_index
 
@@ -18,7 +19,8 @@ def foresee(config: CategoryConfig, rows: Sequence[int], train_images: int) -> N
     """
     mistakes: list[str] = []
     shards = config.coreset.shards
-    if shards > max(train_images, 1):
+    are_too_many = shards > max(train_images, 1)
+    if are_too_many:
         mistakes.append(
             f"coreset.shards: {shards} are more than the {train_images} train images; lower it"
         )
@@ -30,10 +32,10 @@ def foresee(config: CategoryConfig, rows: Sequence[int], train_images: int) -> N
                 "single one; raise it"
             )
             continue
-        if picks < shards:
+        if not are_too_many and 0 in picks_of_shards(count, train_images, config.coreset):
             mistakes.append(
-                f"coreset.shards: {shards} are more than the {picks} rows that the memory bank "
-                "will hold; lower it or raise coreset.percentage"
+                f"coreset.shards: {shards} share the {picks} rows that the memory bank will hold, "
+                "and one gets none; lower it or raise coreset.percentage"
             )
         if config.scoring.anomaly_scorer_num_nn > picks:
             mistakes.append(

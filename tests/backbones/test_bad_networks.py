@@ -189,6 +189,27 @@ FORESEEN: list[tuple[dict[str, Any], int, list[str]]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("shards", "percentage", "sentence"),
+    [
+        (12, 0.1, "coreset.shards: 12 are more than the 11 train images; lower it"),
+        (11, 0.06, "coreset.shards: 11 share the 6 rows that the memory bank will hold, and one"),
+        # As many picks as shards, but the first shard has 2 images and the others 3.
+        (4, 0.04, "coreset.shards: 4 share the 4 rows that the memory bank will hold, and one gets"),
+        (5, 0.1, ""),
+    ],
+)
+def test_shards_without_an_image_or_a_pick_are_foreseen(
+    shards: int, percentage: float, sentence: str
+) -> None:
+    config = settings(coreset={"shards": shards, "percentage": percentage})
+    if not sentence:
+        foresee(config, [110], 11)
+        return
+    with pytest.raises(ConfigError, match=f"^{sentence}"):
+        foresee(config, [110], 11)
+
+
 @pytest.mark.parametrize(("sections", "rows", "sentences"), FORESEEN)
 def test_what_must_fail_later_is_said_before_the_network_runs(
     sections: dict[str, Any], rows: int, sentences: list[str]
