@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from patchcore_ops.stages.memory_bank import Bank
 
 MEMORY_BANK = "memory_bank"
-_LESS_MEMORY = (
-    "raise coreset.shards, or lower coreset.percentage or coreset.projection_dimension"
-)
+_LESS_MEMORY = "raise coreset.shards, or lower coreset.percentage or coreset.projection_dimension"
 _CHECKS = (
     Check(
         "bank_has_its_size",

@@ -194,8 +194,12 @@ FORESEEN: list[tuple[dict[str, Any], int, list[str]]] = [
     [
         (12, 0.1, "coreset.shards: 12 are more than the 11 train images; lower it"),
         (11, 0.06, "coreset.shards: 11 share the 6 rows that the memory bank will hold, and one"),
-        # As many picks as shards, but the first shard has 2 images and the others 3.
-        (4, 0.04, "coreset.shards: 4 share the 4 rows that the memory bank will hold, and one gets"),
+        # As many picks as shards, but the first shard has 2 images, the others 3.
+        (
+            4,
+            0.04,
+            "coreset.shards: 4 share the 4 rows that the memory bank will hold, and one gets",
+        ),
         (5, 0.1, ""),
     ],
 )
