@@ -23,6 +23,9 @@ from patchcore_ops.config import load_config
 PIPELINE = Path(__file__).parent
 REPOSITORY = PIPELINE.parents[1]
 CLUSTER = """
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
 telemetry: {enabled: false}
 run_launcher: {module: node_launcher, class: NodeLauncher}
 run_retries: {enabled: true, max_retries: 3}
