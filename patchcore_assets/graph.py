@@ -23,10 +23,12 @@ from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
 from patchcore_assets.executor import executor
+from patchcore_assets.inputs.launched import RESOURCE
 from patchcore_assets.inputs.watch import watch_sensor
 from patchcore_assets.step.pools import tags_of_runs
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.config.results_hash import results_hash
 
 EVALUATION_JOB = "evaluation_job"
 # In the order of the data; what a configuration does not ask for, its function leaves out.
@@ -97,7 +99,9 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
             automation_sensor(_selected(assets), interval, tags),
             summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
         ],
-        resources={"benchmark": Benchmark(config_path=config.path)},
+        resources={
+            RESOURCE: Benchmark(config_path=config.path, configuration_hash=results_hash(config))
+        },
         executor=executor([one.key.to_user_string() for one in assets]),
     )
 

@@ -25,7 +25,7 @@ def _observable(
     def observe(context: dg.OpExecutionContext, benchmark: Benchmark) -> dg.DataVersionsByPartition:
         with plain_failures(), warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)
-            config = benchmark.config()
+            config = benchmark.config_of_observation(context)
             versions = {}
             for category in config.categories:
                 with file_hashes(context.instance, config, category) as hash_of:

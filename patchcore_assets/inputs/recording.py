@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from patchcore_assets.inputs.launched import starts_runs_elsewhere
 from patchcore_assets.inputs.versions import inputs_of
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.snapshot import configuration_hash
@@ -93,7 +94,12 @@ def record_newer_settings(
     assets: Collection[dg.AssetKey],
     hash_of: HashOf,
 ) -> None:
-    """Make settings known that changed while a run used the ones before."""
+    """Make settings known that changed while a run used the ones before.
+
+    Where runs are started elsewhere, a node may have a file of its own: the sensor looks.
+    """
+    if starts_runs_elsewhere(instance):
+        return
     try:
         now = load_config(used.path)
         if category not in now.categories or configuration_hash(now) == configuration_hash(used):

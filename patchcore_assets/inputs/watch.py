@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from patchcore_assets.inputs.launched import starts_runs_elsewhere
 from patchcore_assets.inputs.recording import (
     file_hashes,
     known_versions,
@@ -23,6 +24,7 @@ from patchcore_assets.inputs.recording import (
 from patchcore_assets.inputs.versions import EVALUATED, IMAGES, ObservedInput, inputs_of
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.mistakes import MOST_LISTED, listed
+from patchcore_ops.config.results_hash import results_hash
 from patchcore_ops.runtime.errors import ConfigError, UserError
 from patchcore_ops.runtime.fingerprints import ABSENT, HashOf, OutOfTime
 
@@ -102,6 +104,13 @@ def look_at_inputs(
     except ConfigError as mistake:
         found.notes.append(f"nothing was looked at, for {_first_line(mistake)}")
         return found
+    if starts_runs_elsewhere(instance) and _differ(instance, loaded, config):
+        # No run would read it, so nothing could become fresh again.
+        found.notes.append(
+            f"nothing was looked at, for {config.path} has been edited and every run would be "
+            f"refused; {_RELOAD}"
+        )
+        return found
     found.notes.extend(_category_notes(loaded.by_category, config.by_category))
     watched = [category for category in loaded.by_category if category in config.by_category]
     look = _Look(instance, config, found)
@@ -109,6 +118,11 @@ def look_at_inputs(
     start = watched.index(first) if first in watched else 0
     look.at_folders([*watched[start:], *watched[:start]], until)
     return found
+
+
+def _differ(instance: dg.DagsterInstance, one: BenchmarkConfig, other: BenchmarkConfig) -> bool:
+    with weights_hashes(instance) as hash_of:
+        return results_hash(one, hash_of) != results_hash(other, hash_of)
 
 
 class _Look:

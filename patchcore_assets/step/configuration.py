@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 
+from patchcore_assets.inputs.launched import read_as_launched, starts_runs_elsewhere
 from patchcore_assets.storage.documents import read_document, write_document
-from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.snapshot import configuration_hash, restore, snapshot
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -30,12 +32,22 @@ _CONTINUES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry", "dagst
 
 
 def configuration_of_run(
-    instance: dg.DagsterInstance, run_id: str, file: str | Path
+    instance: dg.DagsterInstance, run: dg.DagsterRun, file: str
 ) -> tuple[BenchmarkConfig, bool]:
-    """Return the configuration of a run, and whether it is kept already."""
-    run = instance.get_run_by_id(run_id)
-    if run is None or not _is_kept(run):
-        return load_config(file), False
+    """Return the configuration of a run, and whether it is kept already.
+
+    A run that goes on where another has failed may do so on another machine, of which it takes
+    what is each machine's own.
+    """
+    if not _is_kept(run):
+        return read_as_launched(instance, run, file), False
+    kept = _read_kept(run)
+    if run.parent_run_id is None or not starts_runs_elsewhere(instance):
+        return kept, True
+    return _on_this_machine(kept, read_as_launched(instance, run, file)), True
+
+
+def _read_kept(run: dg.DagsterRun) -> BenchmarkConfig:
     place = run.tags[CONFIGURATION_FILE]
     text = read_document(place)
     if text is None:
@@ -43,7 +55,20 @@ def configuration_of_run(
             f"{place}: the configuration with which the run began is gone; start a new run, which "
             "reads the file as it is now"
         )
-    return restore(text), True
+    return restore(text)
+
+
+def _on_this_machine(kept: BenchmarkConfig, own: BenchmarkConfig) -> BenchmarkConfig:
+    """Return a kept configuration with the device, the folders and the cache of this machine."""
+    pictures = {"save_segmentation_images": kept.runtime.save_segmentation_images}
+    return replace(
+        kept,
+        path=own.path,
+        dataset_root=own.dataset_root,
+        storage_cache=own.storage_cache,
+        storage_cache_bytes=own.storage_cache_bytes,
+        runtime=own.runtime.model_copy(update=pictures),
+    )
 
 
 def keep_configuration(config: BenchmarkConfig, run_id: str, scratch: Path) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from patchcore_assets.storage import StorageBusy, is_transient
-from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
+from patchcore_ops.runtime.errors import ConfigOutOfReach, EnvironmentProblem, UserError
 
 # A storage that is busy or out of reach is asked again this often, waiting twice as long each time.
 RETRIES = 3
@@ -44,13 +44,16 @@ def transient_errors_retried(context: dg.AssetExecutionContext) -> Iterator[None
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError) or not is_transient(error):
+        if isinstance(error, UserError) and not isinstance(error, ConfigOutOfReach):
             raise
-        # Only the storage's own sentences are known to hold no address with a signature.
-        said = str(error) if isinstance(error, StorageBusy) else type(error).__name__
+        if not is_transient(error):
+            raise
+        # Only our own sentences are known to hold no address with a signature.
+        is_own = isinstance(error, StorageBusy | ConfigOutOfReach)
+        said = str(error) if is_own else type(error).__name__
         if context.retry_number >= RETRIES:
             # Dagster would show nothing but the number of attempts.
-            if not isinstance(error, StorageBusy):
+            if not is_own:
                 raise
             raise dg.Failure(
                 description=f"{said}; tried {RETRIES + 1} times, run again when it answers",

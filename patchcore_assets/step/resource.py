@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
+from patchcore_assets.inputs.launched import read_as_launched
 from patchcore_assets.inputs.recording import file_hashes, record_inputs, record_newer_settings
 from patchcore_assets.step.configuration import configuration_of_run, keep_configuration
 from patchcore_assets.step.failures import (
@@ -28,9 +29,13 @@ from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 
 class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The benchmark of the configuration file `config_path`; a run reads it once."""
+    """The benchmark of the configuration at `config_path`; a run reads it once.
+
+    `configuration_hash` is that of the code location; see `inputs.launched`.
+    """
 
     config_path: str
+    configuration_hash: str
     # Dagster makes one resource per run: what a step has written is not hashed by the next.
     _hashes: HashedFiles = PrivateAttr(default_factory=HashedFiles)
     _of_run: dict[str, BenchmarkConfig] = PrivateAttr(default_factory=dict)
@@ -38,6 +43,10 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
     def config(self) -> BenchmarkConfig:
         """Read the configuration as it is now."""
         return load_config(self.config_path)
+
+    def config_of_observation(self, context: dg.OpExecutionContext) -> BenchmarkConfig:
+        """Read the configuration for a run that observes inputs, unless it is another one."""
+        return read_as_launched(context.instance, context.run, self.config_path)
 
     @contextmanager
     def work(
@@ -54,7 +63,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         instance, run_id = context.instance, context.run.run_id
         with plain_failures(), transient_errors_retried(context), ExitStack() as stack:
-            config, is_kept = self._configuration(instance, run_id)
+            config, is_kept = self._configuration(instance, context.run)
             if is_kept and run_id not in self._of_run and self._has_changed(config):
                 context.log.warning(
                     "the configuration has been edited since this run began; it goes on with what "
@@ -88,12 +97,14 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
                 record_newer_settings(instance, config, category, deps, hash_of)
 
     def _configuration(
-        self, instance: dg.DagsterInstance, run_id: str
+        self, instance: dg.DagsterInstance, run: dg.DagsterRun
     ) -> tuple[BenchmarkConfig, bool]:
         """Return the configuration of a run, and whether it is kept already."""
-        if run_id in self._of_run:
-            return self._of_run[run_id], True
-        return configuration_of_run(instance, run_id, self.config_path)
+        if run.run_id in self._of_run:
+            return self._of_run[run.run_id], True
+        # Another process may have tagged it since it began.
+        latest = instance.get_run_by_id(run.run_id) or run
+        return configuration_of_run(instance, latest, self.config_path)
 
     def _has_changed(self, config: BenchmarkConfig) -> bool:
         try:

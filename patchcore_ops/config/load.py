@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,7 +61,8 @@ class BenchmarkConfig:
     All paths are absolute. `path` and `storage_root` may be URLs; `storage_cache` is None for the
     user's cache folder. `by_category` is in the file's order, or sorted where discovered.
     `tracking` says for each tracker in which folder it writes, if it writes on this machine.
-    `evaluation` is None where nothing is evaluated again.
+    `evaluation` is None where nothing is evaluated again. `of_discovered` are the settings of a
+    discovered category without overrides, None where categories are named.
     """
 
     path: str
@@ -74,6 +75,7 @@ class BenchmarkConfig:
     tracking: tuple[TrackerSection, ...]
     by_category: Mapping[str, CategoryConfig]
     evaluation: Evaluated | None = None
+    of_discovered: CategoryConfig | None = field(default=None, compare=False)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -153,6 +155,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
         tracking=tracking,
         by_category={name: _certain(config) for name, config in by_category.items()},
         evaluation=evaluated,
+        of_discovered=default if _certain(dataset).categories == "discover" else None,
     )
 
 

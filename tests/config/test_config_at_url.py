@@ -1,4 +1,4 @@
-"""A configuration at a URL: read as it is now, its paths absolute, its address without secrets."""
+"""A configuration at a URL: read as it is now, with absolute paths, its address a plain one."""
 
 from __future__ import annotations
 

@@ -128,6 +128,7 @@ DETERMINES_NOTHING = (
     "config.overrides",
     "config.paths",
     "config.remote_file",
+    "config.results_hash",
     "config.sections",
     "config.operating_sections",
     "config.setting_types",

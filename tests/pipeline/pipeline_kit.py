@@ -44,7 +44,7 @@ MEMBER = {"backbone": "efficientnet_lite0", "layers": ["blocks.2", "blocks.4"]}
 Configure = Callable[..., Path]
 Metadata = Mapping[str, dg.MetadataValue[Any]]
 
-_SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def write_config(file: Path, root: Path, /, **sections: Any) -> Path:
@@ -88,7 +88,7 @@ def execute(
     """Materialise assets in this process, on the configuration as it is now."""
     job = define(load_config(config)).resolve_implicit_global_asset_job_def()
     return job.execute_in_process(
-        run_config=_SILENT,
+        run_config=SILENT,
         instance=instance,
         partition_key=partition,
         raise_on_error=False,

@@ -188,7 +188,7 @@ def test_a_run_that_continues_reads_what_the_failed_one_has_read(bench: Bench) -
             root_run_id=run.run_id,
             tags={**{key: run.tags[key] for key in KEPT}, **tags},
         )
-        config, _ = configuration_of_run(bench.instance, child.run_id, bench.file)
+        config, _ = configuration_of_run(bench.instance, child, str(bench.file))
         return configuration_hash(config)
 
     assert read_by_a_child(**{"dagster/is_resume_retry": "true"}) == began_with
