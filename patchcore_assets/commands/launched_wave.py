@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from time import sleep
 
 import dagster as dg
 
@@ -75,7 +76,7 @@ class _Follower:
             if len(latest) == len(self._categories) and all(map(has_ended, latest.values())):
                 break
             self._look_for_daemons()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            sleep(_SECONDS_BETWEEN_LOOKS)
         if len(failed) == len(self._categories):
             # A wave without a category has no table.
             return {**failed, METRICS: "no category succeeded"}
@@ -111,7 +112,7 @@ class _Follower:
         self._warn_if_sensor_is_off()
         while not (runs := self._instance.get_runs(wanted, limit=1)) or not has_ended(runs[0]):
             self._look_for_daemons()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            sleep(_SECONDS_BETWEEN_LOOKS)
         if runs[0].is_success:
             return {}
         step, reason = reason_in_log(self._instance, runs[0])

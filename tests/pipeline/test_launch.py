@@ -77,7 +77,7 @@ def test_without_a_daemon_it_says_so_and_the_wave_survives_the_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(launched_wave.time, "sleep", interrupted)
+        patch.setattr(launched_wave, "sleep", interrupted)
         assert main(["benchmark", "--launch", CATEGORY]) == 130
     said = capsys.readouterr()
     assert "no daemon takes the runs from the queue; start one" in said.err
