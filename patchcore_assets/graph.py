@@ -25,7 +25,7 @@ from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule,
 from patchcore_assets.executor import executor
 from patchcore_assets.inputs.launched import RESOURCE
 from patchcore_assets.inputs.watch import watch_sensor
-from patchcore_assets.step.pools import tags_of_runs
+from patchcore_assets.step.pools import POOLS, tags_of_runs
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.results_hash import results_hash
@@ -93,11 +93,13 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
                 for one in again
             ),
         ],
-        schedules=[rebenchmark_schedule(config)],
+        schedules=[rebenchmark_schedule(config, POOLS)],
         sensors=[
             watch_sensor(config),
             automation_sensor(_selected(assets), interval, tags),
-            summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
+            summary_sensor(
+                interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT), POOLS
+            ),
         ],
         resources={
             RESOURCE: Benchmark(config_path=config.path, configuration_hash=results_hash(config))

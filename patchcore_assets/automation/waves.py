@@ -21,6 +21,7 @@ from patchcore_assets.automation.backfills import (
     recent_backfills,
     wave_name,
 )
+from patchcore_assets.automation.pools import create_pools
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -75,7 +76,7 @@ def _waits(instance: dg.DagsterInstance, backfill: Backfill | None, report: dg.A
     return not _is_settled(instance, backfill, report)
 
 
-def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
+def rebenchmark_schedule(config: BenchmarkConfig, pools: Collection[str]) -> dg.ScheduleDefinition:
     """Define the schedule that benchmarks every category anew; it is off by default."""
     categories = config.categories
     try:
@@ -89,6 +90,7 @@ def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
             description="Benchmarks every category anew, as one wave; the summary follows.",
         )
         def rebenchmark(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+            create_pools(context.instance, pools)
             return _requests_of_wave(categories, wave_name(context.scheduled_execution_time))
 
         return rebenchmark
@@ -113,12 +115,16 @@ def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunReques
 
 
 def summary_sensor(
-    seconds_between_ticks: int, measured: dg.AssetKey, report: dg.AssetKey
+    seconds_between_ticks: int,
+    measured: dg.AssetKey,
+    report: dg.AssetKey,
+    pools: Collection[str],
 ) -> dg.SensorDefinition:
     """Define the sensor that makes the table and the report after the last run of a wave.
 
     Its cursor is the time up to which all waves are settled, so that a tick reads few runs; a wave
-    gets one summary even if the cursor is lost.
+    gets one summary even if the cursor is lost. As the first sensor that is at work, it sees to the
+    pools too.
     """
 
     @dg.sensor(
@@ -129,6 +135,7 @@ def summary_sensor(
         description="Makes the table and the report when the last run of a wave has finished.",
     )
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        create_pools(context.instance, pools)
         recent = _benchmark_runs(context.instance, since=context.cursor)
         # After the runs: what is not settled when it is read here is newer than all of them.
         backfills = recent_backfills(context.instance, context.cursor, measured)

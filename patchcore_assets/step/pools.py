@@ -16,6 +16,7 @@ from patchcore_ops.runtime.devices import has_gpu_driver
 
 GPU = "gpu"
 CPU_HEAVY = "cpu_heavy"
+POOLS = (GPU, CPU_HEAVY)
 DEVICE_TAG = "patchcore/device"
 # Where Ray starts the runs, it starts one with this tag where a GPU is free.
 ON_A_GPU = {"dagster-ray/config": '{"num_gpus": 1}'}

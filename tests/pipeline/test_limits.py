@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
 from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
+from patchcore_assets.automation.pools import create_pools
+from patchcore_assets.automation.waves import REBENCHMARK_SCHEDULE, SUMMARY_SENSOR
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_assets.step.failures import RETRIES
-from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, expects_gpu
+from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, POOLS, expects_gpu
 from patchcore_assets.storage.local.staging import LocalStaging
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime import devices
@@ -122,8 +125,9 @@ def test_the_queue_runs_one_category_at_a_time(
     config = configure()
     first, second = (planned(installation, config, BENCHMARK_JOB) for _ in CATEGORIES)
     summary = planned(installation, config, SUMMARY_JOB)
-    # As in every pass of the daemon but the first, which gives each pool its default limit.
-    installation.event_log_storage.initialize_concurrency_limit_to_default(CPU_HEAVY)
+    # In a fresh history, in which no run has asked for a pool.
+    assert not installation.event_log_storage.get_concurrency_keys()
+    create_pools(installation, POOLS)
     queue = GlobalOpConcurrencyLimitsCounter(
         installation,
         [first, second, summary],
@@ -138,6 +142,30 @@ def test_the_queue_runs_one_category_at_a_time(
     queue.update_counters_with_launched_item(first)
     assert queue.is_blocked(second)
     assert not queue.is_blocked(summary)
+
+
+def test_a_limit_that_the_user_has_set_stays(installation: dg.DagsterInstance) -> None:
+    installation.event_log_storage.set_concurrency_slots(CPU_HEAVY, 4)
+    create_pools(installation, POOLS)
+    limits = {pool.name: pool.limit for pool in installation.event_log_storage.get_pool_limits()}
+    assert limits == {CPU_HEAVY: 4, GPU: 1}
+
+
+def test_the_schedule_and_the_sensor_create_the_pools(
+    installation: dg.DagsterInstance, configure: Configure
+) -> None:
+    definitions = define(load_config(configure()))
+    repository = definitions.get_repository_def()
+    log = installation.event_log_storage
+    sensor = definitions.resolve_sensor_def(SUMMARY_SENSOR)
+    sensor.evaluate_tick(dg.build_sensor_context(instance=installation, repository_def=repository))
+    assert log.get_concurrency_keys() == set(POOLS)
+    for pool in POOLS:
+        log.delete_concurrency_limit(pool)
+    schedule = definitions.resolve_schedule_def(REBENCHMARK_SCHEDULE)
+    now = datetime.now(UTC)
+    schedule.evaluate_tick(dg.build_schedule_context(installation, now, repository_def=repository))
+    assert log.get_concurrency_keys() == set(POOLS)
 
 
 def test_runs_that_hang_are_ended(installation: dg.DagsterInstance) -> None:
