@@ -54,8 +54,12 @@ class Backfill:
 
     @property
     def is_over(self) -> bool:
-        """Whether all its runs have been started and have finished."""
-        return self.is_submitted and all(has_ended(record.dagster_run) for record in self.runs)
+        """Whether all its runs have been started and have finished.
+
+        Dagster keeps a backfill of assets open for runs that it starts again; once a backfill has
+        ended (one of a job does when all runs are queued) it starts none again.
+        """
+        return self.is_submitted and all(record.dagster_run.is_finished for record in self.runs)
 
     @property
     def has_metrics(self) -> bool:

@@ -86,6 +86,22 @@ def backfilled(configure: Configure) -> Iterator[Backfilled]:
         yield Backfilled(configure(), instance)
 
 
+def test_a_run_that_would_be_started_again_is_not_waited_for_once_the_backfill_has_ended(
+    backfilled: Backfilled,
+) -> None:
+    backfilled.ask(*BY_CATEGORY)
+    one, other = (backfilled.start(name, *BY_CATEGORY) for name in (CATEGORY, OTHER))
+    backfilled.end(one, "SUCCESS")
+    backfilled.end(other, "FAILURE")
+    backfilled.instance.add_run_tags(other.run_id, {"dagster/will_retry": "true"})
+    assert backfilled.tick() == ([], "a wave is at work")
+    backfilled.settle(STATUS.COMPLETED_FAILED)
+    assert not list(
+        filter_runs_to_should_retry(backfilled.instance.get_runs(), backfilled.instance)
+    )
+    assert backfilled.tick()[0] == [FIRST]
+
+
 @pytest.mark.parametrize(
     ("asked", "outcome", "status"),
     [
