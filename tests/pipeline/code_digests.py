@@ -63,6 +63,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "raw_embeddings": (
         "stages.raw_embeddings",
+        "stages.embedding_shards",
         "embedding.ensemble",
         "dataset.image_stream",
         *_READING_IMAGES,
@@ -70,10 +71,12 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "embedding.embedder",
         "embedding.patch_pooling",
         "runtime.arrays",
+        "runtime.rows",
     ),
     "memory_bank": (
         "stages.memory_bank",
         "coreset.samplers",
+        "coreset.shards",
         "coreset.projection",
         "coreset.torch_draws",
         "coreset.greedy",
@@ -82,6 +85,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "runtime.block_threads",
         "runtime.array_namespace",
         "runtime.arrays",
+        "runtime.rows",
     ),
     "faiss_index": ("stages.faiss_index", "scoring.index_building", "scoring.index_file"),
     "test_predictions": (
@@ -91,6 +95,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "scoring.maps",
         "runtime.block_threads",
         "runtime.arrays",
+        "runtime.rows",
     ),
     "model": ("stages.model", "model.description", "model.folder"),
     "evaluation": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
@@ -78,7 +79,7 @@ def watched(configure: Configure) -> Iterator[Watched]:
 def tick_of_schedule(config: Path, moment: datetime) -> list[dg.RunRequest]:
     definitions = define(load_config(config))
     schedule = definitions.resolve_schedule_def(REBENCHMARK_SCHEDULE)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with TemporaryDirectory() as home, dg.DagsterInstance.local_temp(home) as instance:
         context = dg.build_schedule_context(
             instance,
             scheduled_execution_time=moment,
