@@ -20,6 +20,7 @@ EMBEDDING_CONFIG = dg.AssetKey("embedding_config")
 CORESET_CONFIG = dg.AssetKey("coreset_config")
 INDEX_CONFIG = dg.AssetKey("index_config")
 SCORING_CONFIG = dg.AssetKey("scoring_config")
+CALIBRATION_CONFIG = dg.AssetKey("calibration_config")
 METRICS_CONFIG = dg.AssetKey("metrics_config")
 EVALUATED = dg.AssetKey("evaluated")
 
@@ -124,6 +125,14 @@ INPUTS = (
         "yaml",
         ("scoring",),
         _section_version("scoring"),
+    ),
+    ObservedInput(
+        CALIBRATION_CONFIG,
+        "The resolved `calibration` section: how many normal images are scored, and the share of "
+        "false positives that is asked for.",
+        "yaml",
+        ("calibration",),
+        _section_version("calibration"),
     ),
     ObservedInput(
         METRICS_CONFIG,

@@ -190,6 +190,21 @@ class ScoringSection(Section):
     smoothing_sigma: Number = Field(4.0, ge=0, le=1000)
 
 
+class CalibrationSection(Section):
+    """What counts as anomalous, judged by the scores of normal images.
+
+    Attributes
+    ----------
+    images : int
+        So many train images are scored at most, drawn with `coreset.seed`.
+    false_positive_rate : float
+        Share of normal images that may be called anomalous.
+    """
+
+    images: int = Field(200, ge=1, le=1_000_000)
+    false_positive_rate: Number = Field(0.01, gt=0, lt=1)
+
+
 class MetricsSection(Section):
     """How predictions are judged.
 
@@ -222,6 +237,7 @@ class CategoryConfig(Section):
     coreset: CoresetSection = CoresetSection()
     index: IndexSection = IndexSection()
     scoring: ScoringSection = ScoringSection()
+    calibration: CalibrationSection = CalibrationSection()
     metrics: MetricsSection = MetricsSection()
     checks: ChecksSection = ChecksSection()
 

@@ -9,10 +9,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.crop import Crop
 from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened
 from patchcore_ops.dataset.png import decoded
 
-__all__ = ["load_image", "load_thumbnail", "resize_and_crop", "to_mode"]
+__all__ = ["load_image", "load_thumbnail", "load_with_crop", "resize_and_crop", "to_mode"]
 
 
 def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
@@ -38,10 +39,16 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     DatasetError
         If the file cannot be read, decoded or used.
     """
+    return load_with_crop(path, size)[0]
+
+
+def load_with_crop(path: Path, size: ImageSize) -> tuple[npt.NDArray[np.uint8], Crop]:
+    """Load an image as `load_image`, and say where the crop lies in it."""
     with opened(path, size.max_pixels) as image:
         with decoding(path):
             picture = decoded(image)
-        return np.asarray(resize_and_crop(to_mode(picture, "RGB"), size))
+        pixels = np.asarray(resize_and_crop(to_mode(picture, "RGB"), size))
+        return pixels, Crop.of(*picture.size, size)
 
 
 def load_thumbnail(
@@ -66,16 +73,8 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
     """Resize the shorter side and crop the centre, with torchvision's rounding of both."""
-    width, height = image.size
-    if width <= height:
-        resized = (size.resize, int(size.resize * height / width))
-    else:
-        resized = (int(size.resize * width / height), size.resize)
-    left = round((resized[0] - size.imagesize) / 2)
-    top = round((resized[1] - size.imagesize) / 2)
-    return image.resize(resized, Image.Resampling.BILINEAR).crop(
-        (left, top, left + size.imagesize, top + size.imagesize)
-    )
+    crop = Crop.of(*image.size, size)
+    return image.resize(crop.resized, Image.Resampling.BILINEAR).crop(crop.box)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

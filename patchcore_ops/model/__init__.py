@@ -2,6 +2,16 @@
 
 from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import read_model, write_model
-from patchcore_ops.model.predictor import Model, Prediction
+from patchcore_ops.model.predictor import Model, Prediction, Unreadable
+from patchcore_ops.model.regions import Region
 
-__all__ = ["Model", "ModelDescription", "ModelError", "Prediction", "read_model", "write_model"]
+__all__ = [
+    "Model",
+    "ModelDescription",
+    "ModelError",
+    "Prediction",
+    "Region",
+    "Unreadable",
+    "read_model",
+    "write_model",
+]

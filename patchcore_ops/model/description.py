@@ -7,11 +7,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import CategoryConfig, ImageSize, Precision
 from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.scoring.maps import Range
 
-FORMAT: Final = 1
+# 2 has `calibration` and `sample`; what wrote 1 refuses it.
+FORMAT: Final = 2
 
 RangesOf = Literal["", "test images", "train images", "normal images"]
 
@@ -78,13 +80,6 @@ class Scoring(_Part):
     ranges_of: RangesOf = ""
 
 
-class FileRecord(_Part):
-    """A file of the model: its size and SHA-256."""
-
-    bytes: int
-    sha256: str
-
-
 def _stays_inside(name: str) -> str:
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts or "\0" in name or "\\" in name:
@@ -95,6 +90,21 @@ def _stays_inside(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_stays_inside)]
 
 
+class Sample(_Part):
+    """An image of the benchmark, and the score that it must give wherever the model is used."""
+
+    file: FileName
+    path: str
+    score: float
+
+
+class FileRecord(_Part):
+    """A file of the model: its size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
 class ModelDraft(_Part):
     """A model before its files are known."""
 
@@ -103,13 +113,16 @@ class ModelDraft(_Part):
     embedding: Embedding
     members: tuple[Member, ...] = Field(min_length=1)
     scoring: Scoring
+    calibration: Calibration | None = None
+    sample: Sample | None = None
     provenance: dict[str, str] = {}
 
 
 class ModelDescription(ModelDraft):
-    """The content of `model.json`."""
+    """The content of `model.json`; `sha256` is its checksum, which names the model's version."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
+    sha256: str = Field("", exclude=True)
     files: dict[FileName, FileRecord]
 
     @property
@@ -124,6 +137,8 @@ def draft_of(
     members: tuple[Member, ...],
     ranges_of: RangesOf,
     provenance: dict[str, str],
+    calibration: Calibration | None = None,
+    sample: Sample | None = None,
 ) -> ModelDraft:
     """Describe a model that is made with the settings of a category."""
     return ModelDraft(
@@ -142,5 +157,7 @@ def draft_of(
             search_parameters=config.index.search_parameters,
             ranges_of=ranges_of,
         ),
+        calibration=calibration,
+        sample=sample,
         provenance=provenance,
     )

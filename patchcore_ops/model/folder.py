@@ -62,9 +62,10 @@ def write_model(folder: Path, draft: ModelDraft, hash_of: HashOf = file_hash) ->
     }
     description = ModelDescription(**dict(draft), files=files)
     content = {"format": FORMAT, **description.model_dump(mode="json")}
-    text = json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=2, ensure_ascii=False)
+    checksum = _checksum(content)
+    text = json.dumps({**content, _CHECKSUM: checksum}, indent=2, ensure_ascii=False)
     (folder / MODEL).write_text(text + "\n", encoding="utf-8")
-    return description
+    return description.model_copy(update={_CHECKSUM: checksum})
 
 
 @contextmanager
@@ -135,7 +136,7 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
     try:
         if checksum != _checksum(content):
             raise ModelError(f"{file}: is not what was written; {_AGAIN}")
-        description = ModelDescription.model_validate(content)
+        description = ModelDescription.model_validate({**content, _CHECKSUM: checksum})
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise ModelError(f"{file}: its '{where}' cannot be used; {_AGAIN}") from None

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
+from patchcore_ops.dataset.crop import Crop
 from patchcore_ops.dataset.image_stream import Pixels
-from patchcore_ops.dataset.images import load_image, resize_and_crop, to_mode
+from patchcore_ops.dataset.images import load_with_crop, resize_and_crop, to_mode
 from patchcore_ops.runtime.errors import DatasetError
 
 AnyImage = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
@@ -46,7 +47,7 @@ def _is_one(images: Any) -> bool:
     return images.ndim == _GREY or (images.ndim == _COLOUR and images.shape[-1] in (1, 3, 4))
 
 
-def pixels_of(one: NamedImage, size: ImageSize) -> Pixels:
+def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
     """Prepare an image as the benchmark does.
 
     Parameters
@@ -58,8 +59,10 @@ def pixels_of(one: NamedImage, size: ImageSize) -> Pixels:
 
     Returns
     -------
-    ndarray of uint8, shape [imagesize, imagesize, 3]
+    pixels : ndarray of uint8, shape [imagesize, imagesize, 3]
         RGB.
+    crop : Crop
+        Where these lie in the image.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def pixels_of(one: NamedImage, size: ImageSize) -> Pixels:
     """
     image = one.image
     if isinstance(image, str | os.PathLike):
-        return load_image(Path(image), size)
+        return load_with_crop(Path(image), size)
     if not isinstance(image, Image.Image):
         image = _picture(one.name, np.asarray(image))
     if image.width * image.height > size.max_pixels:
@@ -76,7 +79,8 @@ def pixels_of(one: NamedImage, size: ImageSize) -> Pixels:
             f"{one.name}: has {image.width} x {image.height} pixels, and the model takes up to "
             f"{size.max_pixels}; make it smaller"
         )
-    return np.asarray(resize_and_crop(to_mode(image, "RGB"), size))
+    pixels = np.asarray(resize_and_crop(to_mode(image, "RGB"), size))
+    return pixels, Crop.of(*image.size, size)
 
 
 def _picture(name: str, array: npt.NDArray[Any]) -> Image.Image:

@@ -6,14 +6,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.dataset.crop import Crop
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.ensemble import Networks
@@ -21,6 +22,8 @@ from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
 from patchcore_ops.model.member_engine import open_member, settings_of
 from patchcore_ops.model.pixels import AnyImage, NamedImage, named, pixels_of
+from patchcore_ops.model.regions import Region, regions_above
+from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.index_file import read_index
 from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
@@ -28,6 +31,8 @@ from patchcore_ops.scoring.neighbours import Searcher
 Floats = npt.NDArray[np.float32]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_SAMPLE_TOLERANCE = 1e-4
+_NOTHING: Pixels = np.empty(0, dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +49,49 @@ class Prediction:
         Of the crop that the network saw.
     member_scores : tuple of float
         Each member's own score, not scaled.
+    crop : Crop
+        Where the map lies in the image.
+    p_value : float, optional
+        How likely a normal image has such a score or a greater one. None, as what follows, if the
+        model is not calibrated.
+    is_anomaly : bool, optional
+        Whether the score exceeds the model's image threshold.
+    probability : float, optional
+        Of a defect. None as well if the model's category has no labelled test images.
+    regions : tuple of Region
+        Connected parts of the map above the model's pixel threshold, the greatest peak first.
     """
 
     name: str
     score: float
-    anomaly_map: npt.NDArray[np.float32]
+    anomaly_map: Floats
     member_scores: tuple[float, ...]
+    crop: Crop
+    p_value: float | None = None
+    is_anomaly: bool | None = None
+    probability: float | None = None
+    regions: tuple[Region, ...] = ()
+
+
+class Unreadable(NamedTuple):
+    """An image that cannot be read or used, and why, in one sentence."""
+
+    name: str
+    reason: str
+
+
+class _Scored(NamedTuple):
+    """An image, and each member's patch scores of it, shape [1, h, w]."""
+
+    name: str
+    crop: Crop
+    patch_scores: list[Floats]
+
+
+class _Loaded(NamedTuple):
+    name: str
+    crop: Crop
+    pixels: Pixels
 
 
 class Model:
@@ -67,8 +109,10 @@ class Model:
         networks: Networks,
         searchers: list[Searcher],
         decoders: int,
+        folder: Path | None = None,
     ) -> None:
         self.description = description
+        self._folder = folder
         self._networks = networks
         self._searchers = searchers
         self._decoders = decoders
@@ -117,7 +161,7 @@ class Model:
                 )
             searchers.append(Searcher(index, settings.index, runtime))
         networks = Networks(settings.embedding.members, engines, dimension)
-        return cls(description, networks, searchers, max(runtime.num_workers, 1))
+        return cls(description, networks, searchers, max(runtime.num_workers, 1), place)
 
     def predict(self, images: AnyImage | Iterable[AnyImage]) -> list[Prediction]:
         """Score images, as the benchmark scores its test images.
@@ -141,11 +185,22 @@ class Model:
 
     def stream(self, images: AnyImage | Iterable[AnyImage]) -> Iterator[Prediction]:
         """Score images one after the other, as `predict`; only few are in memory at once."""
-        scores, maps = self._ranges("score_range"), self._ranges("map_range")
-        scored = self.patch_scores(images)
+        attempts = self.attempt(images)
         try:
-            for name, of_members in scored:
-                yield self._prediction(name, of_members, scores, maps)
+            for found in attempts:
+                if isinstance(found, Unreadable):
+                    raise DatasetError(found.reason)
+                yield found
+        finally:
+            attempts.close()
+
+    def attempt(self, images: AnyImage | Iterable[AnyImage]) -> Generator[Prediction | Unreadable]:
+        """Score images as `stream`; one that cannot be used is said in its place, and goes on."""
+        scores, maps = self._ranges("score_range"), self._ranges("map_range")
+        scored = self._scored(images)
+        try:
+            for one in scored:
+                yield one if isinstance(one, Unreadable) else self._prediction(one, scores, maps)
         finally:
             scored.close()
 
@@ -153,23 +208,66 @@ class Model:
         self, images: AnyImage | Iterable[AnyImage]
     ) -> Generator[tuple[str, list[Floats]]]:
         """Yield each image's name, and each member's patch scores of it, shape [1, h, w]."""
-        names: deque[str] = deque()
+        scored = self._scored(images)
+        try:
+            for one in scored:
+                if isinstance(one, Unreadable):
+                    raise DatasetError(one.reason)
+                yield one.name, one.patch_scores
+        finally:
+            scored.close()
+
+    def _scored(self, images: AnyImage | Iterable[AnyImage]) -> Generator[_Scored | Unreadable]:
+        """Search for the patches of each image; an unreadable one comes in its place."""
         size = self.description.image_size
+        waiting: deque[_Loaded | Unreadable] = deque()
+
+        def load(one: NamedImage) -> _Loaded | Unreadable:
+            try:
+                pixels, crop = pixels_of(one, size)
+            except DatasetError as problem:
+                return Unreadable(one.name, str(problem))
+            return _Loaded(one.name, crop, pixels)
 
         def batches() -> Iterator[tuple[Pixels, list[object]]]:
-            def load(one: NamedImage) -> tuple[str, Pixels]:
-                return one.name, pixels_of(one, size)
-
-            for name, pixels in _ahead(load, named(images), self._decoders):
-                names.append(name)
-                yield np.stack([pixels]), [name]
+            for loaded in _ahead(load, named(images), self._decoders):
+                if isinstance(loaded, Unreadable):
+                    waiting.append(loaded)
+                else:
+                    waiting.append(loaded._replace(pixels=_NOTHING))
+                    yield loaded.pixels[np.newaxis], [loaded.name]
 
         embedded = self._networks.embed_all(batches())
         try:
             for of_members in embedded:
-                yield names.popleft(), self._search(of_members)
+                while isinstance(first := waiting.popleft(), Unreadable):
+                    yield first
+                yield _Scored(first.name, first.crop, self._search(of_members))
+            yield from (one for one in waiting if isinstance(one, Unreadable))
         finally:
             embedded.close()
+
+    def check_sample(self) -> None:
+        """Score the sample image of the model; refuse the model if its score is another.
+
+        Raises
+        ------
+        ModelError
+            If the score differs by more than 1e-4 of it: libraries here decode, resize or compute
+            in another way than where the model was made.
+        """
+        sample = self.description.sample
+        if sample is None or self._folder is None:
+            raise ModelError(
+                f"the model of '{self.description.category}' has no sample image; make it again"
+            )
+        found = self.predict(self._folder / sample.file)[0].score
+        if not np.isclose(found, sample.score, rtol=_SAMPLE_TOLERANCE, atol=0):
+            raise ModelError(
+                f"{self._folder / sample.file}: scores {found:.6g} here, and {sample.score:.6g} "
+                "where the model was made; install the versions of Pillow, openvino, torch and "
+                "faiss that its settings name"
+            )
 
     def _search(self, embedded: Sequence[Embeddings]) -> list[Floats]:
         """Score the patches of one image by each member's embeddings of it."""
@@ -183,21 +281,31 @@ class Model:
         ]
 
     def _prediction(
-        self,
-        name: str,
-        of_members: Sequence[Floats],
-        score_ranges: Sequence[Range],
-        map_ranges: Sequence[Range],
+        self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
     ) -> Prediction:
         side = self.description.preprocessing.imagesize
         sigma = self.description.scoring.smoothing_sigma
-        scores = [image_scores(patches) for patches in of_members]
-        maps = [anomaly_maps(patches, side, sigma) for patches in of_members]
-        return Prediction(
-            name,
-            float(combine(scores, score_ranges)[0]),
-            combine(maps, map_ranges)[0],
+        scores = [image_scores(patches) for patches in scored.patch_scores]
+        maps = [anomaly_maps(patches, side, sigma) for patches in scored.patch_scores]
+        score = float(combine(scores, score_ranges)[0])
+        anomaly_map = combine(maps, map_ranges)[0]
+        prediction = Prediction(
+            scored.name,
+            score,
+            anomaly_map,
             tuple(float(one[0]) for one in scores),
+            scored.crop,
+        )
+        calibration = self.description.calibration
+        if calibration is None:
+            return prediction
+        probability, threshold = calibration.probability, calibration.pixel_threshold
+        return replace(
+            prediction,
+            p_value=calibration.p_value(score),
+            is_anomaly=calibration.is_anomaly(score),
+            probability=None if probability is None else float(probability.of(score)),
+            regions=() if threshold is None else regions_above(anomaly_map, threshold, scored.crop),
         )
 
     def _ranges(self, which: str) -> list[Range]:

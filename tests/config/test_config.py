@@ -68,6 +68,7 @@ DEFAULTS = {
         "shards": 1,
     },
     "index": {"factory": "Flat", "search_parameters": ""},
+    "calibration": {"images": 200, "false_positive_rate": 0.01},
     "scoring": {"anomaly_scorer_num_nn": 1, "smoothing_sigma": 4.0},
     "metrics": {"aupro_fpr_limit": 0.3, "mask_threshold": 0.5, "reference_masks": True},
 }

@@ -26,7 +26,7 @@ def copied(model: Path, tmp_path: Path) -> Path:
 
 def test_the_description_lists_every_file(model: Path) -> None:
     assert sorted(read_model(model).files) == FILES
-    assert json.loads((model / "model.json").read_text())["format"] == 1
+    assert json.loads((model / "model.json").read_text())["format"] == 2
 
 
 def test_large_files_are_shared_with_where_they_come_from(single: Benchmarked, model: Path) -> None:
@@ -77,7 +77,7 @@ def rewrite(copied: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda content: content.update(format=2), r"is of format 2, .* reads up to 1; install"),
+        (lambda content: content.update(format=3), r"is of format 3, .* reads up to 2; install"),
         (lambda content: content.update(format="1"), r"its 'format' cannot be used"),
         (lambda content: content.update(more=1), r"its 'more' cannot be used"),
         (
