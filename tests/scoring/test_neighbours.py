@@ -215,9 +215,9 @@ def test_a_search_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) 
     during = []
     search_part = CertifiedSearch._search
 
-    def watch(of_part: object, *arguments: object) -> object:
+    def watch(of_part: object, *arguments: object, **more: object) -> object:
         during.append(faiss.cvar.distance_compute_blas_threshold)
-        return search_part(of_part, *arguments)
+        return search_part(of_part, *arguments, **more)
 
     monkeypatch.setattr(CertifiedSearch, "_search", watch)
     monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1234)
