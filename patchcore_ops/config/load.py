@@ -27,6 +27,7 @@ from patchcore_ops.config.paths import (
     resolve_folder,
     resolve_storage_root,
 )
+from patchcore_ops.config.presets import with_preset
 from patchcore_ops.config.sections import (
     CategoryConfig,
     ConfigFile,
@@ -124,8 +125,9 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     for key, section in raw.items():
         if key not in ConfigFile.model_fields:
             mistakes.add(join_key("", key), unknown_key(key, ConfigFile.model_fields))
-        elif not isinstance(section, dict) and key != "tracking":
+        elif not isinstance(section, dict) and key not in ("tracking", "preset"):
             mistakes.add(key, f"must be a mapping of keys to values (got {shown(section)})")
+    raw = with_preset(raw, mistakes)
     dataset = _validate(DatasetSection, raw.get("dataset", {}), mistakes, "dataset")
     runtime = _validate(RuntimeSection, raw.get("runtime", {}), mistakes, "runtime")
     storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")

@@ -15,10 +15,13 @@ from patchcore_ops.config.operating_sections import RuntimeSection as RuntimeSec
 from patchcore_ops.config.operating_sections import ScheduleSection as ScheduleSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import TrackerSection as TrackerSection  # noqa: PLC0414
+from patchcore_ops.config.presets import Preset
 from patchcore_ops.config.setting_types import FactoryString, Name, Number, Section, Text
 
 Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float32", "float16"]
+Distance = Literal["squared", "root"]
+ImageScore = Literal["max", "smoothed_max", "top_share"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
 
 
@@ -182,12 +185,25 @@ class ScoringSection(Section):
     ----------
     anomaly_scorer_num_nn : int
         A patch's score is the mean over this many nearest neighbours.
+    distance : "squared" or "root"
+        The reference averages squared Euclidean distances; `root` averages the distances.
     smoothing_sigma : float
         Standard deviation of the Gaussian that smooths anomaly maps, in pixels; 0 for none.
+    image_score : "max", "smoothed_max" or "top_share"
+        The greatest patch score, as the reference has it; the greatest value of the map smoothed
+        by `image_smoothing_sigma`; or the mean of the greatest patch scores.
+    image_smoothing_sigma : float
+        For `smoothed_max`, in pixels.
+    image_top_share : float
+        For `top_share`: of the patches, at least one.
     """
 
     anomaly_scorer_num_nn: int = Field(1, ge=1, le=65536)
+    distance: Distance = "squared"
     smoothing_sigma: Number = Field(4.0, ge=0, le=1000)
+    image_score: ImageScore = "max"
+    image_smoothing_sigma: Number = Field(8.0, ge=0, le=1000)
+    image_top_share: Number = Field(0.01, gt=0, le=1)
 
 
 class CalibrationSection(Section):
@@ -243,8 +259,12 @@ class CategoryConfig(Section):
 
 
 class ConfigFile(CategoryConfig):
-    """A configuration file as written: every section, and raw overrides by category."""
+    """A configuration file as written: every section, and raw overrides by category.
 
+    `preset` names settings for what is not written.
+    """
+
+    preset: Preset = "reference"
     dataset: DatasetSection = DatasetSection()
     runtime: RuntimeSection = RuntimeSection()
     storage: StorageSection = StorageSection()

@@ -8,7 +8,14 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from patchcore_ops.calibration import Calibration
-from patchcore_ops.config.sections import CategoryConfig, ImageSize, Precision
+from patchcore_ops.config.sections import (
+    CategoryConfig,
+    Distance,
+    ImageScore,
+    ImageSize,
+    Precision,
+    ScoringSection,
+)
 from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.scoring.maps import Range
 
@@ -67,13 +74,17 @@ class Member(_Part):
 
 
 class Scoring(_Part):
-    """From embeddings to scores: mean squared distance to the nearest rows of the bank, and maps.
+    """From embeddings to scores: distances to the nearest rows of the bank, and maps.
 
     `ranges_of` says over which images the members' ranges were taken.
     """
 
     anomaly_scorer_num_nn: int
+    distance: Distance
     smoothing_sigma: float
+    image_score: ImageScore
+    image_smoothing_sigma: float
+    image_top_share: float
     index_factory: str
     search_parameters: str
     ranges_of: RangesOf = ""
@@ -125,6 +136,11 @@ class ModelDescription(ModelDraft):
     files: dict[FileName, FileRecord]
 
     @property
+    def scoring_section(self) -> ScoringSection:
+        """How distances become scores, as the configuration says it."""
+        return ScoringSection(**self.scoring.model_dump(include=set(ScoringSection.model_fields)))
+
+    @property
     def image_size(self) -> ImageSize:
         """Resize and crop, as `dataset.load_image` takes them."""
         return ImageSize(**self.preprocessing.model_dump(include=set(ImageSize.model_fields)))
@@ -150,8 +166,7 @@ def draft_of(
         embedding=Embedding(**config.embedding.model_dump(include=set(Embedding.model_fields))),
         members=members,
         scoring=Scoring(
-            anomaly_scorer_num_nn=config.scoring.anomaly_scorer_num_nn,
-            smoothing_sigma=config.scoring.smoothing_sigma,
+            **config.scoring.model_dump(),
             index_factory=config.index.factory,
             search_parameters=config.index.search_parameters,
             ranges_of=ranges_of,

@@ -8,6 +8,10 @@ from patchcore_ops.model.export_note import ExportNote, TensorNote
 from patchcore_ops.scoring.maps import Range
 
 _TITLES = {"onnx": "ONNX", "openvino": "OpenVINO"}
+_KINDS = {
+    "squared": "squared Euclidean distance{} (no root)",
+    "root": "Euclidean distance{} (the root of the squared ones)",
+}
 # Where SciPy's Gaussian ends, in standard deviations.
 _TRUNCATED = 4.0
 
@@ -28,6 +32,8 @@ def text_of(note: ExportNote) -> str:
         title=_TITLES[note.networks],
         tensor=_tensor,
         limits=_limits,
+        kind=_KINDS[note.scoring.distance].format(""),
+        kinds=_KINDS[note.scoring.distance].format("s"),
         radius=int(_TRUNCATED * note.scoring.smoothing_sigma + 0.5),
         versions=", ".join(f"{name} {version}" for name, version in note.versions.items()),
     )

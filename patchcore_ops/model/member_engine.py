@@ -85,8 +85,6 @@ def settings_of(
                 "factory": description.scoring.index_factory,
                 "search_parameters": description.scoring.search_parameters,
             },
-            "scoring": description.scoring.model_dump(
-                include={"anomaly_scorer_num_nn", "smoothing_sigma"}
-            ),
+            "scoring": description.scoring_section,
         }
     )

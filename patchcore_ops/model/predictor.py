@@ -269,9 +269,10 @@ class Model:
     def _search(self, embedded: Sequence[Embeddings]) -> list[Floats]:
         """Score the patches of one image by each member's embeddings of it."""
         described = self.description
-        neighbours = described.scoring.anomaly_scorer_num_nn
+        scoring = described.scoring
+        neighbours, distance = scoring.anomaly_scorer_num_nn, scoring.distance
         return [
-            patch_scores(searcher.search(rows, neighbours)[0], 1, member.grid)
+            patch_scores(searcher.search(rows, neighbours)[0], 1, member.grid, distance)
             for member, searcher, rows in zip(
                 described.members, self._searchers, embedded, strict=True
             )
@@ -281,8 +282,9 @@ class Model:
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
     ) -> Prediction:
         side = self.description.preprocessing.imagesize
-        sigma = self.description.scoring.smoothing_sigma
-        scores = [image_scores(patches) for patches in scored.patch_scores]
+        scoring = self.description.scoring_section
+        sigma = scoring.smoothing_sigma
+        scores = [image_scores(patches, scoring, side) for patches in scored.patch_scores]
         maps = [anomaly_maps(patches, side, sigma) for patches in scored.patch_scores]
         score = float(combine(scores, score_ranges)[0])
         anomaly_map = combine(maps, map_ranges)[0]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from patchcore_ops.config.sections import Distance, ScoringSection
 from patchcore_ops.runtime.block_threads import block_threads, blocks
 
 Floats = npt.NDArray[np.float32]
@@ -17,7 +18,9 @@ _IMAGES_PER_BLOCK = 32
 _IMAGES_PER_THREAD = 4
 
 
-def patch_scores(distances: Floats, images: int, grid: tuple[int, int]) -> Floats:
+def patch_scores(
+    distances: Floats, images: int, grid: tuple[int, int], distance: Distance = "squared"
+) -> Floats:
     """Score patches by the mean distance to their nearest neighbours.
 
     Parameters
@@ -27,6 +30,8 @@ def patch_scores(distances: Floats, images: int, grid: tuple[int, int]) -> Float
     images : int
     grid : tuple of int
         (h, w).
+    distance : "squared" or "root"
+        Whether the squared distances are averaged or their roots.
 
     Returns
     -------
@@ -37,17 +42,41 @@ def patch_scores(distances: Floats, images: int, grid: tuple[int, int]) -> Float
     >>> patch_scores(np.array([[1.0, 3.0], [0.0, 0.0]], dtype=np.float32), 1, (1, 2))
     array([[[2., 0.]]], dtype=float32)
     """
+    if distance == "root":
+        # A product may have rounded the distance of an equal row to below zero.
+        distances = np.sqrt(np.maximum(distances, 0))
     return np.asarray(distances.mean(axis=1)).reshape(images, *grid)
 
 
-def image_scores(scores: Floats) -> Floats:
-    """Score images by their most anomalous patch: [n, h, w] -> [n].
+def image_scores(
+    scores: Floats, scoring: ScoringSection | None = None, imagesize: int = 224
+) -> Floats:
+    """Score images by their patch scores: [n, h, w] -> [n].
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape [n, h, w]
+    scoring : ScoringSection, optional
+        Its `image_score` says how; by default the greatest patch score.
+    imagesize : int
+        Side of a map, in pixels.
 
     Examples
     --------
     >>> image_scores(np.array([[[0.5, 2.0]]], dtype=np.float32))
     array([2.], dtype=float32)
     """
+    rule = ScoringSection() if scoring is None else scoring
+    if rule.image_score == "smoothed_max":
+        of_blocks = [
+            maps.max(axis=(1, 2)) for maps in _blocks(scores, imagesize, rule.image_smoothing_sigma)
+        ]
+        return np.concatenate(of_blocks) if of_blocks else np.empty(0, dtype=np.float32)
+    if rule.image_score == "top_share":
+        patches = scores.reshape(len(scores), -1)
+        count = max(round(patches.shape[1] * rule.image_top_share), 1)
+        top = np.partition(patches, -count, axis=1)[:, -count:]
+        return np.asarray(top.mean(axis=1))
     return np.asarray(scores.max(axis=(1, 2)))
 
 

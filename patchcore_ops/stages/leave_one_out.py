@@ -75,7 +75,8 @@ def leave_one_out_scores(
             note,
         )
         distances[~np.isfinite(distances)] = np.nan
-        scores.append(patch_scores(distances, len(images), (grid.height, grid.width)))
+        shape = grid.height, grid.width
+        scores.append(patch_scores(distances, len(images), shape, config.scoring.distance))
     return scores
 
 

@@ -95,7 +95,9 @@ def search_images(
         )
         target = layout.member_folder(folder, member)
         target.mkdir(parents=True, exist_ok=True)
-        scores = patch_scores(distances, len(images), (grid.height, grid.width))
+        scores = patch_scores(
+            distances, len(images), (grid.height, grid.width), config.scoring.distance
+        )
         save_array(target / layout.PATCH_SCORES, scores)
         searched = Searched(
             first=images.start, stop=images.stop, patches=len(distances), proven=proven

@@ -118,7 +118,13 @@ def calibrate_normal(
         )
         table = pd.DataFrame(
             {
-                "score": combine([image_scores(scores) for scores in kept], ranges.scores),
+                "score": combine(
+                    [
+                        image_scores(scores, config.scoring, config.dataset.imagesize)
+                        for scores in kept
+                    ],
+                    ranges.scores,
+                ),
                 "map_peak": np.concatenate([block.max(axis=(1, 2)) for block in maps]),
             }
         )

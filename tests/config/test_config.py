@@ -69,7 +69,14 @@ DEFAULTS = {
     },
     "index": {"factory": "Flat", "search_parameters": ""},
     "calibration": {"images": 200, "false_positive_rate": 0.01},
-    "scoring": {"anomaly_scorer_num_nn": 1, "smoothing_sigma": 4.0},
+    "scoring": {
+        "anomaly_scorer_num_nn": 1,
+        "distance": "squared",
+        "smoothing_sigma": 4.0,
+        "image_score": "max",
+        "image_smoothing_sigma": 8.0,
+        "image_top_share": 0.01,
+    },
     "metrics": {"aupro_fpr_limit": 0.3, "mask_threshold": 0.5, "reference_masks": True},
 }
 

@@ -13,7 +13,10 @@ def category(
     request: pytest.FixtureRequest, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Benchmarked:
     folder = tmp_path_factory.mktemp(f"members_{request.param}")
-    return benchmarked(tiny_dataset, folder, ensemble_config(folder, request.param, neighbours=2))
+    # The ensemble scores in the other way that there is.
+    rule = {"distance": "root", "image_score": "smoothed_max"} if request.param > 1 else {}
+    config = ensemble_config(folder, request.param, anomaly_scorer_num_nn=2, **rule)
+    return benchmarked(tiny_dataset, folder, config)
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ class Benchmarked(NamedTuple):
         )
 
 
-def ensemble_config(folder: Path, members: int, neighbours: int = 1) -> CategoryConfig:
+def ensemble_config(folder: Path, members: int, **scoring: object) -> CategoryConfig:
     """Configure a network of random weights, for each member with other layers."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = saved(trained("resnet18", SIDE), folder / "weights.safetensors")
@@ -83,8 +83,8 @@ def ensemble_config(folder: Path, members: int, neighbours: int = 1) -> Category
     embedding = one.embedding.model_copy(
         update={"members": [first.model_copy(update={"layers": chosen}) for chosen in layers]}
     )
-    scoring = one.scoring.model_copy(update={"anomaly_scorer_num_nn": neighbours})
-    return one.model_copy(update={"embedding": embedding, "scoring": scoring})
+    rule = one.scoring.model_copy(update=scoring)
+    return one.model_copy(update={"embedding": embedding, "scoring": rule})
 
 
 def benchmarked(

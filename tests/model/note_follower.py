@@ -43,12 +43,18 @@ def judged(folder: Path, note: Any, member: Any, image: Floats) -> tuple[Floats,
     bank = index.reconstruct_n().astype(np.float64)
     assert bank.shape == (member["bank_rows"], member["dimension"])
     distances = np.stack([np.sort(((bank - row) ** 2).sum(axis=1)) for row in rows])
-    patches = distances[:, : scoring["anomaly_scorer_num_nn"]].mean(axis=1).reshape(height, width)
+    nearest = distances[:, : scoring["anomaly_scorer_num_nn"]]
+    if scoring["distance"] == "root":
+        nearest = np.sqrt(np.maximum(nearest, 0))
+    patches = nearest.mean(axis=1).reshape(height, width)
     side = note["preprocessing"]["imagesize"]
     enlarged = Image.fromarray(patches.astype(np.float32)).resize(
         (side, side), Image.Resampling.BILINEAR
     )
-    return patches.max(), gaussian_filter(np.asarray(enlarged), scoring["smoothing_sigma"])
+    score = patches.max()
+    if scoring["image_score"] == "smoothed_max":
+        score = gaussian_filter(np.asarray(enlarged), scoring["image_smoothing_sigma"]).max()
+    return score, gaussian_filter(np.asarray(enlarged), scoring["smoothing_sigma"])
 
 
 def scaled(value: Floats, limits: list[float] | None) -> Floats:

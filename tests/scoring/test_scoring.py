@@ -7,8 +7,10 @@ import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from patchcore_ops.config.sections import ScoringSection
 from patchcore_ops.scoring import maps as scoring
 from patchcore_ops.scoring.maps import (
     anomaly_maps,
@@ -130,3 +132,28 @@ def test_threads_and_neighbours_in_a_block_change_no_bit(
     scores = random_scores(9, 28, 28)
     one_by_one = np.concatenate([anomaly_maps(scores[i : i + 1], 224) for i in range(9)])
     np.testing.assert_array_equal(anomaly_maps(scores, 224), one_by_one)
+
+
+def test_roots_are_averaged_where_distances_are_asked_for() -> None:
+    distances = np.array([[1.0, 9.0], [-1e-9, 4.0]], dtype=np.float32)
+    found = patch_scores(distances, 1, (1, 2), "root")
+    np.testing.assert_allclose(found, [[[2.0, 1.0]]])
+
+
+def test_an_image_s_score_is_the_greatest_value_of_its_smoothed_map() -> None:
+    scores = np.random.default_rng(4).random((40, 5, 6)).astype(np.float32)
+    rule = ScoringSection(image_score="smoothed_max", image_smoothing_sigma=3.0)
+    found = image_scores(scores, rule, 30)
+    for patches, score in zip(scores, found, strict=True):
+        enlarged = Image.fromarray(patches).resize((30, 30), Image.Resampling.BILINEAR)
+        expected = gaussian_filter(np.asarray(enlarged), 3.0).max()
+        assert score == pytest.approx(expected, rel=1e-5)
+    assert image_scores(scores[:0], rule, 30).shape == (0,)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.2, 6), (1.0, 30)])
+def test_an_image_s_score_is_the_mean_of_its_greatest_patches(share: float, count: int) -> None:
+    scores = np.random.default_rng(4).random((3, 5, 6)).astype(np.float32)
+    found = image_scores(scores, ScoringSection(image_score="top_share", image_top_share=share))
+    expected = [np.mean(sorted(patches.ravel())[-count:]) for patches in scores]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -27,7 +27,9 @@ def made(
     request: pytest.FixtureRequest, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Benchmarked:
     folder = tmp_path_factory.mktemp(f"calibrated_{request.param}")
-    return benchmarked(tiny_dataset, folder, ensemble_config(folder, request.param, neighbours=2))
+    return benchmarked(
+        tiny_dataset, folder, ensemble_config(folder, request.param, anomaly_scorer_num_nn=2)
+    )
 
 
 def own_scores(made: Benchmarked, member: int) -> np.ndarray:

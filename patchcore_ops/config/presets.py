@@ -1,0 +1,51 @@
+"""Sets of settings with a name: `preset` fills what a configuration does not write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from patchcore_ops.config.mistakes import Mistakes, did_you_mean, shown
+
+Preset = Literal["reference", "accurate", "fast"]
+Sections = Mapping[str, Mapping[str, Any]]
+
+_SMOOTHED: Mapping[str, Any] = {
+    "anomaly_scorer_num_nn": 2,
+    "distance": "root",
+    "smoothing_sigma": 6.0,
+    "image_score": "smoothed_max",
+    "image_smoothing_sigma": 8.0,
+}
+# docs/accuracy.md has the study behind them.
+PRESETS: Mapping[str, Sections] = {
+    # The defaults are the published baseline.
+    "reference": {},
+    "accurate": {
+        "embedding": {"target_embed_dimension": 256},
+        "coreset": {"percentage": 0.04},
+        "scoring": _SMOOTHED,
+    },
+    "fast": {
+        "embedding": {"target_embed_dimension": 256},
+        "coreset": {"percentage": 0.01},
+        "scoring": _SMOOTHED,
+    },
+}
+
+
+def with_preset(raw: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """Fill what the sections of a configuration do not write with the settings of its preset."""
+    written = {key: section for key, section in raw.items() if key != "preset"}
+    name = raw.get("preset", "reference")
+    if not isinstance(name, str) or name not in PRESETS:
+        names = get_args(Preset)
+        near = did_you_mean(name, names) if isinstance(name, str) else ""
+        mistakes.add("preset", f"must be one of {', '.join(names)} (got {shown(name)}){near}")
+        return written
+    filled = dict(written)
+    for section, keys in PRESETS[name].items():
+        own = written.get(section, {})
+        if isinstance(own, dict):
+            filled[section] = {**keys, **own}
+    return filled
