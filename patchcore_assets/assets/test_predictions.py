@@ -97,7 +97,7 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 unversioned=[f"{PICTURES}/{name}.jpg" for name in _PICTURES],
                 findings={
                     "one_prediction_per_image": checks.one_prediction_per_image(
-                        images, scores, work.output, work.settings.dataset.imagesize
+                        images, scores, work.output, work.settings.dataset.crop_size
                     ),
                     "predictions_are_finite": checks.predictions_are_finite(scores, work.output),
                 },

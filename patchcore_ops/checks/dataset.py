@@ -102,13 +102,18 @@ def image_sizes_agree(images: pd.DataFrame) -> Finding:
 
 def images_are_large_enough(images: pd.DataFrame, size: ImageSize) -> Finding:
     """Check that no image has to be enlarged to fill the crop."""
-    small = images.loc[images[["width", "height"]].min(axis=1) < size.imagesize, "path"].tolist()
+    height, width = size.crop_size
+    small = images.loc[(images["height"] < height) | (images["width"] < width), "path"].tolist()
+    at_least = (
+        f"{height} pixels on its shorter side, the side of the crop"
+        if height == width
+        else f"the {height} x {width} pixels (height x width) of the crop"
+    )
     return Finding.of(
         not small,
-        f"Every image has at least {size.imagesize} pixels on its shorter side, the side of the "
-        "crop.",
+        f"Every image has at least {at_least}.",
         f"{counted(len(small), 'image is', 'images are')} smaller than the crop of "
-        f"{size.imagesize} x {size.imagesize} pixels ({such_as(small)}) and enlarged, which adds "
+        f"{height} x {width} pixels ({such_as(small)}) and enlarged, which adds "
         "no detail; take larger images, or lower dataset.resize and dataset.imagesize.",
         {"small_images": len(small)},
         small,

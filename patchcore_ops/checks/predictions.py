@@ -15,7 +15,7 @@ _MAPS_PER_BLOCK = 16
 
 
 def one_prediction_per_image(
-    images: pd.DataFrame, scores: pd.DataFrame, folder: Path, imagesize: int
+    images: pd.DataFrame, scores: pd.DataFrame, folder: Path, map_size: tuple[int, int]
 ) -> Finding:
     """Check that every embedded test image has one score and one map, in the same order."""
     expected, found = images["path"].tolist(), scores["path"].tolist()
@@ -31,10 +31,10 @@ def one_prediction_per_image(
         )
     elif found != expected:
         problem = "Scores are not in the order of the embeddings"
-    elif shape != (len(expected), imagesize, imagesize):
+    elif shape != (len(expected), *map_size):
         problem = (
             f"The anomaly maps are an array of {' x '.join(map(str, shape))} values instead of "
-            f"{len(expected)} x {imagesize} x {imagesize}"
+            f"{len(expected)} x {' x '.join(map(str, map_size))}"
         )
     return Finding.of(
         not problem,

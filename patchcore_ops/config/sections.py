@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from patchcore_ops.config.operating_sections import ChecksSection as ChecksSection  # noqa: PLC0414 - API
 from patchcore_ops.config.operating_sections import EvaluationSection as EvaluationSection  # noqa: PLC0414
@@ -16,33 +22,74 @@ from patchcore_ops.config.operating_sections import ScheduleSection as ScheduleS
 from patchcore_ops.config.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import TrackerSection as TrackerSection  # noqa: PLC0414
 from patchcore_ops.config.presets import Preset
-from patchcore_ops.config.setting_types import FactoryString, Name, Number, Section, Text
+from patchcore_ops.config.setting_types import (
+    FactoryString,
+    Name,
+    Number,
+    Section,
+    Sides,
+    Text,
+    height_and_width,
+    sides_text,
+)
 
 Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float32", "float16"]
 Distance = Literal["squared", "root"]
 ImageScore = Literal["max", "smoothed_max", "top_share"]
+Fit = Literal["crop", "stretch"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
 
 
 class ImageSize(Section):
-    """How an image becomes the network's input."""
+    """How an image becomes the network's input.
 
-    resize: int = Field(256, ge=8, le=4096)
-    imagesize: int = Field(224, ge=8, le=4096)
+    Attributes
+    ----------
+    fit : "crop" or "stretch"
+        Whether the image is resized with its aspect ratio kept, and the centre cut out; or resized
+        as a whole to `imagesize`, whatever its aspect ratio.
+    resize : int or (int, int)
+        For `crop`: the shorter side after resizing; or a height and a width that the resized image
+        covers. Where it would not cover `imagesize`, the image is resized so that it does.
+    imagesize : int or (int, int)
+        The network's input: one side of a square, or height and width.
+    """
+
+    fit: Fit = "crop"
+    resize: Sides = 256
+    imagesize: Sides = 224
     # From here on Pillow refuses images by itself, unless it is told otherwise.
     max_pixels: int = Field(178_956_970, ge=1, le=2**32, exclude=True)
 
     @field_validator("imagesize")
     @classmethod
-    def _crop_fits(cls, imagesize: int, info: ValidationInfo) -> int:
+    def _crop_fits(
+        cls, imagesize: int | tuple[int, int], info: ValidationInfo
+    ) -> int | tuple[int, int]:
         resize = info.data.get("resize", imagesize)
-        if imagesize > resize:
+        height, width = height_and_width(imagesize)
+        least = (min(height, width),) * 2 if isinstance(resize, int) else (height, width)
+        exceeds = any(
+            cut > whole for cut, whole in zip(least, height_and_width(resize), strict=True)
+        )
+        if exceeds and info.data.get("fit") == "crop":
             raise ValueError(
-                f"imagesize ({imagesize}) must not exceed resize ({resize}), "
-                "or the crop would be padded with black"
+                f"imagesize ({sides_text(imagesize)}) must not exceed resize "
+                f"({sides_text(resize)}), or the crop would be padded with black"
             )
         return imagesize
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the network's input, and of masks and maps."""
+        return height_and_width(self.imagesize)
+
+    @model_serializer(mode="wrap")
+    def _without_default_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Artefacts that record their settings keep the bytes that they had before there was `fit`.
+        dumped: dict[str, Any] = handler(self)
+        return {key: value for key, value in dumped.items() if (key, value) != ("fit", "crop")}
 
 
 class DatasetSection(ImageSize):

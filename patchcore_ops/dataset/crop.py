@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import NamedTuple
 
 from patchcore_ops.config.sections import ImageSize
@@ -19,8 +20,8 @@ class Crop(NamedTuple):
         (width, height) after resizing.
     left, top : int
         Where the crop begins in the resized image.
-    side : int
-        Of the crop.
+    size : tuple of int
+        (height, width) of the crop.
     """
 
     width: int
@@ -28,28 +29,30 @@ class Crop(NamedTuple):
     resized: tuple[int, int]
     left: int
     top: int
-    side: int
+    size: tuple[int, int]
 
     @staticmethod
     def of(width: int, height: int, size: ImageSize) -> Crop:
-        """Resize the shorter side, crop the centre, with torchvision's rounding of both."""
-        if width <= height:
-            resized = (size.resize, int(size.resize * height / width))
-        else:
-            resized = (int(size.resize * width / height), size.resize)
-        left = round((resized[0] - size.imagesize) / 2)
-        top = round((resized[1] - size.imagesize) / 2)
-        return Crop(width, height, resized, left, top, size.imagesize)
+        """Say how an image of a size is resized and cut; cutting rounds as torchvision does."""
+        rows, columns = size.crop_size
+        resized = (columns, rows) if size.fit == "stretch" else _covering(width, height, size)
+        left = round((resized[0] - columns) / 2)
+        top = round((resized[1] - rows) / 2)
+        return Crop(width, height, resized, left, top, (rows, columns))
 
     @property
     def box(self) -> tuple[int, int, int, int]:
         """The crop in the resized image: left, top, right, bottom."""
-        return self.left, self.top, self.left + self.side, self.top + self.side
+        return self.left, self.top, self.left + self.size[1], self.top + self.size[0]
 
     @property
     def pixel_area(self) -> float:
         """How many pixels of the image one of the crop stands for."""
         return self._across * self._down
+
+    def point_in_crop(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point of the image lies in the crop; outside of its sides if cut off."""
+        return x / self._across - self.left, y / self._down - self.top
 
     def point_in_image(self, x: float, y: float) -> tuple[int, int]:
         """Return the image's pixel in which a point of the crop lies."""
@@ -77,3 +80,16 @@ class Crop(NamedTuple):
     @property
     def _down(self) -> float:
         return self.height / self.resized[1]
+
+
+def _covering(width: int, height: int, size: ImageSize) -> tuple[int, int]:
+    """Return width and height after resizing: as `resize` says, and no less than the crop."""
+    rows, columns = size.crop_size
+    wanted = [(columns, width), (rows, height)]
+    if isinstance(size.resize, int):
+        wanted.append((size.resize, min(width, height)))
+    else:
+        wanted.extend([(size.resize[1], width), (size.resize[0], height)])
+    to, of = max(wanted, key=lambda pair: Fraction(*pair))
+    # Rounded down, as torchvision does.
+    return to * width // of, to * height // of

@@ -19,8 +19,8 @@ __all__ = ["load_image", "load_thumbnail", "load_with_crop", "resize_and_crop", 
 def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     """Load an image as the network's crop, before normalisation.
 
-    The shorter side is resized to `size.resize` (bilinear with antialiasing, on 8-bit values, as
-    torchvision does with PIL images), then the central square is cropped.
+    The image is resized (bilinear with antialiasing, on 8-bit values, as torchvision does with PIL
+    images) and its centre cropped, as `size` says.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 
     Returns
     -------
-    ndarray of uint8, shape [imagesize, imagesize, 3]
+    ndarray of uint8, shape [height, width, 3]
         RGB.
 
     Raises
@@ -72,7 +72,7 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
-    """Resize the shorter side and crop the centre, with torchvision's rounding of both."""
+    """Resize an image, or a mask, and crop the centre; see `Crop`."""
     crop = Crop.of(*image.size, size)
     return image.resize(crop.resized, Image.Resampling.BILINEAR).crop(crop.box)
 

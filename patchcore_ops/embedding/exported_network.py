@@ -41,7 +41,7 @@ class NetworkSettings(BaseModel, frozen=True):
     patchsize: int
     pretrain_embed_dimension: int
     target_embed_dimension: int
-    imagesize: int
+    imagesize: int | tuple[int, int]
     precision: str
     libraries: tuple[str, ...]
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None

@@ -54,8 +54,11 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Share of the patches that the memory bank keeps.
     n_neighbors : int
         A patch's score is the mean squared distance to so many rows of the bank.
-    resize, imagesize : int
-        The shorter side is resized, then the centre is cut out, in pixels.
+    resize, imagesize : int or (int, int)
+        The shorter side after resizing, and the side of the centre that is cut out, in pixels;
+        either may be a height and a width.
+    fit_mode : str
+        `crop`, or `stretch`: the whole image resized to `imagesize`.
     false_positive_rate : float
         Share of normal images that may be called anomalous.
     random_state : int
@@ -90,8 +93,9 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         weights: str | os.PathLike[str] | None = None,
         percentage: float = 0.1,
         n_neighbors: int = 1,
-        resize: int = 256,
-        imagesize: int = 224,
+        resize: int | tuple[int, int] = 256,
+        imagesize: int | tuple[int, int] = 224,
+        fit_mode: str = "crop",
         false_positive_rate: float = 0.01,
         random_state: int = 0,
         device: str = "auto",
@@ -104,6 +108,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_neighbors = n_neighbors
         self.resize = resize
         self.imagesize = imagesize
+        self.fit_mode = fit_mode
         self.false_positive_rate = false_positive_rate
         self.random_state = random_state
         self.device = device
@@ -204,7 +209,11 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             config = CategoryConfig.model_validate(
                 {
-                    "dataset": {"resize": self.resize, "imagesize": self.imagesize},
+                    "dataset": {
+                        "fit": self.fit_mode,
+                        "resize": self.resize,
+                        "imagesize": self.imagesize,
+                    },
                     "embedding": {"members": [member]},
                     "coreset": {"percentage": self.percentage, "seed": self.random_state},
                     "scoring": {"anomaly_scorer_num_nn": self.n_neighbors},

@@ -63,7 +63,7 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
 
     Returns
     -------
-    pixels : ndarray of uint8, shape [imagesize, imagesize, 3]
+    pixels : ndarray of uint8, shape [height, width, 3]
         RGB.
     crop : Crop
         Where these lie in the image.

@@ -42,7 +42,7 @@ class Prediction:
         The image's path, or its position among the images.
     score : float
         The anomaly score, as `scores.parquet` has it.
-    anomaly_map : ndarray of float32, shape [imagesize, imagesize]
+    anomaly_map : ndarray of float32, shape [height, width]
         Of the crop that the network saw.
     member_scores : tuple of float
         Each member's own score, not scaled.
@@ -281,11 +281,11 @@ class Model:
     def _prediction(
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
     ) -> Prediction:
-        side = self.description.preprocessing.imagesize
+        size = self.description.image_size.crop_size
         scoring = self.description.scoring_section
         sigma = scoring.smoothing_sigma
-        scores = [image_scores(patches, scoring, side) for patches in scored.patch_scores]
-        maps = [anomaly_maps(patches, side, sigma) for patches in scored.patch_scores]
+        scores = [image_scores(patches, scoring, size) for patches in scored.patch_scores]
+        maps = [anomaly_maps(patches, size, sigma) for patches in scored.patch_scores]
         score = float(combine(scores, score_ranges)[0])
         anomaly_map = combine(maps, map_ranges)[0]
         prediction = Prediction(

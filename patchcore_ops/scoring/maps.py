@@ -10,10 +10,12 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from patchcore_ops.config.sections import Distance, ScoringSection
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.runtime.block_threads import block_threads, blocks
 
 Floats = npt.NDArray[np.float32]
 Range = tuple[float, float]
+Sides = int | tuple[int, int]
 _IMAGES_PER_BLOCK = 32
 _IMAGES_PER_THREAD = 4
 
@@ -49,7 +51,7 @@ def patch_scores(
 
 
 def image_scores(
-    scores: Floats, scoring: ScoringSection | None = None, imagesize: int = 224
+    scores: Floats, scoring: ScoringSection | None = None, imagesize: Sides = 224
 ) -> Floats:
     """Score images by their patch scores: [n, h, w] -> [n].
 
@@ -58,8 +60,8 @@ def image_scores(
     scores : ndarray of float32, shape [n, h, w]
     scoring : ScoringSection, optional
         Its `image_score` says how; by default the greatest patch score.
-    imagesize : int
-        Side of a map, in pixels.
+    imagesize : int or (int, int)
+        Of a map, in pixels: one side of a square, or height and width.
 
     Examples
     --------
@@ -80,7 +82,7 @@ def image_scores(
     return np.asarray(scores.max(axis=(1, 2)))
 
 
-def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 4.0) -> Floats:
+def anomaly_maps(patch_scores: Floats, imagesize: Sides, smoothing_sigma: float = 4.0) -> Floats:
     """Resize patch scores to the image, bilinearly, and smooth them by a Gaussian.
 
     Both are linear along either axis, so that a map is one matrix times the scores times another.
@@ -88,23 +90,27 @@ def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 
     Parameters
     ----------
     patch_scores : ndarray of float32, shape [n, h, w]
-    imagesize : int
-        Side of a map, in pixels.
+    imagesize : int or (int, int)
+        Of a map, in pixels: one side of a square, or height and width.
     smoothing_sigma : float
         Standard deviation of the Gaussian, in pixels; 0 for none.
 
     Returns
     -------
-    ndarray of float32, shape [n, imagesize, imagesize]
+    ndarray of float32, shape [n, H, W]
 
     Examples
     --------
     >>> anomaly_maps(np.array([[[0.0, 4.0]]], dtype=np.float32), 4, smoothing_sigma=0)[0, 0]
     array([0., 1., 3., 4.], dtype=float32)
     """
-    images, height, width = patch_scores.shape
-    rows, columns = (_enlarging(side, imagesize, smoothing_sigma) for side in (height, width))
-    maps = np.empty((images, imagesize, imagesize), dtype=np.float32)
+    images, *grid = patch_scores.shape
+    size = height_and_width(imagesize)
+    rows, columns = (
+        _enlarging(patches, pixels, smoothing_sigma)
+        for patches, pixels in zip(grid, size, strict=True)
+    )
+    maps = np.empty((images, *size), dtype=np.float32)
 
     def compute(block: slice) -> None:
         maps[block] = rows @ patch_scores[block].astype(np.float64) @ columns.T
@@ -157,7 +163,7 @@ def combine(members: Sequence[Floats], ranges: Sequence[Range]) -> Floats:
     return np.asarray(np.mean(scaled, axis=0, dtype=np.float32))
 
 
-def map_extents(members: Sequence[Floats], imagesize: int, smoothing_sigma: float) -> list[Range]:
+def map_extents(members: Sequence[Floats], imagesize: Sides, smoothing_sigma: float) -> list[Range]:
     """Return the range of each member's anomaly maps over all images, from its patch scores."""
     ranges = []
     for scores in members:
@@ -167,7 +173,7 @@ def map_extents(members: Sequence[Floats], imagesize: int, smoothing_sigma: floa
 
 
 def ensemble_maps(
-    members: Sequence[Floats], imagesize: int, smoothing_sigma: float, ranges: Sequence[Range]
+    members: Sequence[Floats], imagesize: Sides, smoothing_sigma: float, ranges: Sequence[Range]
 ) -> Iterator[Floats]:
     """Make the anomaly maps of an ensemble from patch scores, a block of images at a time."""
     of_members = (_blocks(scores, imagesize, smoothing_sigma) for scores in members)
@@ -175,7 +181,7 @@ def ensemble_maps(
         yield combine(maps, ranges)
 
 
-def _blocks(scores: Floats, imagesize: int, smoothing_sigma: float) -> Iterator[Floats]:
+def _blocks(scores: Floats, imagesize: Sides, smoothing_sigma: float) -> Iterator[Floats]:
     for start in range(0, len(scores), _IMAGES_PER_BLOCK):
         yield anomaly_maps(scores[start : start + _IMAGES_PER_BLOCK], imagesize, smoothing_sigma)
 

@@ -111,7 +111,7 @@ class PredictionPictures:
     def image(self, row: int) -> Picture:
         """Load a test image as the network saw it; grey if its file is not the one scored."""
         if self.fault(row) is not None:
-            return np.full((self._size.imagesize, self._size.imagesize, 3), 128, dtype=np.uint8)
+            return np.full((*self._size.crop_size, 3), 128, dtype=np.uint8)
         return load_image(self._root / str(self._images.loc[row, "path"]), self._size)
 
     def mask(self, row: int) -> npt.NDArray[np.bool_] | None:
@@ -123,7 +123,7 @@ class PredictionPictures:
             return np.asarray(load_mask(path, self._size) >= 128)
         if self._images.loc[row, "is_anomaly"]:
             return None
-        return np.zeros((self._size.imagesize, self._size.imagesize), dtype=bool)
+        return np.zeros(self._size.crop_size, dtype=bool)
 
     def anomaly_map(self, row: int) -> npt.NDArray[np.float32]:
         """Read the anomaly map of a test image, shape [H, W]."""

@@ -139,8 +139,8 @@ def write_predictions(
     folder: Path,
 ) -> None:
     """Write scores and maps of test images, from the members' patch scores, shape [n, h, w]."""
-    side, scoring = config.dataset.imagesize, config.scoring
-    member_scores = [image_scores(scores, scoring, side) for scores in by_member]
+    size, scoring = config.dataset.crop_size, config.scoring
+    member_scores = [image_scores(scores, scoring, size) for scores in by_member]
     predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
     predictions["score"] = combine(member_scores, ranges.scores)
     for member, scores in enumerate(member_scores):
@@ -149,15 +149,15 @@ def write_predictions(
     predictions.to_parquet(folder / layout.SCORES, index=False)
     images.to_parquet(folder / layout.IMAGES, index=False)
     ranges.write(folder)
-    with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), side, side)) as writer:
-        for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma, ranges.maps):
+    with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), *size)) as writer:
+        for maps in ensemble_maps(by_member, size, config.scoring.smoothing_sigma, ranges.maps):
             writer.append(maps)
 
 
 def ranges_over(by_member: Sequence[npt.NDArray[np.float32]], config: CategoryConfig) -> Ranges:
     """Return the ranges of the members over all images, from their patch scores."""
-    side, scoring = config.dataset.imagesize, config.scoring
+    size, scoring = config.dataset.crop_size, config.scoring
     return Ranges(
-        scores=tuple(extent(image_scores(scores, scoring, side)) for scores in by_member),
-        maps=tuple(map_extents(by_member, side, scoring.smoothing_sigma)),
+        scores=tuple(extent(image_scores(scores, scoring, size)) for scores in by_member),
+        maps=tuple(map_extents(by_member, size, scoring.smoothing_sigma)),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,25 @@ from scipy.ndimage import gaussian_filter
 Floats = Any
 
 
-def crop(file: Path, resize: int, side: int) -> Floats:
+def sides(value: Any) -> tuple[int, int]:
+    height, width = value if isinstance(value, list) else (value, value)
+    return height, width
+
+
+def crop(file: Path, preprocessing: Any) -> Floats:
     image = Image.open(file).convert("RGB")
-    shorter, longer = sorted(image.size)
-    other = resize * longer // shorter
-    size = (resize, other) if image.width <= image.height else (other, resize)
+    height, width = sides(preprocessing["imagesize"])
+    size = width, height
+    if preprocessing["fit"] == "crop":
+        scales = [Fraction(width, image.width), Fraction(height, image.height)]
+        if isinstance(preprocessing["resize"], int):
+            scales.append(Fraction(preprocessing["resize"], min(image.size)))
+        else:
+            scales.extend(map(Fraction, preprocessing["resize"], (image.height, image.width)))
+        size = int(max(scales) * image.width), int(max(scales) * image.height)
     resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    top, left = round((size[1] - side) / 2), round((size[0] - side) / 2)
-    return resized[top : top + side, left : left + side]
+    top, left = round((size[1] - height) / 2), round((size[0] - width) / 2)
+    return resized[top : top + height, left : left + width]
 
 
 def judged(folder: Path, note: Any, member: Any, image: Floats) -> tuple[Floats, Floats]:
@@ -47,9 +59,9 @@ def judged(folder: Path, note: Any, member: Any, image: Floats) -> tuple[Floats,
     if scoring["distance"] == "root":
         nearest = np.sqrt(np.maximum(nearest, 0))
     patches = nearest.mean(axis=1).reshape(height, width)
-    side = note["preprocessing"]["imagesize"]
+    size = sides(note["preprocessing"]["imagesize"])
     enlarged = Image.fromarray(patches.astype(np.float32)).resize(
-        (side, side), Image.Resampling.BILINEAR
+        size[::-1], Image.Resampling.BILINEAR
     )
     score = patches.max()
     if scoring["image_score"] == "smoothed_max":
@@ -67,7 +79,7 @@ def scaled(value: Floats, limits: list[float] | None) -> Floats:
 def main() -> None:
     folder, file, result = map(Path, sys.argv[1:])
     note = json.loads((folder / "export.json").read_text())
-    image = crop(file, note["preprocessing"]["resize"], note["preprocessing"]["imagesize"])
+    image = crop(file, note["preprocessing"])
     scores, maps = [], []
     for number, member in enumerate(note["members"]):
         score, anomaly_map = judged(folder / str(number), note, member, image)
