@@ -40,10 +40,11 @@ def size_options(
     sides = height_and_width(imagesize)
     if odd := [side for side in sides if side % patch]:
         nearest = max(odd[0] // patch, 1) * patch
+        instead = "" if sides[0] == sides[1] else f" instead of {odd[0]}"
         raise WeightsError(
             f"'{name}' cannot take images of {sides[0]} x {sides[1]} pixels (its patches have "
-            f"{patch}); change dataset.imagesize, to {nearest} or {nearest + patch} instead of "
-            f"{odd[0]}, or choose another backbone"
+            f"{patch}); change dataset.imagesize, to {nearest} or {nearest + patch}{instead}, or "
+            "choose another backbone"
         )
     return {"img_size": imagesize}
 

@@ -6,7 +6,12 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from patchcore_ops.config.sections import ImageSize
+
+Floats = npt.NDArray[np.float32]
 
 
 class Crop(NamedTuple):
@@ -73,6 +78,15 @@ class Crop(NamedTuple):
             min(math.ceil((self.top + bottom) * self._down), self.height),
         )
 
+    def map_in_image(self, values: Floats) -> Floats:
+        """Return a map of the crop at the image's size, bilinearly; NaN where there is no crop."""
+        rows = np.arange(0.5, self.height) / self._down - self.top
+        columns = np.arange(0.5, self.width) / self._across - self.left
+        found = _interpolated(_interpolated(values, rows).T, columns).T
+        found[(rows < 0) | (rows >= self.size[0])] = np.nan
+        found[:, (columns < 0) | (columns >= self.size[1])] = np.nan
+        return found
+
     @property
     def _across(self) -> float:
         return self.width / self.resized[0]
@@ -80,6 +94,14 @@ class Crop(NamedTuple):
     @property
     def _down(self) -> float:
         return self.height / self.resized[1]
+
+
+def _interpolated(values: Floats, places: npt.NDArray[np.floating]) -> Floats:
+    """Interpolate rows at places from the upper edge on; beyond the outermost, values continue."""
+    at = np.clip(places - 0.5, 0, len(values) - 1)
+    above = np.minimum(at.astype(np.intp), len(values) - 2)
+    share = (at - above).astype(np.float32)[:, None]
+    return np.asarray(values[above] * (1 - share) + values[above + 1] * share)
 
 
 def _covering(width: int, height: int, size: ImageSize) -> tuple[int, int]:

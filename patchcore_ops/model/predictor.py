@@ -69,6 +69,16 @@ class Prediction:
     probability: float | None = None
     regions: tuple[Region, ...] = ()
 
+    def map_in_image(self) -> Floats:
+        """Return the map at the size of the image that was given.
+
+        Returns
+        -------
+        ndarray of float32, shape [height, width]
+            NaN where the network did not see the image.
+        """
+        return self.crop.map_in_image(self.anomaly_map)
+
 
 class Unreadable(NamedTuple):
     """An image that cannot be read or used, and why, in one sentence."""

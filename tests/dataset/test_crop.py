@@ -55,6 +55,32 @@ def test_a_white_spot_is_followed_there_and_back(
     assert found[1] <= row - 1
     assert found[2] >= column + 2
     assert found[3] >= row + 2
+    # A map of it lies there too, at the image's size, and lacks what was cut off.
+    seen = crop.map_in_image(mask.astype(np.float32))
+    assert seen.shape == pixels.shape
+    weights = np.nan_to_num(seen) / np.nansum(seen)
+    rows, columns = np.indices(seen.shape)
+    assert (weights * columns).sum() == pytest.approx(column, abs=0.5)
+    assert (weights * rows).sum() == pytest.approx(row, abs=0.5)
+    spot = pixels.astype(np.float32)
+    spot[np.isnan(seen)] = np.nan
+    assert np.nanmean(np.abs(seen - spot)) < 6
+    for y, x in ((0, 0), (height - 1, width - 1)):
+        inside = 0 <= crop.point_in_crop(x + 0.5, y + 0.5)[0] < crop.size[1]
+        inside &= 0 <= crop.point_in_crop(x + 0.5, y + 0.5)[1] < crop.size[0]
+        assert np.isnan(seen[y, x]) == (not inside)
+
+
+def test_a_map_of_a_plane_is_that_plane_in_the_image() -> None:
+    crop = Crop.of(50, 126, ImageSize(resize=(128, 50), imagesize=(96, 32)))
+    rows, columns = np.indices(crop.size) + 0.5
+    seen = crop.map_in_image((2 * rows - 3 * columns).astype(np.float32))
+    y, x = np.indices(seen.shape) + 0.5
+    across, down = crop.point_in_crop(x, y)  # type: ignore[arg-type]
+    # Half a pixel from the edge on, beyond which values continue.
+    inner = (down >= 0.5) & (down <= 95.5) & (across >= 0.5) & (across <= 31.5)  # type: ignore[operator]
+    np.testing.assert_allclose(seen[inner], (2 * down - 3 * across)[inner], atol=1e-3)
+    assert np.isnan(seen[(down < 0) | (down > 96)]).all()  # type: ignore[operator]
 
 
 sides = st.integers(8, 300)
