@@ -37,7 +37,7 @@ Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float32", "float16"]
 Distance = Literal["squared", "root"]
 ImageScore = Literal["max", "smoothed_max", "top_share"]
-Fit = Literal["crop", "stretch"]
+Fit = Literal["crop", "stretch", "pad"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
 
 
@@ -46,9 +46,10 @@ class ImageSize(Section):
 
     Attributes
     ----------
-    fit : "crop" or "stretch"
-        Whether the image is resized with its aspect ratio kept, and the centre cut out; or resized
-        as a whole to `imagesize`, whatever its aspect ratio.
+    fit : "crop", "stretch" or "pad"
+        The image is resized with its aspect ratio kept, and the centre cut out; or resized as a
+        whole to `imagesize`, whatever its aspect ratio; or resized as a whole with its aspect ratio
+        kept, and continued by its edges to `imagesize`.
     resize : int or (int, int)
         For `crop`: the shorter side after resizing; or a height and a width that the resized image
         covers. Where it would not cover `imagesize`, the image is resized so that it does.

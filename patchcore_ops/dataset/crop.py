@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from patchcore_ops.config.sections import ImageSize
 
@@ -24,7 +25,7 @@ class Crop(NamedTuple):
     resized : tuple of int
         (width, height) after resizing.
     left, top : int
-        Where the crop begins in the resized image.
+        Where the crop begins in the resized image; negative where it begins in the padding.
     size : tuple of int
         (height, width) of the crop.
     """
@@ -40,7 +41,12 @@ class Crop(NamedTuple):
     def of(width: int, height: int, size: ImageSize) -> Crop:
         """Say how an image of a size is resized and cut; cutting rounds as torchvision does."""
         rows, columns = size.crop_size
-        resized = (columns, rows) if size.fit == "stretch" else _covering(width, height, size)
+        if size.fit == "stretch":
+            resized = columns, rows
+        elif size.fit == "pad":
+            resized = _fitting_in(width, height, size)
+        else:
+            resized = _covering(width, height, size)
         left = round((resized[0] - columns) / 2)
         top = round((resized[1] - rows) / 2)
         return Crop(width, height, resized, left, top, (rows, columns))
@@ -49,6 +55,16 @@ class Crop(NamedTuple):
     def box(self) -> tuple[int, int, int, int]:
         """The crop in the resized image: left, top, right, bottom."""
         return self.left, self.top, self.left + self.size[1], self.top + self.size[0]
+
+    @property
+    def inside(self) -> tuple[int, int, int, int]:
+        """The part of the crop that shows the image, without padding: left, top, right, bottom."""
+        return (
+            max(-self.left, 0),
+            max(-self.top, 0),
+            min(self.resized[0] - self.left, self.size[1]),
+            min(self.resized[1] - self.top, self.size[0]),
+        )
 
     @property
     def pixel_area(self) -> float:
@@ -80,11 +96,13 @@ class Crop(NamedTuple):
 
     def map_in_image(self, values: Floats) -> Floats:
         """Return a map of the crop at the image's size, bilinearly; NaN where there is no crop."""
-        rows = np.arange(0.5, self.height) / self._down - self.top
-        columns = np.arange(0.5, self.width) / self._across - self.left
-        found = _interpolated(_interpolated(values, rows).T, columns).T
-        found[(rows < 0) | (rows >= self.size[0])] = np.nan
-        found[:, (columns < 0) | (columns >= self.size[1])] = np.nan
+        left, top, right, bottom = self.inside
+        rows = np.arange(0.5, self.height) / self._down - self.top - top
+        columns = np.arange(0.5, self.width) / self._across - self.left - left
+        seen = values[top:bottom, left:right]
+        found = _interpolated(_interpolated(seen, rows).T, columns).T
+        found[(rows < 0) | (rows >= len(seen))] = np.nan
+        found[:, (columns < 0) | (columns >= seen.shape[1])] = np.nan
         return found
 
     @property
@@ -99,9 +117,26 @@ class Crop(NamedTuple):
 def _interpolated(values: Floats, places: npt.NDArray[np.floating]) -> Floats:
     """Interpolate rows at places from the upper edge on; beyond the outermost, values continue."""
     at = np.clip(places - 0.5, 0, len(values) - 1)
-    above = np.minimum(at.astype(np.intp), len(values) - 2)
+    above = at.astype(np.intp)
+    below = np.minimum(above + 1, len(values) - 1)
     share = (at - above).astype(np.float32)[:, None]
-    return np.asarray(values[above] * (1 - share) + values[above + 1] * share)
+    return np.asarray(values[above] * (1 - share) + values[below] * share)
+
+
+def insides_of(images: pd.DataFrame, size: ImageSize) -> npt.NDArray[np.int64] | None:
+    """Return `Crop.inside` of a manifest's rows, shape [n, 4]; None where nothing is padded."""
+    if size.fit != "pad":
+        return None
+    sizes = zip(images["width"].tolist(), images["height"].tolist(), strict=True)
+    boxes = [Crop.of(width, height, size).inside for width, height in sizes]
+    return np.array(boxes, dtype=np.int64).reshape(-1, 4)
+
+
+def _fitting_in(width: int, height: int, size: ImageSize) -> tuple[int, int]:
+    """Return width and height after resizing to at most those of the crop."""
+    rows, columns = size.crop_size
+    to, of = min([(columns, width), (rows, height)], key=lambda pair: Fraction(*pair))
+    return max(to * width // of, 1), max(to * height // of, 1)
 
 
 def _covering(width: int, height: int, size: ImageSize) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
-from patchcore_ops.estimator.training_images import embed_training_images, images_in
+from patchcore_ops.estimator.training_images import EmbeddedImages, embed_training_images, images_in
 from patchcore_ops.model.folder import new_folder
 from patchcore_ops.model.pixels import AnyImage, named
 from patchcore_ops.model.predictor import Model, Prediction
@@ -58,7 +58,8 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         The shorter side after resizing, and the side of the centre that is cut out, in pixels;
         either may be a height and a width.
     fit_mode : str
-        `crop`, or `stretch`: the whole image resized to `imagesize`.
+        `crop`; `stretch`, the whole image resized to `imagesize`; or `pad`, the same with its
+        aspect ratio kept.
     false_positive_rate : float
         Share of normal images that may be called anomalous.
     random_state : int
@@ -147,7 +148,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             embedded = embed_training_images(images, config, runtime, store, embeddings)
             select_memory_bank(embeddings, config, runtime, bank)
             index_memory_bank(bank, config, index)
-            calibration = _calibrated(embedded.images, embeddings, bank, index, config, runtime)
+            calibration = _calibrated(embedded, embeddings, bank, index, config, runtime)
             folder = Path(kept.name, "model")
             folder.mkdir()
             assemble_model(
@@ -228,16 +229,17 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _calibrated(
-    images: int,
+    embedded: EmbeddedImages,
     embeddings: Path,
     bank: Path,
     index: Path,
     config: CategoryConfig,
     runtime: RuntimeSection,
 ) -> Calibration:
-    chosen = sampled(images, config.calibration.images, config.coreset.seed)
+    chosen = sampled(embedded.images, config.calibration.images, config.coreset.seed)
     scores = leave_one_out_scores(embeddings, bank, index, config, runtime, chosen)
-    return calibrate_normal(scores, NO_RANGES, config).calibration
+    insides = None if embedded.insides is None else embedded.insides[chosen]
+    return calibrate_normal(scores, NO_RANGES, config, insides).calibration
 
 
 def _threshold(calibration: Calibration) -> float:

@@ -24,7 +24,7 @@ from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixel
 from patchcore_ops.model.regions import Region, regions_above
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.index_file import read_index
-from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
+from patchcore_ops.scoring.maps import Range, combine, ensemble_maps, image_scores, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
@@ -43,7 +43,7 @@ class Prediction:
     score : float
         The anomaly score, as `scores.parquet` has it.
     anomaly_map : ndarray of float32, shape [height, width]
-        Of the crop that the network saw.
+        Of the crop that the network saw; NaN in its padding.
     member_scores : tuple of float
         Each member's own score, not scaled.
     crop : Crop
@@ -294,10 +294,13 @@ class Model:
         size = self.description.image_size.crop_size
         scoring = self.description.scoring_section
         sigma = scoring.smoothing_sigma
-        scores = [image_scores(patches, scoring, size) for patches in scored.patch_scores]
-        maps = [anomaly_maps(patches, size, sigma) for patches in scored.patch_scores]
+        insides = None
+        if self.description.preprocessing.fit == "pad":
+            insides = np.array([scored.crop.inside])
+        scores = [image_scores(patches, scoring, size, insides) for patches in scored.patch_scores]
         score = float(combine(scores, score_ranges)[0])
-        anomaly_map = combine(maps, map_ranges)[0]
+        [maps] = ensemble_maps(scored.patch_scores, size, sigma, map_ranges, insides)
+        anomaly_map = maps[0]
         prediction = Prediction(
             scored.name,
             score,

@@ -98,7 +98,7 @@ class PredictionPictures:
         sample = np.unique(np.linspace(0, len(images) - 1, _SAMPLED_MAPS).astype(int))
         sampled = np.concatenate([self._maps.read(row, row + 1) for row in sample])
         # The normal background stays dark blue, and a few hot pixels do not pale all others.
-        self.low, self.high = (float(limit) for limit in np.quantile(sampled, [0.5, 0.999]))
+        self.low, self.high = (float(limit) for limit in np.nanquantile(sampled, [0.5, 0.999]))
 
     def fault(self, row: int) -> Fault | None:
         """Tell whether the file of a test image is gone or has changed since it was scored."""
@@ -126,8 +126,8 @@ class PredictionPictures:
         return np.zeros(self._size.crop_size, dtype=bool)
 
     def anomaly_map(self, row: int) -> npt.NDArray[np.float32]:
-        """Read the anomaly map of a test image, shape [H, W]."""
-        return np.asarray(self._maps.read(row, row + 1)[0])
+        """Read the anomaly map of a test image, shape [H, W]; padding has the lowest colour."""
+        return np.asarray(np.nan_to_num(self._maps.read(row, row + 1)[0], nan=self.low))
 
     def strip(self, row: int) -> Picture:
         """Draw one test image: image, ground truth and heat map side by side."""

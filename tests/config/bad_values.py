@@ -84,7 +84,7 @@ BY_KEY = {
         "'${NO_SUCH}/x'": f"{NOT_SET} … set it",
     },
     "dataset.layout": {"folders": "(got 'folders')"},
-    "dataset.fit": {"squash": "input should be 'crop' or 'stretch' … 'squash'"},
+    "dataset.fit": {"squash": "input should be 'crop', 'stretch' or 'pad' … 'squash'"},
     "dataset.resize": {
         "7": f"{SIDES} (got 7)",
         "'256'": f"{SIDES} (got '256')",

@@ -22,6 +22,8 @@ GEOMETRIES = [
     ImageSize(resize=(72, 100), imagesize=48),
     ImageSize(fit="stretch", imagesize=(96, 40)),
     ImageSize(fit="stretch", imagesize=48),
+    ImageSize(fit="pad", imagesize=(96, 40)),
+    ImageSize(fit="pad", imagesize=64),
 ]
 SHAPES = [(90, 60), (60, 90), (64, 64), (200, 50), (31, 150)]
 
@@ -32,8 +34,9 @@ def test_a_white_spot_is_followed_there_and_back(
     tmp_path: Path, width: int, height: int, size: ImageSize
 ) -> None:
     crop = Crop.of(width, height, size)
-    # Somewhere in the crop, off its centre.
-    column, row = crop.point_in_image(0.6 * crop.size[1], 0.35 * crop.size[0])
+    # Somewhere in what is seen of it, off its centre.
+    left, top, right, bottom = crop.inside
+    column, row = crop.point_in_image(0.4 * left + 0.6 * right, 0.65 * top + 0.35 * bottom)
     pixels = np.zeros((height, width), dtype=np.uint8)
     pixels[row - 1 : row + 2, column - 1 : column + 2] = 255
     Image.fromarray(pixels).save(tmp_path / "spot.png")

@@ -95,6 +95,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.index_search",
         *_SEARCH,
         "scoring.maps",
+        "scoring.padding",
         "runtime.block_threads",
         "runtime.arrays",
         "runtime.rows",
@@ -107,6 +108,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "calibration.record",
         *_SEARCH,
         "scoring.maps",
+        "scoring.padding",
     ),
     "model": ("stages.model", "model.description", "model.folder"),
     "evaluation": (
