@@ -103,15 +103,14 @@ def image_sizes_agree(images: pd.DataFrame) -> Finding:
 def images_are_large_enough(images: pd.DataFrame, size: ImageSize) -> Finding:
     """Check that no image has to be enlarged to fill the crop."""
     height, width = size.crop_size
-    small = images.loc[(images["height"] < height) | (images["width"] < width), "path"].tolist()
-    at_least = (
-        f"{height} pixels on its shorter side, the side of the crop"
-        if height == width
-        else f"the {height} x {width} pixels (height x width) of the crop"
-    )
+    is_lower, is_narrower = images["height"] < height, images["width"] < width
+    is_small = is_lower & is_narrower if size.fit == "pad" else is_lower | is_narrower
+    small = images.loc[is_small, "path"].tolist()
     return Finding.of(
         not small,
-        f"Every image has at least {at_least}.",
+        f"Every image has at least {height} pixels on its shorter side, the side of the crop."
+        if height == width and size.fit != "pad"
+        else f"No image has to be enlarged for the network's input, {height} x {width} pixels.",
         f"{counted(len(small), 'image is', 'images are')} smaller than the crop of "
         f"{height} x {width} pixels ({such_as(small)}) and enlarged, which adds "
         "no detail; take larger images, or lower dataset.resize and dataset.imagesize.",
