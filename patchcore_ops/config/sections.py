@@ -28,6 +28,7 @@ from patchcore_ops.config.setting_types import (
     Number,
     Section,
     Sides,
+    SidesOrAuto,
     Text,
     height_and_width,
     sides_text,
@@ -39,6 +40,9 @@ Distance = Literal["squared", "root"]
 ImageScore = Literal["max", "smoothed_max", "top_share"]
 Fit = Literal["crop", "stretch", "pad"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
+
+
+_LEAST_OF_AUTO = 32
 
 
 class ImageSize(Section):
@@ -53,22 +57,32 @@ class ImageSize(Section):
     resize : int or (int, int)
         For `crop`: the shorter side after resizing; or a height and a width that the resized image
         covers. Where it would not cover `imagesize`, the image is resized so that it does.
-    imagesize : int or (int, int)
-        The network's input: one side of a square, or height and width.
+    imagesize : int, (int, int) or "auto"
+        The network's input: one side of a square, or height and width; or the median proportions of
+        the train images, with `resize` for the shorter side, in multiples of 32.
     """
 
     fit: Fit = "crop"
     resize: Sides = 256
-    imagesize: Sides = 224
+    imagesize: SidesOrAuto = 224
     # From here on Pillow refuses images by itself, unless it is told otherwise.
     max_pixels: int = Field(178_956_970, ge=1, le=2**32, exclude=True)
 
     @field_validator("imagesize")
     @classmethod
     def _crop_fits(
-        cls, imagesize: int | tuple[int, int], info: ValidationInfo
-    ) -> int | tuple[int, int]:
-        resize = info.data.get("resize", imagesize)
+        cls, imagesize: int | tuple[int, int] | Literal["auto"], info: ValidationInfo
+    ) -> int | tuple[int, int] | Literal["auto"]:
+        if "resize" not in info.data:
+            return imagesize
+        resize = info.data["resize"]
+        if imagesize == "auto":
+            if not isinstance(resize, int) or resize < _LEAST_OF_AUTO:
+                raise ValueError(
+                    f"auto needs one number of at least {_LEAST_OF_AUTO} for resize, the shorter "
+                    f"side (got {sides_text(resize)})"
+                )
+            return imagesize
         height, width = height_and_width(imagesize)
         least = (min(height, width),) * 2 if isinstance(resize, int) else (height, width)
         exceeds = any(
@@ -82,9 +96,16 @@ class ImageSize(Section):
         return imagesize
 
     @property
+    def sides(self) -> int | tuple[int, int]:
+        """The numbers of `imagesize`; `auto` has none before raw_embeddings decides them."""
+        if self.imagesize == "auto":
+            raise ValueError("dataset.imagesize is auto, which raw_embeddings has to decide first")
+        return self.imagesize
+
+    @property
     def crop_size(self) -> tuple[int, int]:
         """Height and width of the network's input, and of masks and maps."""
-        return height_and_width(self.imagesize)
+        return height_and_width(self.sides)
 
     @model_serializer(mode="wrap")
     def _without_default_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -51,7 +51,7 @@ def _safe_for_faiss(factory: str) -> str:
     return factory
 
 
-def _sides(value: Any) -> int | tuple[int, int]:
+def _sides(value: Any, others: str = "") -> int | tuple[int, int]:
     """Read one number, or a pair of them; a pair of equal ones is one number."""
     pair = (value, value) if isinstance(value, int) else value
     is_pair = isinstance(pair, list | tuple) and len(pair) == 2
@@ -60,7 +60,7 @@ def _sides(value: Any) -> int | tuple[int, int]:
     ):
         raise ValueError(
             f"must be a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}, or two of them: "
-            f"[height, width] (got {repr(value)[:60]})"
+            f"[height, width]{others} (got {repr(value)[:60]})"
         )
     height, width = pair
     return height if height == width else (height, width)
@@ -82,7 +82,12 @@ def sides_text(sides: int | tuple[int, int]) -> str:
     return str(sides) if isinstance(sides, int) else f"[{sides[0]}, {sides[1]}]"
 
 
+def _sides_or_auto(value: Any) -> int | tuple[int, int] | str:
+    return "auto" if value == "auto" else _sides(value, ", or auto")
+
+
 Sides = Annotated[int | tuple[int, int], BeforeValidator(_sides)]
+SidesOrAuto = Annotated[int | tuple[int, int] | Literal["auto"], BeforeValidator(_sides_or_auto)]
 Text = Annotated[
     str, StringConstraints(max_length=4096), AfterValidator(_without_control_characters)
 ]

@@ -79,7 +79,7 @@ def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> Ne
         patchsize=section.patchsize,
         pretrain_embed_dimension=section.pretrain_embed_dimension,
         target_embed_dimension=section.target_embed_dimension,
-        imagesize=config.dataset.imagesize,
+        imagesize=config.dataset.sides,
         precision=section.precision,
         libraries=tuple(f"{name} {metadata.version(name)}" for name in _EXPORTING),
     )

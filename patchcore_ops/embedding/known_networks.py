@@ -32,7 +32,7 @@ def known_networks(
     """
     known = []
     for number, member in enumerate(config.embedding.members):
-        cost = cost_of(member.backbone, member.layers, config.dataset.imagesize)
+        cost = cost_of(member.backbone, member.layers, config.dataset.sides)
         if cost is None:
             known.append(_exported_before(config, number, networks, hash_of))
         else:

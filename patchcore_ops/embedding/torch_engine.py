@@ -49,7 +49,7 @@ def load_embedder(config: CategoryConfig, member: int, device: torch.device) -> 
     WeightsError
         If the backbone cannot be had, or a layer does not exist, never runs or gives no map.
     """
-    section, imagesize = config.embedding, config.dataset.imagesize
+    section, imagesize = config.embedding, config.dataset.sides
     settings = section.members[member]
     backbone = load_backbone(settings.backbone, settings.weights, imagesize)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -221,11 +221,14 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                     "calibration": {"false_positive_rate": self.false_positive_rate},
                 }
             )
-            return config, RuntimeSection(device=self.device)
+            runtime = RuntimeSection(device=self.device)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "device"
             raise ConfigError(f"{where}: {first['msg']}") from None
+        if config.dataset.imagesize == "auto":
+            raise ConfigError("imagesize: auto is for configurations; give numbers here")
+        return config, runtime
 
 
 def _calibrated(

@@ -162,7 +162,7 @@ def draft_of(
         preprocessing=Preprocessing(
             fit=config.dataset.fit,
             resize=config.dataset.resize,
-            imagesize=config.dataset.imagesize,
+            imagesize=config.dataset.sides,
             max_pixels=config.dataset.max_pixels,
         ),
         embedding=Embedding(**config.embedding.model_dump(include=set(Embedding.model_fields))),

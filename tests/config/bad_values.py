@@ -95,6 +95,7 @@ BY_KEY = {
     },
     "dataset.imagesize": {
         "300": "imagesize (300) must not exceed resize … 256",
+        "big": f"{SIDES}, or auto (got 'big')",
         "[512, 300]": "imagesize ([512, 300]) must not exceed resize (256)",
     },
     "dataset.root": {
@@ -166,6 +167,11 @@ FILES = [
         "overrides: {screw: {dataset: {resize: 128}}}",
         "overrides.screw.dataset.imagesize",
         "imagesize (224) must not exceed resize (128)",
+    ),
+    (
+        "dataset: {resize: [300, 256], imagesize: auto}",
+        "dataset.imagesize",
+        "auto needs one number of at least 32 for resize, the shorter side (got [300, 256])",
     ),
     (
         "tracking: [{kind: mlflow, online: true}]",

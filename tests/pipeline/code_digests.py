@@ -66,6 +66,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.raw_embeddings",
         "stages.embedding_shards",
         "embedding.ensemble",
+        "dataset.auto_size",
         "dataset.image_stream",
         *_READING_IMAGES,
         *_BACKBONE,
