@@ -189,6 +189,8 @@ DETERMINES_NOTHING = (
     "checks",
     "estimator",
     "embedding.network_folder",
+    "calibration.suspects",
+    "config.presets",
     "tracking",
     "metrics.bootstrap",
     "coreset.coverage",
