@@ -142,6 +142,7 @@ def test_certified_search_finds_what_the_flat_scan_finds(
     monkeypatch: pytest.MonkeyPatch, neighbours: int, most_candidates: int
 ) -> None:
     monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "SMALLEST_DIMENSION", 16)
     monkeypatch.setattr(certified_search, "SMALLEST_BANK", 100)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", most_candidates)
     bank = low_rank(3000, seed=0)
@@ -163,6 +164,7 @@ def test_certified_search_finds_what_the_flat_scan_finds(
 
 def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "SMALLEST_DIMENSION", 16)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", 20)
     monkeypatch.setattr(certified_search, "_QUERIES_PER_PART", 100)
     index = build_index(low_rank(3000, seed=0), "Flat")
