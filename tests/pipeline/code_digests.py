@@ -63,6 +63,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "raw_embeddings": (
         "stages.raw_embeddings",
+        "stages.earlier_rows",
         "stages.embedding_shards",
         "embedding.ensemble",
         "dataset.image_stream",
