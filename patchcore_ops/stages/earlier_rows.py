@@ -20,8 +20,8 @@ from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.stages import layout
 
 FILES = {"train": layout.TRAIN_EMBEDDINGS, "test": layout.TEST_EMBEDDINGS}
-# Some megabytes.
-_ROWS_PER_COPY = 1024
+# A block stays in the cache of a core.
+_ROWS_PER_COPY = 256
 
 
 class Place(NamedTuple):

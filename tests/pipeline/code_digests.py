@@ -129,6 +129,7 @@ DETERMINES_NOTHING = (
     "config.snapshot",
     "config.recorded_settings",
     "dataset.recorded_files",
+    "dataset.additions",
     "config.settings_notes",
     "config.categories",
     "config.overrides",
