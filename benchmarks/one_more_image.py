@@ -142,6 +142,7 @@ def _row(what: str, runs: list[Run]) -> dict[str, Any]:
         "what": what,
         "images embedded": runs[0].result["embedded"],
         "seconds": median(seconds),
+        "fastest": min(seconds),
         "peak MB": median([run.peak_mb for run in runs]),
         "runs": tables.listed(seconds),
     }

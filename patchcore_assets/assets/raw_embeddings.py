@@ -140,6 +140,8 @@ def _earlier(work: Work) -> "Earlier | None":
     settings. With torch, rows depend on the batch.
     """
     from patchcore_ops.embedding.engine_choice import exported_identities
+    from patchcore_ops.embedding.openvino_engine import gives_equal_numbers
+    from patchcore_ops.runtime.processors import available_processors
     from patchcore_ops.stages.earlier_rows import FILES, Earlier
 
     identities = exported_identities(work.settings, work.runtime, work.hash_of)
@@ -152,6 +154,9 @@ def _earlier(work: Work) -> "Earlier | None":
         made_by = [artefact.provenance.get(f"network_{member}") for member in members]
         return (
             made_by == identities
+            and gives_equal_numbers(
+                available_processors(), int(artefact.provenance.get("threads", "0"))
+            )
             and artefact.files.get(SETTINGS, (0, ""))[1] == settings
             # A version in shards may come from several machines.
             and all(

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from patchcore_assets.storage import Artefact, ArtefactStore, DamagedArtefact, MissingArtefact
 
 Suits = Callable[[Artefact], bool]
-# What numbers may depend on, besides images and settings. A GPU is named by the device.
-_CONDITIONS = ("code_version", "packages", "device", "cpu", "instructions", "threads")
+# What numbers may depend on, besides images, settings and, for some, the number of threads.
+_CONDITIONS = ("code_version", "packages", "device", "cpu", "instructions")
 
 
 def is_alike(artefact: Artefact, provenance: Mapping[str, str]) -> bool:
