@@ -19,6 +19,7 @@ import dagster as dg
 
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.step.checks import log_findings, refusals, results
+from patchcore_assets.step.earlier import Suits, is_alike, open_earlier
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
@@ -28,8 +29,6 @@ from patchcore_assets.step.shards import MakeShard, Shards, StoreAddress
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
-    DamagedArtefact,
-    MissingArtefact,
     Staging,
     missing,
 )
@@ -108,14 +107,16 @@ class Work:
 
     def earlier(self) -> Path | None:
         """Open the version that this step replaces, if there is an undamaged one."""
-        try:
-            own = self.store.open(self._asset, self._category)
-            return self._stack.enter_context(own).folder
-        except MissingArtefact:
-            return None
-        except DamagedArtefact as damage:
-            self._context.log.warning(f"the version before is not taken into account: {damage}")
-            return None
+        artefact = self._earlier(None)
+        return None if artefact is None else artefact.folder
+
+    def earlier_alike(self, suits: Suits) -> Artefact | None:
+        """Open the version that this step replaces, if it was computed as this one and `suits`."""
+        own = self._provenance(self._device)
+        return self._earlier(lambda artefact: is_alike(artefact, own) and suits(artefact))
+
+    def _earlier(self, suits: Suits | None) -> Artefact | None:
+        return open_earlier(self.store, self._asset, self._category, suits, self.warn, self._stack)
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
         """Return the configured categories with an artefact, and those without; refuse if none."""

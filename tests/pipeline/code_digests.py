@@ -64,6 +64,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "raw_embeddings": (
         "stages.raw_embeddings",
+        "stages.earlier_rows",
         "stages.embedding_shards",
         "embedding.ensemble",
         "dataset.image_stream",
@@ -140,6 +141,7 @@ DETERMINES_NOTHING = (
     "config.snapshot",
     "config.recorded_settings",
     "dataset.recorded_files",
+    "dataset.additions",
     "config.settings_notes",
     "config.categories",
     "config.overrides",
