@@ -16,6 +16,7 @@ COLUMNS: Final = (
     "probability",
     "regions",
     "reason",
+    "heat_map",
 )
 
 Row = dict[str, Any]
@@ -32,8 +33,8 @@ def prediction_row(found: Prediction | Unreadable) -> Row:
     Returns
     -------
     dict
-        `regions` is a list of dicts. What is unknown is None: `reason` of a prediction, and all
-        but `path` and `reason` of an unreadable image.
+        `regions` is a list of dicts. What is unknown is None: `reason` of a prediction, all but
+        `path` and `reason` of an unreadable image, and `heat_map`, until it lies somewhere.
     """
     row: Row = dict.fromkeys(COLUMNS)
     row["path"] = printable(found.name)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -120,6 +121,8 @@ class Model:
         self._networks = networks
         self._searchers = searchers
         self._decoders = decoders
+        # A thread searches for all patches of an image.
+        self._searched_at_once = max(searcher.threads for searcher in searchers)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], runtime: RuntimeSection | None = None) -> Model:
@@ -241,10 +244,11 @@ class Model:
 
         embedded = self._networks.embed_all(batches())
         try:
-            for of_members in embedded:
-                while isinstance(first := waiting.popleft(), Unreadable):
-                    yield first
-                yield _Scored(first, self._search(of_members))
+            while of_images := list(islice(embedded, self._searched_at_once)):
+                for patches in self._search(of_images):
+                    while isinstance(first := waiting.popleft(), Unreadable):
+                        yield first
+                    yield _Scored(first, patches)
             yield from (one for one in waiting if isinstance(one, Unreadable))
         finally:
             embedded.close()
@@ -271,16 +275,17 @@ class Model:
                 "faiss that its settings name"
             )
 
-    def _search(self, embedded: Sequence[Embeddings]) -> list[Floats]:
-        """Score the patches of one image by each member's embeddings of it."""
-        described = self.description
-        neighbours = described.scoring.anomaly_scorer_num_nn
-        return [
-            patch_scores(searcher.search(rows, neighbours)[0], 1, member.grid)
-            for member, searcher, rows in zip(
-                described.members, self._searchers, embedded, strict=True
-            )
-        ]
+    def _search(self, of_images: Sequence[Sequence[Embeddings]]) -> list[list[Floats]]:
+        """Score the patches of some images by each member's embeddings of them."""
+        neighbours = self.description.scoring.anomaly_scorer_num_nn
+        of_members = []
+        for number, member in enumerate(self.description.members):
+            height, width = member.grid
+            rows = np.concatenate([of_image[number] for of_image in of_images])
+            distances, _ = self._searchers[number].search(rows, neighbours, height * width)
+            scores = patch_scores(distances, len(of_images), member.grid)
+            of_members.append(np.split(scores, len(of_images)))
+        return [list(of_image) for of_image in zip(*of_members, strict=True)]
 
     def _prediction(
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]

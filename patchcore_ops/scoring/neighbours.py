@@ -44,7 +44,7 @@ class Searcher:
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
         self._faiss = faiss = only_faiss()
         # More threads than processors would only wait for each other.
-        self._threads = min(runtime.faiss_num_workers, available_processors())
+        self.threads = min(runtime.faiss_num_workers, available_processors())
         self._libraries = ThreadpoolController()
         set_parameters(faiss, index, section)
         self._index: Any = index
@@ -52,7 +52,7 @@ class Searcher:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
             with self._threads_of_a_search():
-                self._index = CertifiedSearch(index, self._threads)
+                self._index = CertifiedSearch(index, self.threads)
         self._rows = index.ntotal
 
     def search(
@@ -127,7 +127,7 @@ class Searcher:
     def _threads_of_a_search(self) -> Iterator[None]:
         """Let each thread of a search compute its matrix products alone."""
         blas = self._libraries.limit(limits=1, user_api="blas")
-        with blas, _threads(self._faiss, self._threads):
+        with blas, _threads(self._faiss, self.threads):
             yield
 
 
