@@ -27,7 +27,6 @@ def predictions_table(rows: Sequence[Row]) -> pa.Table:
     rows : sequence of dict
         As `prediction_row` returns them.
     """
-    # Half a second less than pandas, where nothing else needs that.
     import pyarrow as pa
 
     types = {name: pa.string() for name in COLUMNS}
