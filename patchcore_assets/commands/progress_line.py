@@ -27,13 +27,17 @@ class ProgressLine:
         self._noun = noun
         self._stream = sys.stderr if stream is None else stream
         self._is_terminal = self._stream.isatty()
-        self._began = self._said = time.monotonic()
+        self._said = time.monotonic()
         self._free = 0
+        # When the first one that was not free was done; what came before was preparation.
+        self._began: float | None = None
 
     def update(self, done: int, is_free: bool = False) -> None:
         """Say that so many are done; one that was free does not count as speed."""
         self._free += is_free
         now = time.monotonic()
+        if self._began is None and not is_free:
+            self._began = now
         if now - self._said < (_BAR_SECONDS if self._is_terminal else _LINE_SECONDS):
             return
         self._said = now
@@ -52,8 +56,8 @@ class ProgressLine:
             print("\r\033[K", end="", file=self._stream, flush=True)
 
     def _pace(self, done: int, now: float) -> str:
-        worked = done - self._free
-        if not worked:
+        worked = done - self._free - 1
+        if self._began is None or worked < 1:
             return ""
         speed = worked / (now - self._began)
         return f", {speed:.1f}/s, {(self._total - done) / speed:.0f} s left"

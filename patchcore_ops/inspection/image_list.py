@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS, printable
-from patchcore_ops.model.predictor import Unreadable
+from patchcore_ops.model.prediction import Unreadable
 from patchcore_ops.runtime.errors import DatasetError
 
 _WILDCARDS = "*?["

@@ -21,7 +21,7 @@ from patchcore_ops.inspection.picture_names import picture_names
 from patchcore_ops.inspection.rows import Row, prediction_row
 from patchcore_ops.inspection.tables import write_tables
 from patchcore_ops.model.description import ModelDescription
-from patchcore_ops.model.predictor import Prediction, Unreadable
+from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import FileState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from patchcore_ops.dataset.image_formats import printable
-from patchcore_ops.model.predictor import Prediction, Unreadable
+from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.model.regions import Region
 
 COLUMNS: Final = (

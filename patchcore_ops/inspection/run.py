@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from patchcore_ops.inspection.output_folder import OutputFolder
 from patchcore_ops.inspection.rows import Row, prediction_row
-from patchcore_ops.model.predictor import Model, Prediction, Unreadable
+from patchcore_ops.model.prediction import Prediction, Unreadable
+from patchcore_ops.model.predictor import Model
 from patchcore_ops.runtime.fingerprints import FileState, state_of
 
 
