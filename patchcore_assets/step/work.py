@@ -20,6 +20,7 @@ import dagster as dg
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.step.checks import log_findings, refusals, results
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
+from patchcore_assets.step.one_category import Partition
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
 from patchcore_assets.step.progress import log_progress
@@ -55,7 +56,7 @@ class Work:
     _staging: Staging
     _stack: ExitStack
     _asset: str
-    _category: str | None
+    _partition: Partition
     hash_of: HashOf
     _used: Mapping[str, str]
     _device: str
@@ -72,6 +73,17 @@ class Work:
         if self._category is None:
             raise ValueError(f"{self._asset} has no partitions")
         return self._category
+
+    @property
+    def day(self) -> str:
+        """The day of the step's partition: ISO 8601."""
+        if self._partition.day is None:
+            raise ValueError(f"{self._asset} has no days")
+        return self._partition.day
+
+    @property
+    def _category(self) -> str | None:
+        return self._partition.category
 
     @property
     def settings(self) -> CategoryConfig:
@@ -109,7 +121,7 @@ class Work:
     def earlier(self) -> Path | None:
         """Open the version that this step replaces, if there is an undamaged one."""
         try:
-            own = self.store.open(self._asset, self._category)
+            own = self.store.open(self._asset, self._partition.place)
             return self._stack.enter_context(own).folder
         except MissingArtefact:
             return None
@@ -212,12 +224,14 @@ class Work:
         unversioned: Collection[str] = (),
         findings: Mapping[str, Finding] | None = None,
         device: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> CheckedResult:
         """Keep the output folder as the artefact's new version and report it.
 
         A version that a blocking check refuses is kept aside; only its checks are reported. Files
         in `unversioned` tell of earlier versions and do not count in the data version. `findings`
         are by check, in the order of declaration; `device` computed, if not the one asked for.
+        `tags` are for those who look for this version in Dagster's history.
         """
         seconds = time.monotonic() - self._started
         recorded = {
@@ -245,7 +259,7 @@ class Work:
                 "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),
-            tags=self._used,
+            tags={**self._used, **(tags or {})},
             check_results=results(findings),
         )
 
