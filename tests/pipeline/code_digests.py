@@ -181,6 +181,7 @@ DETERMINES_NOTHING = (
     "model.export_note",
     "model.export_text",
     "model.onnx_member",
+    "inspection",
     "report.pictures",
     "stages.layout",
     "stages.illustrations",
