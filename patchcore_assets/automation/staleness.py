@@ -18,6 +18,7 @@ from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 
 from patchcore_assets.automation import event_log
 from patchcore_assets.automation.waves import PARTITION, wait_for_their_summary
+from patchcore_assets.partitions import OF_DAYS
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from patchcore_assets.automation.event_log import Attempt, Category, Latest
 
 # Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
-_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-# In the key of a category's day, and in the name of no category.
-_OF_DAYS = "|"
-_AT_WORK = [
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+AT_WORK = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -117,7 +116,7 @@ class Present:
         computed = self._graph.materializable_asset_keys
         return {
             category
-            for run in self._instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
+            for run in self._instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
             if run.asset_selection is None or run.asset_selection & computed
             for category in self._of_run(run)
         }
@@ -133,8 +132,8 @@ class Present:
 
     def _of_run(self, run: dg.DagsterRun) -> list[str] | list[None]:
         """Return the category of a run, or those of its range of partitions."""
-        start, end = (run.tags.get(tag) for tag in _RANGE)
-        if _OF_DAYS in (run.tags.get(PARTITION) or start or ""):
+        start, end = (run.tags.get(tag) for tag in RANGE)
+        if OF_DAYS in (run.tags.get(PARTITION) or start or ""):
             return []
         if PARTITION in run.tags:
             return [run.tags[PARTITION]]

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import dagster as dg
 
+from patchcore_assets.partitions import Partition
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
 
-# The dimensions of an asset that has days as well.
-CATEGORY, DAY = "category", "day"
 # With it, the UI does not offer to make several categories in a single run. Each artefact has a
 # version, checks and figures of its own, which Dagster cannot report of a run over several.
 ONE_CATEGORY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
-
-
-class Partition(NamedTuple):
-    """What a step makes: an asset's category, or a day of it; None where it has neither."""
-
-    category: str | None
-    day: str | None = None
-
-    @property
-    def place(self) -> str | None:
-        """What stands for it in the store."""
-        return f"{self.category}/{self.day}" if self.day else self.category
 
 
 def partition_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig) -> Partition:
@@ -41,9 +27,7 @@ def partition_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig
     if len(keys) > 1:
         raise ConfigError(f"{asset}: {_several(keys, config)}")
     [key] = keys
-    if isinstance(key, dg.MultiPartitionKey):
-        return Partition(key.keys_by_dimension[CATEGORY], key.keys_by_dimension[DAY])
-    return Partition(str(key))
+    return Partition.of(key)
 
 
 def refuse_partition_range(config: BenchmarkConfig) -> None:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from patchcore_assets.partitions import Partition
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.step.checks import log_findings, refusals, results
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
-from patchcore_assets.step.one_category import Partition
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
 from patchcore_assets.step.progress import log_progress

@@ -72,8 +72,9 @@ class BenchmarkConfig:
     All paths are absolute. `path` and `storage_root` may be URLs; `storage_cache` is None for the
     user's cache folder. `by_category` is in the file's order, or sorted where discovered.
     `tracking` says for each tracker in which folder it writes, if it writes on this machine.
-    `evaluation` is None where nothing is evaluated again, `inbox` where no images arrive. `of_discovered` are the settings of a
-    discovered category without overrides, None where categories are named.
+    `evaluation` is None where nothing is evaluated again, `inbox` where no images arrive.
+    `of_discovered` are the settings of a discovered category without overrides, None where
+    categories are named.
     """
 
     path: str

@@ -1,9 +1,10 @@
 """Artefacts in a local folder: each version is a folder of its own, and a link names the current.
 
-`<root>/<asset>/<category>`, or `<category>/<day>`, is a symbolic link to `<root>/.versions/<asset>/<category>/<version>`.
-Renaming a new link over the old one switches all files of an artefact at once. A version folder is
-in use as long as some process holds a lock on the file beside it, be it to fill or to read it; any
-other version folder that no link names is litter, and the next writer removes it.
+`<root>/<asset>/<category>` (or `<category>/<day>`) is a symbolic link to
+`<root>/.versions/<asset>/<category>/<version>`. Renaming a new link over the old one switches all
+files of an artefact at once. A version folder is in use as long as some process holds a lock on the
+file beside it, be it to fill or to read it; any other version folder that no link names is litter,
+and the next writer removes it.
 
 Of what a writer leaves, the lock file comes first and goes last: whenever it dies, the lock file
 leads to the rest. A version's name is unique and otherwise means nothing; no clock is relied upon.

@@ -1,0 +1,228 @@
+"""The images of a day, judged by a model: a table, heat maps, and the figures of the day.
+
+An image that the same model has judged before is not judged again: what is known of it is taken
+over. So a day can be made again whenever more images have arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pandas as pd
+from PIL import Image
+
+from patchcore_ops.dataset.image_formats import printable
+from patchcore_ops.inspection.arrivals import Arrival
+from patchcore_ops.inspection.heat_map import heat_map
+from patchcore_ops.inspection.inbox import Inbox
+from patchcore_ops.inspection.rows import prediction_row
+from patchcore_ops.model.predictor import Model, Prediction, Unreadable
+from patchcore_ops.runtime.progress import Progress
+
+TABLE = "inspections.parquet"
+TABLE_CSV = "inspections.csv"
+SUMMARY = "summary.json"
+HEAT_MAPS = "heat_maps"
+_QUALITY = 85
+_LONGEST_STEM = 40
+_TYPES = {
+    "path": "string",
+    "score": "float64",
+    "p_value": "float64",
+    "is_anomaly": "boolean",
+    "probability": "float64",
+    "regions": "string",
+    "reason": "string",
+    "arrived": "string",
+    "bytes": "int64",
+    "modified_ns": "int64",
+    "heat_map": "string",
+    "model_version": "string",
+}
+_IDENTITY = ["path", "bytes", "modified_ns"]
+
+Share = Callable[[Path, str], None]
+
+
+class Figures(NamedTuple):
+    """The figures of a day; what a model without calibration cannot tell is None."""
+
+    images: int
+    rejects: int | None
+    unreadable: int
+    median_p_value: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Inspected:
+    """A day that was inspected.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row for each image, in the order of arrival.
+    figures : Figures
+    scored : int
+        Images that were judged now.
+    known : int
+        Images of which an earlier version of the day knew already.
+    left : int
+        Images that have changed while they were read.
+    taken : sequence of Arrival
+        The files in the inbox that the table is of.
+    """
+
+    table: pd.DataFrame
+    figures: Figures
+    scored: int
+    known: int
+    left: int
+    taken: Sequence[Arrival]
+
+
+def inspect_day(
+    model: Model,
+    inbox: Inbox,
+    arrivals: Sequence[Arrival],
+    folder: Path,
+    earlier: Path | None = None,
+    share: Share | None = None,
+    on_progress: Progress | None = None,
+) -> Inspected:
+    """Judge the images of a day; write the table, its CSV, the figures and a heat map of each.
+
+    Parameters
+    ----------
+    model : Model
+    inbox : Inbox
+        Where the images are.
+    arrivals : sequence of Arrival
+        The files of the day that no longer change.
+    folder : Path
+        Receives the files.
+    earlier : Path, optional
+        The folder of the day's version before. Rows of images that are gone from the inbox stay as
+        they are, also by another model.
+    share : callable, optional
+        Puts a heat map of the version before into the folder; needed with `earlier`.
+    on_progress : callable, optional
+
+    Returns
+    -------
+    Inspected
+    """
+    version = model.description.sha256[:16]
+    kept = _kept(earlier, arrivals, version)
+    known = {tuple(row) for row in kept[_IDENTITY].itertuples(index=False)}
+    for name in kept["heat_map"].dropna():
+        if share is not None and earlier is not None:
+            share(earlier / name, str(name))
+    new = [one for one in arrivals if (one.path, one.bytes, one.modified_ns) not in known]
+    rows: list[dict[str, Any]] = []
+    taken = {one.path for one in arrivals} - {one.path for one in new}
+    (folder / HEAT_MAPS).mkdir(exist_ok=True)
+    done = 0
+    for batch in inbox.batches(new):
+        with inbox.brought(batch) as files, closing(model.attempt(files)) as attempts:
+            for arrival, file, found in zip(batch, files, attempts, strict=True):
+                if inbox.is_as_listed(arrival, file):
+                    rows.append(_row(arrival, file, found, version, folder))
+                    taken.add(arrival.path)
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, len(new))
+    table = _table([kept, pd.DataFrame(rows, columns=list(_TYPES))])
+    figures = figures_of(table, is_calibrated=model.description.calibration is not None)
+    table.to_parquet(folder / TABLE, index=False)
+    table.to_csv(folder / TABLE_CSV, index=False)
+    (folder / SUMMARY).write_text(json.dumps(figures._asdict(), indent=2) + "\n", encoding="utf-8")
+    return Inspected(
+        table,
+        figures,
+        scored=sum(row["reason"] is None for row in rows),
+        known=len(known),
+        left=len(new) - len(rows),
+        taken=[one for one in arrivals if one.path in taken],
+    )
+
+
+def figures_of(table: pd.DataFrame, *, is_calibrated: bool) -> Figures:
+    """Count a day's images."""
+    p_values = table["p_value"].dropna()
+    return Figures(
+        len(table),
+        int(table["is_anomaly"].fillna(False).sum()) if is_calibrated else None,
+        int(table["reason"].notna().sum()),
+        float(p_values.median()) if len(p_values) else None,
+    )
+
+
+def read_day(folder: Path) -> pd.DataFrame:
+    """Read the table of a day."""
+    return pd.read_parquet(folder / TABLE).astype(_TYPES)
+
+
+def read_figures(folder: Path) -> Figures:
+    """Read the figures of a day."""
+    return Figures(**json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+
+
+def judged_by(table: pd.DataFrame, model: Model) -> pd.DataFrame:
+    """Return the rows of the images that a model could read, without those of other models."""
+    version = model.description.sha256[:16]
+    return table[table["reason"].isna() & (table["model_version"] == version)]
+
+
+def _kept(earlier: Path | None, arrivals: Sequence[Arrival], version: str) -> pd.DataFrame:
+    """Return the rows that stay: judged by this model and unchanged, or gone from the inbox."""
+    if earlier is None:
+        return _table([])
+    before = read_day(earlier)
+    here = pd.DataFrame([one[:1] + one[2:4] for one in arrivals], columns=_IDENTITY)
+    is_here = before.set_index(_IDENTITY).index.isin(here.set_index(_IDENTITY).index)
+    is_gone = ~before["path"].isin(here["path"])
+    # One that could not be read may be readable now, although nothing of the file has changed.
+    is_known = is_here & (before["model_version"] == version) & before["reason"].isna()
+    return before[is_known | is_gone]
+
+
+def _table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    typed = [part.astype(_TYPES) for part in (*parts, pd.DataFrame(columns=list(_TYPES)))]
+    rows = pd.concat([part for part in typed if len(part)] or typed[-1:])
+    return rows.sort_values(["modified_ns", "path"], ignore_index=True)
+
+
+def _row(
+    arrival: Arrival, file: Path, found: Prediction | Unreadable, version: str, folder: Path
+) -> dict[str, Any]:
+    row = prediction_row(found)
+    drawn = None
+    if isinstance(found, Prediction):
+        drawn = f"{HEAT_MAPS}/{_name_of_heat_map(arrival.path)}"
+        Image.fromarray(heat_map(found)).save(folder / drawn, quality=_QUALITY)
+    reason = row["reason"]
+    return {
+        **row,
+        "path": arrival.path,
+        "regions": None if row["regions"] is None else json.dumps(row["regions"]),
+        # Where a file is read may be a temporary folder.
+        "reason": reason and reason.replace(printable(file), arrival.path),
+        "arrived": arrival.arrived,
+        "bytes": arrival.bytes,
+        "modified_ns": arrival.modified_ns,
+        "heat_map": drawn,
+        "model_version": version,
+    }
+
+
+def _name_of_heat_map(path: str) -> str:
+    """Name a file by its image, without folders; a hash keeps equal names apart."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(path).stem)[:_LONGEST_STEM]
+    return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}.jpg"
