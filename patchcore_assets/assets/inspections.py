@@ -1,7 +1,5 @@
 """`inspections`: what the model says of the images that arrive, by category and day."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,7 +7,6 @@ import dagster as dg
 
 from patchcore_assets.assets.by_category import categories
 from patchcore_assets.assets.model import MODEL
-from patchcore_assets.automation.inbox import ARRIVALS
 from patchcore_assets.partitions import CATEGORY, DAY
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.one_category import ONE_CATEGORY_A_RUN
@@ -86,7 +83,7 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
 
         from patchcore_ops.checks import inspections as checks
         from patchcore_ops.inspection import day
-        from patchcore_ops.inspection.arrivals import by_day, digest_of
+        from patchcore_ops.inspection.arrivals import by_day
         from patchcore_ops.inspection.inbox import open_inbox
         from patchcore_ops.model.predictor import Model
 
@@ -131,7 +128,6 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                     "scores_have_not_drifted": checks.scores_have_not_drifted(judged, calibration),
                     "every_image_was_read": checks.every_image_was_read(found.table),
                 },
-                tags={ARRIVALS: digest_of(found.taken)},
             )
 
     return compute
@@ -141,13 +137,13 @@ def _shown(figure: float | None) -> dg.MetadataValue[Any]:
     return number(float("nan") if figure is None else figure)
 
 
-def _rejects(images: pd.DataFrame) -> pd.DataFrame:
+def _rejects(images: "pd.DataFrame") -> "pd.DataFrame":
     rejects = images[images["is_anomaly"].fillna(False)]
     shown = rejects.sort_values("score", ascending=False).head(_SHOWN_REJECTS)
     return shown[["path", "score", "p_value", "arrived"]]
 
 
-def _pictures(images: pd.DataFrame, folder: Path) -> dict[str, dg.MarkdownMetadataValue]:
+def _pictures(images: "pd.DataFrame", folder: Path) -> dict[str, dg.MarkdownMetadataValue]:
     """Show the heat maps of the most anomalous images."""
     import numpy as np
     from PIL import Image
@@ -157,7 +153,7 @@ def _pictures(images: pd.DataFrame, folder: Path) -> dict[str, dg.MarkdownMetada
 
     drawn = images[images["heat_map"].notna()].sort_values("score", ascending=False)
 
-    def tile(name: str, caption: str) -> Picture:
+    def tile(name: str, caption: str) -> "Picture":
         with Image.open(folder / name) as image:
             image.thumbnail((_SIDE, _SIDE - 22))
             return captioned(np.asarray(image.convert("RGB")), caption)

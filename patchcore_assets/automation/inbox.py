@@ -1,8 +1,7 @@
 """The sensor `inspect_inbox`: asks for the days of which new images have arrived.
 
-What a day's artefact is of, it says in its table; only of days whose files in the inbox are others
-than a tag of the artefact says is that table read. A new file counts when it has had the same size
-and time at two looks, and has not changed for `inbox.settled_seconds`.
+A file is new if the table of its day does not have it, by path, size and time. It counts when it
+has had the same size and time at two looks, and has not changed for `inbox.settled_seconds`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -20,7 +19,7 @@ import dagster as dg
 from patchcore_assets.automation.staleness import AT_WORK, RANGE
 from patchcore_assets.automation.waves import PARTITION
 from patchcore_assets.partitions import Partition
-from patchcore_assets.storage import ArtefactStore, DamagedArtefact, MissingArtefact, open_store
+from patchcore_assets.storage import DamagedArtefact, MissingArtefact, open_store
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.load import Inbox
 from patchcore_ops.config.mistakes import listed
@@ -29,12 +28,16 @@ from patchcore_ops.inspection.inbox import InboxOutOfReach, open_inbox
 from patchcore_ops.runtime.errors import UserError
 
 INBOX_SENSOR = "inspect_inbox"
-# The tag of a materialisation that stands for the files in the inbox that it is of.
-ARRIVALS = "patchcore/arrivals"
 # The queue takes them; the newest days come first, and the others at the next ticks.
 MOST_REQUESTED = 10
 # Of so many files a tick tells the next; more than that wait for theirs.
 MOST_REMEMBERED = 2000
+# Dagster gives a tick 60 s, of which listing the inbox takes some.
+SECONDS_OF_READING = 15.0
+
+# The days, by the folder of their instance, of which all files were known: the version of the day
+# and the files. A table that has not changed is not read again; the daemon asks one process.
+_complete: dict[tuple[str, str], tuple[int, str]] = {}
 
 
 @dataclass
@@ -140,12 +143,13 @@ class InboxLook:
         before, found = _Memory.read(cursor), Look()
         made, at_work = self._made(), self._at_work()
         days = sorted(self._days(found, now), key=lambda one: str(one[0].day), reverse=True)
+        until = time.monotonic() + SECONDS_OF_READING
         for partition, arrivals in days:
             key = partition.key
-            tag, storage_id = made.get(key, (None, 0))
-            if digest_of(arrivals) == tag:
-                continue
-            new = self._unknown(partition, arrivals) if storage_id else arrivals
+            new = self._new(partition, made.get(key), arrivals)
+            if time.monotonic() > until:
+                found.notes.append(f"still reading; the next tick goes on before {partition.day}")
+                break
             seen = set(before.seen.get(key, ()))
             room = MOST_REMEMBERED - sum(map(len, found.memory.seen.values()))
             if new and room > 0:
@@ -158,9 +162,9 @@ class InboxLook:
             found.waiting += len(new) - len(ready)
             if not ready:
                 continue
-            wanted = hashlib.sha256(f"{key} {storage_id} {digest_of(ready)}".encode()).hexdigest()[
-                :16
-            ]
+            wanted = hashlib.sha256(
+                f"{key} {made.get(key)} {digest_of(ready)}".encode()
+            ).hexdigest()[:16]
             is_asked = before.asked.get(key) == wanted
             is_left = key in at_work or len(found.requests) == MOST_REQUESTED
             if is_asked or not is_left:
@@ -203,14 +207,10 @@ class InboxLook:
                 "inbox.first_day, and the clock of who writes them"
             )
 
-    def _made(self) -> dict[str, tuple[str | None, int]]:
-        """Return the tag and the storage id of the latest materialisation of each partition."""
+    def _made(self) -> Mapping[str, int]:
+        """Return the storage id of the latest materialisation of each partition."""
         made = dg.DagsterEventType.ASSET_MATERIALIZATION
-        ids = self._instance.get_latest_storage_id_by_partition(self._asset, made)
-        tags = self._instance.event_log_storage.get_latest_tags_by_partition(
-            self._asset, made, [ARRIVALS]
-        )
-        return {key: (tags.get(key, {}).get(ARRIVALS), number) for key, number in ids.items()}
+        return self._instance.get_latest_storage_id_by_partition(self._asset, made)
 
     def _at_work(self) -> set[str]:
         """Return the partitions that runs are making, or will make."""
@@ -218,23 +218,31 @@ class InboxLook:
         tags = (PARTITION, *RANGE)
         return {run.tags[tag] for run in runs for tag in tags if tag in run.tags}
 
-    def _unknown(self, partition: Partition, arrivals: Collection[Arrival]) -> list[Arrival]:
+    def _new(
+        self, partition: Partition, made: int | None, arrivals: Sequence[Arrival]
+    ) -> Sequence[Arrival]:
         """Return the files that the table of a day does not have."""
-        known = _known(self._store, self._asset.to_user_string(), partition)
-        return [one for one in arrivals if (one.path, one.bytes, one.modified_ns) not in known]
+        if made is None:
+            return arrivals
+        place = (self._instance.storage_directory(), partition.key)
+        state = (made, digest_of(arrivals))
+        if _complete.get(place) == state:
+            return ()
+        known = self._known(partition)
+        new = [one for one in arrivals if (one.path, one.bytes, one.modified_ns) not in known]
+        if not new:
+            _complete[place] = state
+        return new
 
+    def _known(self, partition: Partition) -> Collection[tuple[str, int, int]]:
+        import pandas as pd
 
-def _known(
-    store: ArtefactStore, asset: str, partition: Partition
-) -> Collection[tuple[str, int, int]]:
-    import pandas as pd
+        from patchcore_ops.inspection.day import IDENTITY, TABLE
 
-    from patchcore_ops.inspection.day import TABLE
-
-    try:
-        with store.open(asset, partition.place, only=[TABLE]) as artefact:
-            columns = ["path", "bytes", "modified_ns"]
-            rows = pd.read_parquet(artefact.folder / TABLE, columns=columns)
-            return {tuple(row) for row in rows.itertuples(index=False)}
-    except (MissingArtefact, DamagedArtefact):
-        return ()
+        try:
+            asset = self._asset.to_user_string()
+            with self._store.open(asset, partition.place, only=[TABLE]) as artefact:
+                rows = pd.read_parquet(artefact.folder / TABLE, columns=IDENTITY)
+                return {tuple(row) for row in rows.itertuples(index=False)}
+        except (MissingArtefact, DamagedArtefact):
+            return ()

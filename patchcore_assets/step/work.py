@@ -224,14 +224,12 @@ class Work:
         unversioned: Collection[str] = (),
         findings: Mapping[str, Finding] | None = None,
         device: str | None = None,
-        tags: Mapping[str, str] | None = None,
     ) -> CheckedResult:
         """Keep the output folder as the artefact's new version and report it.
 
         A version that a blocking check refuses is kept aside; only its checks are reported. Files
         in `unversioned` tell of earlier versions and do not count in the data version. `findings`
         are by check, in the order of declaration; `device` computed, if not the one asked for.
-        `tags` are for those who look for this version in Dagster's history.
         """
         seconds = time.monotonic() - self._started
         recorded = {
@@ -259,7 +257,7 @@ class Work:
                 "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),
-            tags={**self._used, **(tags or {})},
+            tags=self._used,
             check_results=results(findings),
         )
 

@@ -63,7 +63,7 @@ def scores_have_not_drifted(judged: pd.DataFrame, calibration: Calibration | Non
     test = ks_2samp(scores, normal)
     medians = f"the median is {np.median(scores):.4g}, in the calibration {np.median(normal):.4g}"
     return Finding.of(
-        test.pvalue >= 1 / _DAYS,
+        bool(test.pvalue >= 1 / _DAYS),
         f"The scores are distributed as in the calibration: {medians}.",
         f"The scores are distributed otherwise than in the calibration (distance "
         f"{test.statistic:.2f}, chance {test.pvalue:.1g}): {medians}. Look whether light, focus, "

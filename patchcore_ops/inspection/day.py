@@ -46,7 +46,7 @@ _TYPES = {
     "heat_map": "string",
     "model_version": "string",
 }
-_IDENTITY = ["path", "bytes", "modified_ns"]
+IDENTITY = ["path", "bytes", "modified_ns"]
 
 Share = Callable[[Path, str], None]
 
@@ -75,8 +75,6 @@ class Inspected:
         Images of which an earlier version of the day knew already.
     left : int
         Images that have changed while they were read.
-    taken : sequence of Arrival
-        The files in the inbox that the table is of.
     """
 
     table: pd.DataFrame
@@ -84,7 +82,6 @@ class Inspected:
     scored: int
     known: int
     left: int
-    taken: Sequence[Arrival]
 
 
 def inspect_day(
@@ -120,13 +117,12 @@ def inspect_day(
     """
     version = model.description.sha256[:16]
     kept = _kept(earlier, arrivals, version)
-    known = {tuple(row) for row in kept[_IDENTITY].itertuples(index=False)}
+    known = {tuple(row) for row in kept[IDENTITY].itertuples(index=False)}
     for name in kept["heat_map"].dropna():
         if share is not None and earlier is not None:
             share(earlier / name, str(name))
     new = [one for one in arrivals if (one.path, one.bytes, one.modified_ns) not in known]
     rows: list[dict[str, Any]] = []
-    taken = {one.path for one in arrivals} - {one.path for one in new}
     (folder / HEAT_MAPS).mkdir(exist_ok=True)
     done = 0
     for batch in inbox.batches(new):
@@ -134,7 +130,6 @@ def inspect_day(
             for arrival, file, found in zip(batch, files, attempts, strict=True):
                 if inbox.is_as_listed(arrival, file):
                     rows.append(_row(arrival, file, found, version, folder))
-                    taken.add(arrival.path)
                 done += 1
                 if on_progress is not None:
                     on_progress(done, len(new))
@@ -149,7 +144,6 @@ def inspect_day(
         scored=sum(row["reason"] is None for row in rows),
         known=len(known),
         left=len(new) - len(rows),
-        taken=[one for one in arrivals if one.path in taken],
     )
 
 
@@ -185,8 +179,8 @@ def _kept(earlier: Path | None, arrivals: Sequence[Arrival], version: str) -> pd
     if earlier is None:
         return _table([])
     before = read_day(earlier)
-    here = pd.DataFrame([one[:1] + one[2:4] for one in arrivals], columns=_IDENTITY)
-    is_here = before.set_index(_IDENTITY).index.isin(here.set_index(_IDENTITY).index)
+    here = pd.DataFrame([one[:1] + one[2:4] for one in arrivals], columns=IDENTITY)
+    is_here = before.set_index(IDENTITY).index.isin(here.set_index(IDENTITY).index)
     is_gone = ~before["path"].isin(here["path"])
     # One that could not be read may be readable now, although nothing of the file has changed.
     is_known = is_here & (before["model_version"] == version) & before["reason"].isna()
