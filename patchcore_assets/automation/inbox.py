@@ -237,7 +237,7 @@ class InboxLook:
     def _known(self, partition: Partition) -> Collection[tuple[str, int, int]]:
         import pandas as pd
 
-        from patchcore_ops.inspection.day import IDENTITY, TABLE
+        from patchcore_ops.inspection.day_table import IDENTITY, TABLE
 
         try:
             asset = self._asset.to_user_string()

@@ -13,51 +13,32 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from PIL import Image
 
 from patchcore_ops.dataset.image_formats import printable
 from patchcore_ops.inspection.arrivals import Arrival
+from patchcore_ops.inspection.day_table import (
+    HEAT_MAPS,
+    IDENTITY,
+    TYPES,
+    Figures,
+    day_table,
+    figures_of,
+    read_day,
+    write_day,
+)
 from patchcore_ops.inspection.heat_map import heat_map
 from patchcore_ops.inspection.inbox import Inbox
 from patchcore_ops.inspection.rows import prediction_row
 from patchcore_ops.model.predictor import Model, Prediction, Unreadable
 from patchcore_ops.runtime.progress import Progress
 
-TABLE = "inspections.parquet"
-TABLE_CSV = "inspections.csv"
-SUMMARY = "summary.json"
-HEAT_MAPS = "heat_maps"
 _QUALITY = 85
 _LONGEST_STEM = 40
-_TYPES = {
-    "path": "string",
-    "score": "float64",
-    "p_value": "float64",
-    "is_anomaly": "boolean",
-    "probability": "float64",
-    "regions": "string",
-    "reason": "string",
-    "arrived": "string",
-    "bytes": "int64",
-    "modified_ns": "int64",
-    "heat_map": "string",
-    "model_version": "string",
-}
-IDENTITY = ["path", "bytes", "modified_ns"]
-
 Share = Callable[[Path, str], None]
-
-
-class Figures(NamedTuple):
-    """The figures of a day; what a model without calibration cannot tell is None."""
-
-    images: int
-    rejects: int | None
-    unreadable: int
-    median_p_value: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +114,9 @@ def inspect_day(
                 done += 1
                 if on_progress is not None:
                     on_progress(done, len(new))
-    table = _table([kept, pd.DataFrame(rows, columns=list(_TYPES))])
+    table = day_table([kept, pd.DataFrame(rows, columns=list(TYPES))])
     figures = figures_of(table, is_calibrated=model.description.calibration is not None)
-    table.to_parquet(folder / TABLE, index=False)
-    table.to_csv(folder / TABLE_CSV, index=False)
-    (folder / SUMMARY).write_text(json.dumps(figures._asdict(), indent=2) + "\n", encoding="utf-8")
+    write_day(table, figures, folder)
     return Inspected(
         table,
         figures,
@@ -145,27 +124,6 @@ def inspect_day(
         known=len(known),
         left=len(new) - len(rows),
     )
-
-
-def figures_of(table: pd.DataFrame, *, is_calibrated: bool) -> Figures:
-    """Count a day's images."""
-    p_values = table["p_value"].dropna()
-    return Figures(
-        len(table),
-        int(table["is_anomaly"].fillna(False).sum()) if is_calibrated else None,
-        int(table["reason"].notna().sum()),
-        float(p_values.median()) if len(p_values) else None,
-    )
-
-
-def read_day(folder: Path) -> pd.DataFrame:
-    """Read the table of a day."""
-    return pd.read_parquet(folder / TABLE).astype(_TYPES)
-
-
-def read_figures(folder: Path) -> Figures:
-    """Read the figures of a day."""
-    return Figures(**json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
 
 
 def judged_by(table: pd.DataFrame, model: Model) -> pd.DataFrame:
@@ -177,7 +135,7 @@ def judged_by(table: pd.DataFrame, model: Model) -> pd.DataFrame:
 def _kept(earlier: Path | None, arrivals: Sequence[Arrival], version: str) -> pd.DataFrame:
     """Return the rows that stay: judged by this model and unchanged, or gone from the inbox."""
     if earlier is None:
-        return _table([])
+        return day_table([])
     before = read_day(earlier)
     here = pd.DataFrame([one[:1] + one[2:4] for one in arrivals], columns=IDENTITY)
     is_here = before.set_index(IDENTITY).index.isin(here.set_index(IDENTITY).index)
@@ -185,12 +143,6 @@ def _kept(earlier: Path | None, arrivals: Sequence[Arrival], version: str) -> pd
     # One that could not be read may be readable now, although nothing of the file has changed.
     is_known = is_here & (before["model_version"] == version) & before["reason"].isna()
     return before[is_known | is_gone]
-
-
-def _table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    typed = [part.astype(_TYPES) for part in (*parts, pd.DataFrame(columns=list(_TYPES)))]
-    rows = pd.concat([part for part in typed if len(part)] or typed[-1:])
-    return rows.sort_values(["modified_ns", "path"], ignore_index=True)
 
 
 def _row(

@@ -82,7 +82,10 @@ class Line:
             found[key.name] = event.dagster_event.event_specific_data.passed
         return found
 
-    def status(self, day: str) -> StaleStatus:
+    def day_status(self, day: str) -> StaleStatus:
+        return self.status("inspections", Partition(CATEGORY, day).key)
+
+    def status(self, asset: str, partition: str | None) -> StaleStatus:
         assets = list(define(load_config(self.file)).assets or ())
         resolver = get_stale_status_resolver(self.instance, assets)  # type: ignore[arg-type]
-        return resolver.get_status(dg.AssetKey("inspections"), f"{CATEGORY}|{day}")
+        return resolver.get_status(dg.AssetKey(asset), partition)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from dagster._core.definitions.data_version import StaleStatus
 from inspection_kit import DAY, INBOX, NEXT, NOON, Line
-from pipeline_kit import CATEGORY, OTHER, Configure
+from pipeline_kit import CATEGORY, OTHER, OVER_ALL, Configure, execute, failures
 
 from patchcore_assets.graph import INSPECTIONS_JOB, define
 from patchcore_ops.config import load_config
@@ -99,15 +100,15 @@ def test_a_day_is_added_to_and_a_new_model_judges_it_again(line: Line) -> None:
     version = json.loads((line.folder() / "artefact.json").read_text())["data_version"]
     assert line.inspect()["scored_now"] == 0
     assert json.loads((line.folder() / "artefact.json").read_text())["data_version"] == version
-    assert line.status(DAY) is StaleStatus.FRESH
+    assert line.day_status(DAY) is StaleStatus.FRESH
     line.inspect(NEXT)
     assert line.table(NEXT).empty
     # Another model makes every day stale; made again, an image that is gone stays as it was.
     line.configure(calibration={"false_positive_rate": 0.3})
     line.make("score_calibration", "model")
-    assert (line.status(DAY), line.status(NEXT)) == (StaleStatus.STALE, StaleStatus.STALE)
+    assert (line.day_status(DAY), line.day_status(NEXT)) == (StaleStatus.STALE, StaleStatus.STALE)
     assert line.inspect()["scored_now"] == 2
-    assert (line.status(DAY), line.status(NEXT)) == (StaleStatus.FRESH, StaleStatus.STALE)
+    assert (line.day_status(DAY), line.day_status(NEXT)) == (StaleStatus.FRESH, StaleStatus.STALE)
     third = line.table()
     versions = third["model_version"]
     assert versions["a.png"] == first["model_version"]["a.png"]
@@ -129,3 +130,25 @@ def test_checks_warn_of_rejects_and_drift(line: Line) -> None:
         "scores_have_not_drifted": False,
         "every_image_was_read": True,
     }
+
+
+def test_the_report_shows_the_days_and_does_not_depend_on_them(line: Line) -> None:
+    image = line.images("test")[0]
+    line.put(image, "a.png")
+    line.put(image, "b.png")
+    line.put(b"no image", "c.png")
+    line.inspect()
+    line.inspect(NEXT)
+    [p_value, _] = line.table()["p_value"].dropna()
+    rejects = int(line.table()["is_anomaly"].sum())
+    result = execute(line.file, *OVER_ALL, partition=None, instance=line.instance)
+    assert result.success, failures(result)
+    page = (line.storage / "benchmark_report/index.html").read_text(encoding="utf-8")
+    [section] = re.findall(r'<section id="inspections".*?</section>', page, re.DOTALL)
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in section.split("<tr>")[2:]]
+    assert rows == [
+        [CATEGORY, NEXT, "0", "0", "0", "—"],
+        [CATEGORY, DAY, "3", str(rejects), "1", f"{p_value:.3f}"],
+    ]
+    line.inspect()
+    assert line.status("benchmark_report", None) is StaleStatus.FRESH
