@@ -85,6 +85,7 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
         from patchcore_ops.inspection import day
         from patchcore_ops.inspection.arrivals import by_day
         from patchcore_ops.inspection.inbox import open_inbox
+        from patchcore_ops.model.folder import read_model
         from patchcore_ops.model.predictor import Model
 
         with benchmark.work(context) as work:
@@ -94,13 +95,15 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                     f"{work.config.path}: names no inbox.root any more; put it back, or reload "
                     "the definitions"
                 )
-            model = Model.load(work.read(MODEL), work.runtime)
+            folder = work.read(MODEL)
+            description = read_model(folder, verify=False)  # The store has done that.
             inbox, now = open_inbox(arriving.root), time.time()
             zone = ZoneInfo(work.config.schedule.timezone)
             there = by_day(inbox.arrivals(work.category), zone).get(work.day, [])
             settled = [one for one in there if one.is_settled(arriving.settled_seconds, now)]
             found = day.inspect_day(
-                model,
+                description,
+                lambda: Model.load(folder, work.runtime),
                 inbox,
                 settled,
                 work.output,
@@ -108,8 +111,8 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                 work.share,
                 work.progress("images inspected"),
             )
-            judged = day.judged_by(found.table, model)
-            calibration = model.description.calibration
+            judged = day.judged_by(found.table, description)
+            calibration = description.calibration
             figures = found.figures
             return work.finish(
                 {
@@ -119,7 +122,7 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                     "median_p_value": _shown(figures.median_p_value),
                     "scored_now": found.scored,
                     "still_arriving": len(there) - len(settled) + found.left,
-                    "model_version": model.description.sha256[:16],
+                    "model_version": day.version_of(description),
                     "rejected": table(_rejects(found.table)),
                     **_pictures(found.table, work.output),
                 },

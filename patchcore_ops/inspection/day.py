@@ -33,6 +33,7 @@ from patchcore_ops.inspection.day_table import (
 from patchcore_ops.inspection.heat_map import heat_map
 from patchcore_ops.inspection.inbox import Inbox
 from patchcore_ops.inspection.rows import prediction_row
+from patchcore_ops.model.description import ModelDescription
 from patchcore_ops.model.predictor import Model, Prediction, Unreadable
 from patchcore_ops.runtime.progress import Progress
 
@@ -66,7 +67,8 @@ class Inspected:
 
 
 def inspect_day(
-    model: Model,
+    description: ModelDescription,
+    load: Callable[[], Model],
     inbox: Inbox,
     arrivals: Sequence[Arrival],
     folder: Path,
@@ -78,7 +80,10 @@ def inspect_day(
 
     Parameters
     ----------
-    model : Model
+    description : ModelDescription
+        Of the model that judges.
+    load : callable
+        Loads it; not called where there is nothing to judge.
     inbox : Inbox
         Where the images are.
     arrivals : sequence of Arrival
@@ -96,26 +101,16 @@ def inspect_day(
     -------
     Inspected
     """
-    version = model.description.sha256[:16]
-    kept = _kept(earlier, arrivals, version)
+    kept = _kept(earlier, arrivals, version_of(description))
     known = {tuple(row) for row in kept[IDENTITY].itertuples(index=False)}
     for name in kept["heat_map"].dropna():
         if share is not None and earlier is not None:
             share(earlier / name, str(name))
     new = [one for one in arrivals if (one.path, one.bytes, one.modified_ns) not in known]
-    rows: list[dict[str, Any]] = []
     (folder / HEAT_MAPS).mkdir(exist_ok=True)
-    done = 0
-    for batch in inbox.batches(new):
-        with inbox.brought(batch) as files, closing(model.attempt(files)) as attempts:
-            for arrival, file, found in zip(batch, files, attempts, strict=True):
-                if inbox.is_as_listed(arrival, file):
-                    rows.append(_row(arrival, file, found, version, folder))
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, len(new))
+    rows = _judged(load(), inbox, new, folder, on_progress) if new else []
     table = day_table([kept, pd.DataFrame(rows, columns=list(TYPES))])
-    figures = figures_of(table, is_calibrated=model.description.calibration is not None)
+    figures = figures_of(table, is_calibrated=description.calibration is not None)
     write_day(table, figures, folder)
     return Inspected(
         table,
@@ -126,10 +121,35 @@ def inspect_day(
     )
 
 
-def judged_by(table: pd.DataFrame, model: Model) -> pd.DataFrame:
+def _judged(
+    model: Model,
+    inbox: Inbox,
+    arrivals: Sequence[Arrival],
+    folder: Path,
+    on_progress: Progress | None,
+) -> list[dict[str, Any]]:
+    """Return a row for each file that has not changed meanwhile."""
+    rows: list[dict[str, Any]] = []
+    version, done = version_of(model.description), 0
+    for batch in inbox.batches(arrivals):
+        with inbox.brought(batch) as files, closing(model.attempt(files)) as attempts:
+            for arrival, file, found in zip(batch, files, attempts, strict=True):
+                if inbox.is_as_listed(arrival, file):
+                    rows.append(_row(arrival, file, found, version, folder))
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, len(arrivals))
+    return rows
+
+
+def version_of(description: ModelDescription) -> str:
+    """Return what names a model in the table."""
+    return description.sha256[:16]
+
+
+def judged_by(table: pd.DataFrame, description: ModelDescription) -> pd.DataFrame:
     """Return the rows of the images that a model could read, without those of other models."""
-    version = model.description.sha256[:16]
-    return table[table["reason"].isna() & (table["model_version"] == version)]
+    return table[table["reason"].isna() & (table["model_version"] == version_of(description))]
 
 
 def _kept(earlier: Path | None, arrivals: Sequence[Arrival], version: str) -> pd.DataFrame:
