@@ -131,7 +131,7 @@ def line_folder(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> 
     file = write_config(folder / "benchmark.yaml", folder / "dataset", inbox=INBOX)
     (folder / "home").mkdir()
     with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
-        complete(file, *BY_CATEGORY, "score_calibration", instance=instance)
+        complete(file, *BY_CATEGORY, instance=instance)
     return folder
 
 
