@@ -24,7 +24,7 @@ from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.load import Inbox
 from patchcore_ops.config.mistakes import listed
 from patchcore_ops.inspection.arrivals import Arrival, by_day, digest_of
-from patchcore_ops.inspection.inbox import InboxOutOfReach, open_inbox
+from patchcore_ops.inspection.inbox import open_inbox
 from patchcore_ops.runtime.errors import UserError
 
 INBOX_SENSOR = "inspect_inbox"
@@ -101,7 +101,7 @@ def inbox_sensor(
                 return dg.SkipReason(f"{config.path}: names no inbox.root; put it back, or reload")
             look = InboxLook(context.instance, loaded, config, config.inbox, asset, model, tags)
             found = look.at_all(context.cursor, time.time())
-        except (UserError, InboxOutOfReach) as problem:
+        except (UserError, ConnectionError) as problem:
             return dg.SkipReason(f"nothing was looked at: {problem}")
         for note in found.notes:
             context.log.warning(note)
@@ -152,8 +152,9 @@ class InboxLook:
                 break
             seen = set(before.seen.get(key, ()))
             room = MOST_REMEMBERED - sum(map(len, found.memory.seen.values()))
-            if new and room > 0:
-                found.memory.seen[key] = [one.digest for one in new[:room]]
+            if new:
+                # One is enough to ask for the day.
+                found.memory.seen[key] = [one.digest for one in new[: max(room, 1)]]
             ready = [
                 one
                 for one in new

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from patchcore_ops.config.addresses import is_url
 from patchcore_ops.config.remote_file import is_final
@@ -76,10 +76,7 @@ class LocalInbox:
         try:
             entries = list(self._root.iterdir())
         except OSError as error:
-            raise InboxProblem(
-                f"{self._root}: cannot be read ({error.strerror or error}); make that folder, or "
-                "correct inbox.root"
-            ) from None
+            self._refuse(error)
         return sorted(one.name for one in entries if one.is_dir() and not one.name.startswith("."))
 
     def arrivals(self, category: str) -> list[Arrival]:
@@ -87,7 +84,7 @@ class LocalInbox:
         return sorted(self._files(self._root / category))
 
     def _files(self, top: Path) -> Iterator[Arrival]:
-        for folder, folders, names in os.walk(top):
+        for folder, folders, names in os.walk(top, onerror=self._refuse):
             folders[:] = [one for one in folders if not one.startswith(".")]
             for name in names:
                 file = os.path.join(folder, name)  # noqa: PTH118 - a tick may list 100,000 files
@@ -103,6 +100,12 @@ class LocalInbox:
                     yield Arrival(
                         printable(inside), file, found.st_size, found.st_mtime_ns, changed
                     )
+
+    def _refuse(self, error: OSError) -> NoReturn:
+        raise InboxProblem(
+            f"{error.filename or self._root}: cannot be read ({error.strerror or error}); make it "
+            "readable, or correct inbox.root"
+        ) from None
 
     def batches(self, arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
         """Yield all: they are on a local disk."""
