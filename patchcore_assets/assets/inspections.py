@@ -11,7 +11,7 @@ from patchcore_assets.partitions import CATEGORY, DAY
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.one_category import ONE_CATEGORY_A_RUN
 from patchcore_assets.step.pools import CPU_HEAVY
-from patchcore_assets.step.presentation import number, picture, table
+from patchcore_assets.step.presentation import picture, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
@@ -136,8 +136,8 @@ def inspections(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
     return compute
 
 
-def _shown(figure: float | None) -> dg.MetadataValue[Any]:
-    return number(float("nan") if figure is None else figure)
+def _shown(figure: float | None) -> float | dg.MetadataValue[Any]:
+    return dg.MetadataValue.null() if figure is None else figure
 
 
 def _rejects(images: "pd.DataFrame") -> "pd.DataFrame":

@@ -20,6 +20,13 @@ mutation ($name: String!) {
   }) { __typename ... on Sensor { sensorState { status } } }
 }
 """
+BACKFILL = """
+mutation ($asked: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $asked) {
+    __typename ... on LaunchBackfillSuccess { backfillId }
+  }
+}
+"""
 STATUS = """
 { sensorsOrError(repositorySelector: {
     repositoryName: "__repository__", repositoryLocationName: "patchcore_assets"

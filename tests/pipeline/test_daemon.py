@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from operated import Operated
+from operated import BACKFILL, Operated
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
@@ -29,14 +29,6 @@ pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("pip_weights")]
 
 OFTEN = {"seconds_between_looks": 1}
 SENSORS = (WATCH_SENSOR, AUTOMATION_SENSOR, SUMMARY_SENSOR)
-
-BACKFILL = """
-mutation ($asked: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $asked) {
-    __typename ... on LaunchBackfillSuccess { backfillId }
-  }
-}
-"""
 
 
 def test_a_backfill_ends_in_table_and_report_and_an_edit_rebuilds_its_category(

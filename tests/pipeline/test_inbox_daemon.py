@@ -10,11 +10,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 from inspection_kit import Line
-from operated import Operated
+from operated import BACKFILL, Operated
 from pipeline_kit import CATEGORY, Site
 from webserver_process import webserver
 
 from patchcore_assets.graph import INSPECTIONS_JOB
+from patchcore_assets.partitions import Partition
 
 pytestmark = [pytest.mark.daemon, pytest.mark.usefixtures("pip_weights")]
 
@@ -26,7 +27,7 @@ PIECES, PAUSE = 8, 0.5
 
 
 def test_every_image_is_judged_once_and_none_half_written(line: Line) -> None:
-    line.configure(inbox=INBOX, schedule=OFTEN, runtime={"num_workers": 0})
+    line.configure(inbox=INBOX, schedule=OFTEN)
     home = line.storage.parent / "home"
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
     site = Site(line.file, line.dataset, line.storage, home)
@@ -74,6 +75,29 @@ def test_every_image_is_judged_once_and_none_half_written(line: Line) -> None:
         assert sum(one.metadata["scored_now"].value for one in made if one) == 6
         unreadable = [one.metadata["unreadable"].value for one in made if one]
         assert set(unreadable) == {0}
+
+        # A backfill with another model, as the UI asks for it.
+        line.configure(
+            inbox=INBOX,
+            schedule=OFTEN,
+            calibration={"false_positive_rate": 0.3},
+        )
+        line.make("score_calibration", "model")
+        asked = {
+            "assetSelection": [{"path": ["inspections"]}],
+            "partitionNames": [Partition(CATEGORY, day).key for day in sorted(days)],
+        }
+        launched = operated.ask(BACKFILL, asked=asked)["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess"
+        before = set(found["model_version"])
+        operated.wait_for(
+            "the backfill",
+            lambda: (
+                not before & {one for day in tables(line, days) for one in day["model_version"]}
+            ),
+        )
+        again = pd.concat(tables(line, days)).set_index("path")
+        pd.testing.assert_series_equal(again["score"].sort_index(), found["score"].sort_index())
 
 
 def tables(line: Line, days: set[str]) -> list[pd.DataFrame]:
