@@ -34,7 +34,8 @@ from patchcore_ops.inspection.heat_map import heat_map
 from patchcore_ops.inspection.inbox import Inbox
 from patchcore_ops.inspection.rows import prediction_row
 from patchcore_ops.model.description import ModelDescription
-from patchcore_ops.model.predictor import Model, Prediction, Unreadable
+from patchcore_ops.model.prediction import Prediction, Unreadable
+from patchcore_ops.model.predictor import Model
 from patchcore_ops.runtime.progress import Progress
 
 _QUALITY = 85
