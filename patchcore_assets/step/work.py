@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from patchcore_assets.partitions import Partition
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.step.checks import log_findings, refusals, results
 from patchcore_assets.step.earlier import Suits, is_alike, open_earlier
@@ -54,7 +55,7 @@ class Work:
     _staging: Staging
     _stack: ExitStack
     _asset: str
-    _category: str | None
+    _partition: Partition
     hash_of: HashOf
     _used: Mapping[str, str]
     _device: str
@@ -71,6 +72,17 @@ class Work:
         if self._category is None:
             raise ValueError(f"{self._asset} has no partitions")
         return self._category
+
+    @property
+    def day(self) -> str:
+        """The day of the step's partition: ISO 8601."""
+        if self._partition.day is None:
+            raise ValueError(f"{self._asset} has no days")
+        return self._partition.day
+
+    @property
+    def _category(self) -> str | None:
+        return self._partition.category
 
     @property
     def settings(self) -> CategoryConfig:
@@ -116,7 +128,8 @@ class Work:
         return self._earlier(lambda artefact: is_alike(artefact, own) and suits(artefact))
 
     def _earlier(self, suits: Suits | None) -> Artefact | None:
-        return open_earlier(self.store, self._asset, self._category, suits, self.warn, self._stack)
+        place_of = self._partition.place
+        return open_earlier(self.store, self._asset, place_of, suits, self.warn, self._stack)
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
         """Return the configured categories with an artefact, and those without; refuse if none."""

@@ -120,6 +120,17 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "model.regions",
         "model.member_engine",
     ),
+    "inspections": (
+        "inspection.day",
+        "inspection.day_table",
+        "inspection.arrivals",
+        "inspection.rows",
+        "inspection.heat_map",
+        "model.predictor",
+        "model.pixels",
+        "model.member_engine",
+        "model.regions",
+    ),
     "category_metrics": (
         "stages.category_metrics",
         *_READING_IMAGES,
@@ -256,12 +267,13 @@ def read_table() -> dict[str, dict[str, Any]]:
 def whole_graph(config: Any) -> Any:
     """Return the asset graph of a configuration that asks for every asset there is."""
     from patchcore_assets.graph import define
-    from patchcore_ops.config.load import Evaluated
+    from patchcore_ops.config.load import Evaluated, Inbox
     from patchcore_ops.config.sections import TrackerSection
 
     everything = replace(
         config,
         evaluation=Evaluated(Path("images"), None),
+        inbox=Inbox("inbox", "2026-01-01", 0.0),
         tracking=(TrackerSection(kind="tensorboard"),),
     )
     return define(everything).resolve_asset_graph()
