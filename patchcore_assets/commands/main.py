@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from patchcore_assets.commands import benchmark, evaluate, export, import_reference
+from patchcore_assets.commands import benchmark, evaluate, export, import_reference, serve
 from patchcore_ops.runtime.errors import UserError
 
 # In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
-SUBCOMMANDS = (benchmark, evaluate, export, import_reference)
+SUBCOMMANDS = (benchmark, evaluate, serve, export, import_reference)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

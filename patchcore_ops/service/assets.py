@@ -1,0 +1,56 @@
+"""The page for people, and the description of the interface: files of the package alone."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import Environment, PackageLoader
+from starlette.exceptions import HTTPException
+
+
+class _File(NamedTuple):
+    package: str
+    media_type: str
+
+
+_OWN, _OF_THE_REPORT = "patchcore_ops.service", "patchcore_ops.report"
+_FILES: Final = {
+    "base.css": _File(_OF_THE_REPORT, "text/css"),
+    "service.css": _File(_OWN, "text/css"),
+    "service.js": _File(_OWN, "text/javascript"),
+    "distribution.js": _File(_OWN, "text/javascript"),
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def show_page() -> Response:
+    """Answer the page."""
+    return HTMLResponse(_content(_OWN, "index.html"))
+
+
+@router.get("/page/{name}")
+async def show_file(name: str) -> Response:
+    """Answer a file of the page."""
+    file = _FILES.get(name)
+    if file is None:
+        raise HTTPException(404, f"the page has no file '{name}'")
+    return Response(_content(file.package, name), media_type=file.media_type)
+
+
+@router.get("/docs")
+async def show_docs(request: Request) -> Response:
+    """Answer the description of the interface."""
+    environment = Environment(
+        loader=PackageLoader(_OWN, "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("docs.html")
+    return HTMLResponse(template.render(schema=request.app.openapi()))
+
+
+def _content(package: str, name: str) -> bytes:
+    return files(package).joinpath("page", name).read_bytes()
