@@ -17,6 +17,7 @@ from patchcore_assets.assets.metrics import metrics
 from patchcore_assets.assets.model import model
 from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
+from patchcore_assets.assets.score_calibration import score_calibration
 from patchcore_assets.assets.test_predictions import test_predictions
 from patchcore_assets.assets.tracked_results import tracked_results
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
@@ -39,6 +40,7 @@ ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
     faiss_index,
     test_predictions,
     category_metrics,
+    score_calibration,
     model,
     evaluation,
     metrics,

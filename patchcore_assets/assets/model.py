@@ -1,16 +1,21 @@
 """`model`: what a category has learned, as a folder to copy to where images are inspected."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from patchcore_assets.assets.by_category import by_category
 from patchcore_assets.assets.faiss_index import FAISS_INDEX
 from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
+from patchcore_assets.assets.score_calibration import SCORE_CALIBRATION
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.step.presentation import number
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
+
+if TYPE_CHECKING:
+    from patchcore_ops.calibration import Calibration
 
 MODEL = "model"
 # Dates and runs are left out: equal models shall have equal versions.
@@ -22,17 +27,17 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=MODEL,
-        deps=[RAW_EMBEDDINGS, FAISS_INDEX, TEST_PREDICTIONS],
+        deps=[RAW_EMBEDDINGS, FAISS_INDEX, TEST_PREDICTIONS, SCORE_CALIBRATION],
         group_name="model",
         kinds={"openvino", "faiss"},
-        code_version="1",
+        code_version="2",
         pool=CPU_HEAVY,
         **by_category(config),
     )
     def compute(
         context: dg.AssetExecutionContext, benchmark: Benchmark
     ) -> dg.MaterializeResult[Any]:
-        """Networks, FAISS indices and settings in one folder that scores new images.
+        """Networks, FAISS indices, thresholds and settings in one folder that judges new images.
 
         Copy it anywhere; `patchcore_ops.Model.load` reads it and needs no torch. Files are shared
         with the assets that they come from, where the file system can.
@@ -49,6 +54,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 embeddings,
                 indices,
                 predictions,
+                work.read(SCORE_CALIBRATION),
                 work.settings,
                 work.recorded,
                 Sources(
@@ -59,6 +65,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     work.hash_of,
                 ),
                 {key: value for key, value in lineage.items() if _is_provenance(key)},
+                work.config.dataset_root,
                 work.output,
                 work.share,
             )
@@ -72,11 +79,20 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "bank_rows": sum(one.bank_rows for one in made.members),
                     "files": len(made.files),
                     "ranges_of": made.scoring.ranges_of or "none: one member is not scaled",
+                    "image_threshold": _threshold(made.calibration),
+                    "sample": "none: no test image is as it was"
+                    if made.sample is None
+                    else f"{made.sample.path} scores {made.sample.score:.6g}",
                     "use": f"patchcore_ops.Model.load({work.location!r}).predict(images)",
                 }
             )
 
     return compute
+
+
+def _threshold(calibration: "Calibration | None") -> dg.MetadataValue[float | None]:
+    threshold = None if calibration is None else calibration.image_threshold
+    return number(float("nan") if threshold is None else threshold)
 
 
 def _is_provenance(key: str) -> bool:

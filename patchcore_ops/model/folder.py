@@ -3,6 +3,7 @@
     model.json
     <member>/network.xml, network.bin, network.json    the exported network
     <member>/index.faiss                               the memory bank, ready for search
+    sample.png                                         an image whose score model.json knows
 
 A member that torch runs has `weights.safetensors` in the place of its network.
 """
@@ -31,6 +32,7 @@ from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 
 MODEL = "model.json"
 INDEX = "index.faiss"
+SAMPLE = "sample"
 WEIGHTS = "weights.safetensors"
 _CHECKSUM = "sha256"
 _AGAIN = "copy the model again, or make it again"

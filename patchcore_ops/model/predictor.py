@@ -32,7 +32,6 @@ Floats = npt.NDArray[np.float32]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _SAMPLE_TOLERANCE = 1e-4
-_NOTHING: Pixels = np.empty(0, dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +50,8 @@ class Prediction:
         Each member's own score, not scaled.
     crop : Crop
         Where the map lies in the image.
+    pixels : ndarray of uint8, shape [imagesize, imagesize, 3]
+        The crop that the network saw, RGB.
     p_value : float, optional
         How likely a normal image has such a score or a greater one. None, as what follows, if the
         model is not calibrated.
@@ -59,7 +60,9 @@ class Prediction:
     probability : float, optional
         Of a defect. None as well if the model's category has no labelled test images.
     regions : tuple of Region
-        Connected parts of the map above the model's pixel threshold, the greatest peak first.
+        Connected parts of the map above `pixel_threshold`, the greatest peak first.
+    pixel_threshold : float, optional
+        The model's.
     """
 
     name: str
@@ -67,10 +70,12 @@ class Prediction:
     anomaly_map: Floats
     member_scores: tuple[float, ...]
     crop: Crop
+    pixels: Pixels
     p_value: float | None = None
     is_anomaly: bool | None = None
     probability: float | None = None
     regions: tuple[Region, ...] = ()
+    pixel_threshold: float | None = None
 
 
 class Unreadable(NamedTuple):
@@ -83,8 +88,7 @@ class Unreadable(NamedTuple):
 class _Scored(NamedTuple):
     """An image, and each member's patch scores of it, shape [1, h, w]."""
 
-    name: str
-    crop: Crop
+    loaded: _Loaded
     patch_scores: list[Floats]
 
 
@@ -213,7 +217,7 @@ class Model:
             for one in scored:
                 if isinstance(one, Unreadable):
                     raise DatasetError(one.reason)
-                yield one.name, one.patch_scores
+                yield one.loaded.name, one.patch_scores
         finally:
             scored.close()
 
@@ -231,10 +235,8 @@ class Model:
 
         def batches() -> Iterator[tuple[Pixels, list[object]]]:
             for loaded in _ahead(load, named(images), self._decoders):
-                if isinstance(loaded, Unreadable):
-                    waiting.append(loaded)
-                else:
-                    waiting.append(loaded._replace(pixels=_NOTHING))
+                waiting.append(loaded)
+                if isinstance(loaded, _Loaded):
                     yield loaded.pixels[np.newaxis], [loaded.name]
 
         embedded = self._networks.embed_all(batches())
@@ -242,7 +244,7 @@ class Model:
             for of_members in embedded:
                 while isinstance(first := waiting.popleft(), Unreadable):
                     yield first
-                yield _Scored(first.name, first.crop, self._search(of_members))
+                yield _Scored(first, self._search(of_members))
             yield from (one for one in waiting if isinstance(one, Unreadable))
         finally:
             embedded.close()
@@ -283,6 +285,7 @@ class Model:
     def _prediction(
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
     ) -> Prediction:
+        loaded = scored.loaded
         side = self.description.preprocessing.imagesize
         sigma = self.description.scoring.smoothing_sigma
         scores = [image_scores(patches) for patches in scored.patch_scores]
@@ -290,11 +293,12 @@ class Model:
         score = float(combine(scores, score_ranges)[0])
         anomaly_map = combine(maps, map_ranges)[0]
         prediction = Prediction(
-            scored.name,
+            loaded.name,
             score,
             anomaly_map,
             tuple(float(one[0]) for one in scores),
-            scored.crop,
+            loaded.crop,
+            loaded.pixels,
         )
         calibration = self.description.calibration
         if calibration is None:
@@ -305,7 +309,8 @@ class Model:
             p_value=calibration.p_value(score),
             is_anomaly=calibration.is_anomaly(score),
             probability=None if probability is None else float(probability.of(score)),
-            regions=() if threshold is None else regions_above(anomaly_map, threshold, scored.crop),
+            regions=() if threshold is None else regions_above(anomaly_map, threshold, loaded.crop),
+            pixel_threshold=threshold,
         )
 
     def _ranges(self, which: str) -> list[Range]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from patchcore_ops.scoring.distance_bounds import (
     Rows,
     shortened,
 )
+from patchcore_ops.scoring.excluded_rows import search_without
 from patchcore_ops.scoring.faiss_library import import_faiss
 
 # Coordinates of the first, coarse bounds, and of the better ones.
@@ -103,6 +105,7 @@ class CertifiedSearch:
         neighbours: int,
         of_one_image: int | None = None,
         limits: Floats | None = None,
+        excluded: Rows | None = None,
     ) -> Found:
         """Find the nearest rows of the bank.
 
@@ -115,6 +118,8 @@ class CertifiedSearch:
         limits : ndarray of float32, shape [n], optional
             Of each query, the squared distance beyond which no neighbour is asked for: so far
             away is the last of as many neighbours that are known from elsewhere. May be infinite.
+        excluded : ndarray of int64, optional
+            Rows of the bank that are no neighbours of any of the queries.
 
         Returns
         -------
@@ -126,11 +131,12 @@ class CertifiedSearch:
         parts, their_limits = (
             _parts_of(images_of(values, of_one_image)) for values in (queries, limits)
         )
-        found = self._in_threads(parts, their_limits, neighbours)
+        without = np.empty(0, dtype=np.int64) if excluded is None else excluded
+        found = self._in_threads(parts, their_limits, neighbours, without)
         return Found(*(np.concatenate(of_parts) for of_parts in zip(*found, strict=True)))
 
     def _in_threads(
-        self, queries: Sequence[Floats], limits: Sequence[Floats], neighbours: int
+        self, queries: Sequence[Floats], limits: Sequence[Floats], neighbours: int, excluded: Rows
     ) -> list[Found]:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
         share = max(self._threads // len(queries), 1)
@@ -140,14 +146,20 @@ class CertifiedSearch:
                 self._threads, "search", self._faiss.omp_set_num_threads, (share,)
             ) as executor,
         ):
-            return list(executor.map(self._search, queries, limits, [neighbours] * len(queries)))
+            search = partial(self._search, neighbours=neighbours, excluded=excluded)
+            return list(executor.map(search, queries, limits))
 
-    def _search(self, queries: Floats, limits: Floats, neighbours: int) -> Found:
+    def _search(self, queries: Floats, limits: Floats, *, neighbours: int, excluded: Rows) -> Found:
         reduced = self._axes.reduce(queries)
         coarse = shortened(reduced, COARSE_COORDINATES)
-        guessed = self._upper_bounds(queries, coarse, neighbours)
+        guessed = self._upper_bounds(queries, coarse, neighbours, excluded)
         upper = np.minimum(guessed, limits)
         query_of, candidates, are_few = self._candidates(reduced, coarse, upper)
+        if len(excluded):
+            is_excluded = np.zeros(len(self._bank), dtype=bool)
+            is_excluded[excluded] = True
+            kept = ~is_excluded[candidates]
+            query_of, candidates = query_of[kept], candidates[kept]
         query_of, near, of_near = self._near(queries, query_of, candidates, upper)
         count = np.bincount(query_of, minlength=len(queries))
         # Within a limit there may be none; within a guess there are those that were guessed.
@@ -160,13 +172,22 @@ class CertifiedSearch:
         where = query_of[nearest], place[nearest]
         distances[where], rows[where] = of_near[nearest], near[nearest]
         if not proven.all():
-            distances[~proven], rows[~proven] = self._flat.search(queries[~proven], neighbours)
+            distances[~proven], rows[~proven] = search_without(
+                self._flat, queries[~proven], neighbours, excluded
+            )
         return Found(distances, rows, proven)
 
-    def _upper_bounds(self, queries: Floats, coarse: Floats, neighbours: int) -> Floats:
+    def _upper_bounds(
+        self, queries: Floats, coarse: Floats, neighbours: int, excluded: Rows
+    ) -> Floats:
         """Bound the distance of each query's k-th neighbour by k rows that are probably near."""
         guesses = neighbours + _SPARE_GUESSES
-        _, rows = self._guess.search(coarse, guesses)
+        if len(excluded):
+            selected = self._faiss.IDSelectorNot(self._faiss.IDSelectorBatch(excluded))
+            parameters = self._faiss.SearchParametersIVF(sel=selected, nprobe=_PROBES)
+            _, rows = self._guess.search(coarse, guesses, params=parameters)
+        else:
+            _, rows = self._guess.search(coarse, guesses)
         query_of = np.repeat(np.arange(len(queries)), guesses)
         distances = self._distances(queries, query_of, np.maximum(rows, 0).ravel())
         distances = np.where(rows >= 0, distances.reshape(rows.shape), np.float32(np.inf))

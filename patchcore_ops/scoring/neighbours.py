@@ -14,6 +14,7 @@ from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 from patchcore_ops.scoring.certified_search import CertifiedSearch, Found, images_of
+from patchcore_ops.scoring.excluded_rows import search_without
 from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, only_faiss
 from patchcore_ops.scoring.index_building import set_parameters
 
@@ -89,11 +90,14 @@ class Searcher:
         neighbours: int,
         of_one_image: int | None = None,
         limits: Floats | None = None,
+        excluded: npt.NDArray[np.int64] | None = None,
     ) -> Found:
         """Find the nearest features of each query, as `search` does.
 
-        What is beyond a query's limit may be left out, see `CertifiedSearch.search`.
+        What is beyond a query's limit may be left out, and `excluded` rows are, see
+        `CertifiedSearch.search`. An approximate index may then find fewer neighbours.
         """
+        without = np.empty(0, dtype=np.int64) if excluded is None else excluded
         if neighbours > self._rows:
             raise ConfigError(
                 f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
@@ -102,15 +106,17 @@ class Searcher:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         with self._threads_of_a_search():
             if isinstance(self._index, CertifiedSearch):
-                found = self._index.search(queries, neighbours, of_one_image, limits)
+                found = self._index.search(queries, neighbours, of_one_image, limits, without)
             else:
                 images = images_of(queries, of_one_image)
-                parts = [self._index.search(image, neighbours) for image in images]
+                parts = [
+                    search_without(self._index, image, neighbours, without) for image in images
+                ]
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
                 )
                 found = Found(distances, rows, None)
-        if limits is None and (found.rows < 0).any():
+        if limits is None and len(without) == 0 and (found.rows < 0).any():
             raise ConfigError(
                 f"index.search_parameters: the index finds fewer than {neighbours} neighbours for "
                 "some patch; raise nprobe or efSearch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -19,8 +20,14 @@ from patchcore_ops.embedding.exported_network import (
     NetworkStore,
     network_settings,
 )
-from patchcore_ops.model.description import Member, ModelDescription, RangesOf, draft_of
-from patchcore_ops.model.folder import INDEX, WEIGHTS, write_model
+from patchcore_ops.model.description import (
+    Member,
+    ModelDescription,
+    RangesOf,
+    Sample,
+    draft_of,
+)
+from patchcore_ops.model.folder import INDEX, SAMPLE, WEIGHTS, write_model
 from patchcore_ops.runtime.errors import StaleArtefact
 from patchcore_ops.runtime.files import link_or_copy
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
@@ -28,6 +35,7 @@ from patchcore_ops.scoring.index_file import IndexFile
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.predictions import Ranges
 from patchcore_ops.stages.raw_embeddings import Grid
+from patchcore_ops.stages.score_calibration import read_calibration
 
 # Puts a file into the model's folder under a name.
 Share = Callable[[Path, str], None]
@@ -53,14 +61,19 @@ def assemble_model(
     embeddings: Path,
     indices: Path,
     predictions: Path,
+    calibration: Path,
     config: CategoryConfig,
     recorded: Recorded,
     sources: Sources,
     provenance: Mapping[str, str],
+    dataset_root: Path,
     folder: Path,
     share: Share | None = None,
 ) -> ModelDescription:
-    """Gather the model of a category: networks, indices, ranges, and `model.json`.
+    """Gather the model of a category: networks, indices, ranges, thresholds, and `model.json`.
+
+    A sample image is the first test image below `dataset_root` that is as it was when it was
+    scored; without any there is none.
 
     `recorded` are the settings of the artefacts, `config` the same as typed sections. `share` puts
     a file of an artefact into `folder`, by default as a hard link or a copy.
@@ -87,9 +100,37 @@ def assemble_model(
         )
     write_settings(folder, recorded)
     ranges_of: RangesOf = "test images" if ranges.scores else ""
-    return write_model(
-        folder, draft_of(category, config, tuple(members), ranges_of, dict(provenance))
+    draft = draft_of(
+        category,
+        config,
+        tuple(members),
+        ranges_of,
+        dict(provenance),
+        read_calibration(calibration),
+        _place_sample(predictions, dataset_root, sources.hash_of, folder),
     )
+    return write_model(folder, draft)
+
+
+def _place_sample(
+    predictions: Path, dataset_root: Path, hash_of: HashOf, folder: Path
+) -> Sample | None:
+    """Copy the first image whose file is still what was scored, with the score that it got."""
+    scores = layout.read_scores(predictions)
+    for path, score, fingerprint in zip(
+        scores["path"], scores["score"], scores["fingerprint"], strict=True
+    ):
+        source = dataset_root / path
+        name = f"{SAMPLE}{source.suffix.lower()}"
+        try:
+            # The copy is what counts: the file may change at any time.
+            shutil.copyfile(source, folder / name)
+            if hash_of(source) == fingerprint and file_hash(folder / name) == fingerprint:
+                return Sample(file=name, path=path, score=float(score))
+        except OSError:
+            pass
+        (folder / name).unlink(missing_ok=True)
+    return None
 
 
 def _place_network(

@@ -1,14 +1,9 @@
-"""Patch scores of some of the test images, by search: the part of `test_predictions` that is long.
-
-A large flat index is searched block by block, so that memory holds one block of it. What a block
-has found bounds what the next ones look for.
-"""
+"""Patch scores of some of the test images: the part of `test_predictions` that takes long."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +12,13 @@ from pydantic import BaseModel
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.arrays import ArrayFile, save_array
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.runtime.rows import Rows
-from patchcore_ops.scoring.certified_search import Found
 from patchcore_ops.scoring.index_file import IndexFile
 from patchcore_ops.scoring.maps import patch_scores
-from patchcore_ops.scoring.neighbours import Searcher
 from patchcore_ops.stages import layout
+from patchcore_ops.stages.index_search import ImageRange, nearest_distances
 from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
-_IMAGES_PER_SEARCH = 4
 
 
 class Searched(BaseModel, frozen=True):
@@ -94,9 +86,9 @@ def search_images(
                 on_progress(before + len(images) * done // of, members * len(images))
 
         grid = Grid.read(of_embeddings)
-        distances, proven = _search(
+        distances, proven = nearest_distances(
             IndexFile.at(of_index / layout.INDEX),
-            _Queries(layout.test_embeddings(of_embeddings), images, grid.patches),
+            ImageRange(layout.test_embeddings(of_embeddings), images, grid.patches),
             config,
             runtime,
             note,
@@ -133,65 +125,3 @@ def read_patch_scores(parts: Sequence[Path], member: int) -> Floats:
         scores[start : start + len(file)] = file.read(0, len(file))
         start += len(file)
     return scores
-
-
-class _Queries(NamedTuple):
-    """The embeddings of a range of the test images."""
-
-    embeddings: Rows
-    images: range
-    patches: int  # of an image
-
-    def batches(self) -> Iterator[tuple[slice, Floats]]:
-        """Read some images at a time, with the place of their patches among those of the range."""
-        images = self.images
-        for start in range(images.start, images.stop, _IMAGES_PER_SEARCH):
-            stop = min(start + _IMAGES_PER_SEARCH, images.stop)
-            place = slice(
-                (start - images.start) * self.patches, (stop - images.start) * self.patches
-            )
-            yield place, self.embeddings.read(start * self.patches, stop * self.patches)
-
-
-def _search(
-    index: IndexFile,
-    queries: _Queries,
-    config: CategoryConfig,
-    runtime: RuntimeSection,
-    on_progress: Progress,
-) -> tuple[Floats, int | None]:
-    """Return the distances to the nearest features, ascending, and how many bounds have proven."""
-    count, neighbours = len(queries.images) * queries.patches, config.scoring.anomaly_scorer_num_nn
-    nearest = np.full((count, neighbours), np.inf, dtype=np.float32)
-    proven: npt.NDArray[np.bool_] | None = np.ones(count, dtype=np.bool_)
-    blocks = index.blocks()
-    for number, block in enumerate(blocks):
-        limits = nearest[:, -1] if number else None
-        for place, found in _found_in(index, block, queries, limits, config, runtime):
-            if number:
-                both = np.hstack([nearest[place], found.distances])
-                nearest[place] = np.sort(both, axis=1)[:, :neighbours]
-            else:
-                nearest[place] = found.distances
-            if proven is None or found.proven is None:
-                proven = None
-            else:
-                proven[place] &= found.proven
-            on_progress(number * count + place.stop, len(blocks) * count)
-    return nearest, None if proven is None else int(proven.sum())
-
-
-def _found_in(
-    index: IndexFile,
-    block: range,
-    queries: _Queries,
-    limits: Floats | None,
-    config: CategoryConfig,
-    runtime: RuntimeSection,
-) -> Iterator[tuple[slice, Found]]:
-    """Search a block of an index, which is in memory for so long as this goes on."""
-    searcher = Searcher(index.read(block), config.index, runtime)
-    for place, vectors in queries.batches():
-        within = None if limits is None else limits[place]
-        neighbours = config.scoring.anomaly_scorer_num_nn
-        yield place, searcher.find(vectors, neighbours, queries.patches, within)

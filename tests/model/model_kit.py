@@ -21,10 +21,11 @@ from patchcore_ops.stages.memory_bank import select_memory_bank
 from patchcore_ops.stages.model import Sources, assemble_model
 from patchcore_ops.stages.predictions import predict
 from patchcore_ops.stages.raw_embeddings import embed_images
+from patchcore_ops.stages.score_calibration import calibrate
 
 SIDE = 64
 RUNTIME = RuntimeSection(device="cpu", num_workers=1, faiss_num_workers=1, batch_size=2)
-SECTIONS = ("dataset", "embedding", "coreset", "index", "scoring")
+SECTIONS = ("dataset", "embedding", "coreset", "index", "scoring", "calibration")
 
 
 class Benchmarked(NamedTuple):
@@ -58,10 +59,12 @@ class Benchmarked(NamedTuple):
             self.folder / "embeddings",
             self.folder / "index",
             self.folder / "predictions",
+            self.folder / "calibration",
             self.config,
             record(self.config, SECTIONS, file_hash),
             sources or self.sources(),
             {"images.data_version": "0123"},
+            self.root,
             folder,
         )
 
@@ -90,5 +93,7 @@ def benchmarked(
     embedded = embed_images(images, root, config, runtime, embeddings, networks=networks)
     select_memory_bank(embeddings, config, runtime, bank)
     index_memory_bank(bank, config, index)
-    predict(embeddings, index, config, runtime, folder / "predictions")
+    predictions = folder / "predictions"
+    predict(embeddings, index, config, runtime, predictions)
+    calibrate(embeddings, bank, index, predictions, config, runtime, folder / "calibration")
     return Benchmarked(config, root, folder, networks, embedded.networks)

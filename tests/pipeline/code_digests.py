@@ -24,7 +24,7 @@ TABLE = Path(__file__).with_name("code_versions.json")
 COMMAND = "python tests/pipeline/code_digests.py"
 
 _OPS = "patchcore_ops"
-_READING_IMAGES = ("dataset.images", "dataset.image_formats", "dataset.png")
+_READING_IMAGES = ("dataset.images", "dataset.crop", "dataset.image_formats", "dataset.png")
 _BACKBONE = (
     "backbones.names",
     "backbones.load",
@@ -41,6 +41,7 @@ _BACKBONE = (
     "embedding.torch_engine",
 )
 _SEARCH = (
+    "scoring.excluded_rows",
     "scoring.neighbours",
     "scoring.index_file",
     "scoring.certified_search",
@@ -91,11 +92,21 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     "test_predictions": (
         "stages.predictions",
         "stages.patch_scores",
+        "stages.index_search",
         *_SEARCH,
         "scoring.maps",
         "runtime.block_threads",
         "runtime.arrays",
         "runtime.rows",
+    ),
+    "score_calibration": (
+        "stages.score_calibration",
+        "stages.leave_one_out",
+        "stages.index_search",
+        "calibration.conformal",
+        "calibration.record",
+        *_SEARCH,
+        "scoring.maps",
     ),
     "model": ("stages.model", "model.description", "model.folder"),
     "evaluation": (
@@ -104,6 +115,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.category_metrics",
         "model.predictor",
         "model.pixels",
+        "model.regions",
         "model.member_engine",
     ),
     "category_metrics": (
@@ -169,6 +181,7 @@ DETERMINES_NOTHING = (
     "model.export_note",
     "model.export_text",
     "model.onnx_member",
+    "inspection",
     "report.pictures",
     "stages.layout",
     "stages.illustrations",

@@ -240,3 +240,18 @@ def test_absent_gpu_is_a_sentence() -> None:
         pytest.skip("this machine has a GPU that FAISS can use")
     with pytest.raises(EnvironmentProblem, match=r"runtime\.faiss_on_gpu: .*faiss-gpu"):
         Searcher(build_index(vectors(5), "Flat"), IndexSection(), RuntimeSection(faiss_on_gpu=True))
+
+
+@pytest.mark.parametrize("rows", [500, 4096], ids=["flat scan", "bounds"])
+def test_excluded_rows_are_no_neighbours(rows: int) -> None:
+    random = np.random.default_rng(5)
+    bank = random.normal(size=(rows, 400)).astype(np.float32)
+    queries = bank[:40] + random.normal(scale=0.05, size=(40, 400)).astype(np.float32)
+    excluded = np.arange(0, 60)
+    searcher = Searcher(build_index(bank, "Flat"), IndexSection(), RuntimeSection())
+    found = searcher.find(queries, 3, excluded=excluded)
+    others = bank[60:].astype(float)
+    for query, distances, nearest in zip(queries, found.distances, found.rows, strict=True):
+        expected = ((others - query) ** 2).sum(axis=1)
+        np.testing.assert_allclose(distances, np.sort(expected)[:3], rtol=1e-4)
+        assert set(nearest.tolist()) == set((np.argsort(expected)[:3] + 60).tolist())

@@ -1,0 +1,111 @@
+"""`score_calibration`: what normal looks like in scores, and where anomalies begin."""
+
+import dagster as dg
+
+from patchcore_assets.assets.by_category import by_category, categories
+from patchcore_assets.assets.faiss_index import FAISS_INDEX
+from patchcore_assets.assets.memory_bank import MEMORY_BANK
+from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
+from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
+from patchcore_assets.inputs.versions import CALIBRATION_CONFIG
+from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.step.presentation import charts, number
+from patchcore_assets.step.resource import Benchmark
+from patchcore_ops.config import BenchmarkConfig
+
+SCORE_CALIBRATION = "score_calibration"
+_CHECKS = (
+    Check(
+        "false_positives_are_as_asked",
+        "The share of good test images above the threshold agrees with "
+        "`calibration.false_positive_rate` (binomial interval at `checks.confidence`). Warns.",
+    ),
+    Check(
+        "enough_normal_images",
+        "So many normal images were scored that they guarantee "
+        "`calibration.false_positive_rate`. Warns.",
+    ),
+)
+
+
+def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
+    """Define the asset for a configuration."""
+
+    @dg.asset(
+        name=SCORE_CALIBRATION,
+        deps=[RAW_EMBEDDINGS, MEMORY_BANK, FAISS_INDEX, TEST_PREDICTIONS, CALIBRATION_CONFIG],
+        group_name="model",
+        kinds={"faiss", "scikitlearn"},
+        code_version="1",
+        pool=CPU_HEAVY,
+        check_specs=specs(SCORE_CALIBRATION, _CHECKS, categories(config)),
+        **by_category(config),
+    )
+    def compute(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
+        """Thresholds from scores of train images, each against the bank without its own patches.
+
+        At most `calibration.false_positive_rate` of new normal images exceed them. No defect is
+        needed for that; test images only show how the threshold does, and give probabilities.
+        """
+        from patchcore_ops.checks import calibration as checks
+        from patchcore_ops.report.charts.calibration import calibration_chart
+        from patchcore_ops.stages.score_calibration import calibrate
+
+        with benchmark.work(context) as work:
+            made, normal, test = calibrate(
+                work.read(RAW_EMBEDDINGS),
+                work.read(MEMORY_BANK),
+                work.read(FAISS_INDEX),
+                work.read(TEST_PREDICTIONS),
+                work.settings,
+                work.runtime,
+                work.output,
+                work.progress("normal images scored"),
+            )
+            figures = made.test
+            scores, is_anomaly = test["score"].to_numpy(), test["is_anomaly"].to_numpy(dtype=bool)
+            drawn = calibration_chart(
+                normal["score"].to_numpy(),
+                scores[~is_anomaly],
+                scores[is_anomaly],
+                made.image_threshold,
+            )
+            return work.finish(
+                {
+                    "normal_images": len(normal),
+                    "false_positive_rate": made.false_positive_rate,
+                    "guaranteed_rate": _shown(made.guaranteed_rate),
+                    "image_threshold": _shown(made.image_threshold),
+                    "pixel_threshold": _shown(made.pixel_threshold),
+                    "scores": charts({"Scores of normal and of test images": drawn}),
+                    **(
+                        {
+                            "good_test_images": figures.good_images,
+                            "false_positives": figures.false_positives,
+                            "recall": _shown(figures.recall),
+                            "best_f1_chosen_on_test_images": dg.MetadataValue.json(
+                                {
+                                    "threshold": figures.f1_threshold,
+                                    "false_positives": figures.f1_false_positives,
+                                    "recall": figures.f1_recall,
+                                }
+                            ),
+                        }
+                        if figures
+                        else {}
+                    ),
+                },
+                findings={
+                    "false_positives_are_as_asked": checks.false_positives_are_as_asked(
+                        made, work.settings.checks.confidence
+                    ),
+                    "enough_normal_images": checks.enough_normal_images(made),
+                },
+            )
+
+    return compute
+
+
+def _shown(value: float | None) -> dg.MetadataValue[float | None]:
+    return number(float("nan") if value is None else value)

@@ -1,0 +1,63 @@
+"""Check that the threshold does on good test images what it was made for."""
+
+from __future__ import annotations
+
+import math
+
+from patchcore_ops.calibration import Calibration
+from patchcore_ops.checks.finding import Finding, counted
+
+
+def false_positives_are_as_asked(calibration: Calibration, confidence: float) -> Finding:
+    """Compare the false-positive rate of good test images with the one that was asked for.
+
+    It warns if the binomial interval (Clopper and Pearson) of what was seen leaves that rate out.
+    """
+    asked = calibration.false_positive_rate
+    if calibration.image_threshold is None:
+        return Finding(
+            False,
+            "There is no threshold, for no train image could be scored without itself; add train "
+            "images.",
+            is_error=False,
+            facts={"asked": asked},
+        )
+    figures = calibration.test
+    if figures is None or figures.good_images == 0:
+        return Finding(
+            True, "There are no good test images to compare with.", facts={"asked": asked}
+        )
+    from scipy.stats import binomtest
+
+    seen, images = figures.false_positives, figures.good_images
+    interval = binomtest(seen, images).proportion_ci(confidence, method="exact")
+    low, high = float(interval.low), float(interval.high)
+    said = (
+        f"{seen} of {counted(images, 'good test image')} "
+        f"{'is' if seen == 1 else 'are'} above the threshold"
+    )
+    return Finding.of(
+        low <= asked <= high,
+        f"{said}, which agrees with the {asked:.2%} that was asked for.",
+        f"{said}: between {low:.2%} and {high:.2%} with a confidence of {confidence:.0%}, where "
+        f"{asked:.2%} was asked for; look whether train and test images were taken alike, or raise "
+        "calibration.images.",
+        {"asked": asked, "seen": seen / images, "low": low, "high": high},
+        is_error=False,
+    )
+
+
+def enough_normal_images(calibration: Calibration) -> Finding:
+    """Tell where so few normal images were scored that the rate asked for cannot be guaranteed."""
+    asked, images = calibration.false_positive_rate, len(calibration.normal_scores)
+    guaranteed = 1.0 if calibration.guaranteed_rate is None else calibration.guaranteed_rate
+    needed = math.ceil(1 / asked - 1e-9) - 1
+    return Finding.of(
+        images >= needed,
+        f"{counted(images, 'normal image')} guarantee a false-positive rate of {asked:.2%}.",
+        f"{counted(images, 'normal image')} guarantee a false-positive rate of {guaranteed:.2%} "
+        f"only, where {asked:.2%} was asked for, which takes {needed:,}; add train images, or "
+        "raise calibration.images or calibration.false_positive_rate.",
+        {"images": images, "asked": asked, "guaranteed": guaranteed},
+        is_error=False,
+    )

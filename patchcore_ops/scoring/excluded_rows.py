@@ -1,0 +1,33 @@
+"""Search of any index for neighbours that are not among some of its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+def search_without(
+    index: Any, queries: Floats, neighbours: int, excluded: Rows
+) -> tuple[Floats, Rows]:
+    """Search an index for neighbours that are not among the excluded rows.
+
+    It looks for as many more and drops them, as any index can. Where too few are found, distances
+    are infinite and rows -1.
+    """
+    if len(excluded) == 0:
+        distances, rows = index.search(queries, neighbours)
+        return distances, rows
+    distances, rows = index.search(queries, min(neighbours + len(excluded), index.ntotal))
+    is_neighbour = (rows >= 0) & ~np.isin(rows, excluded)
+    distances = np.where(is_neighbour, distances, np.float32(np.inf))
+    rows = np.where(is_neighbour, rows, -1)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :neighbours]
+    return (
+        np.take_along_axis(distances, nearest, axis=1),
+        np.take_along_axis(rows, nearest, axis=1),
+    )

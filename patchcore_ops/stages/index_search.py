@@ -1,0 +1,112 @@
+"""The nearest neighbours of many images' patches, in an index that may be larger than memory.
+
+A large flat index is searched block by block, so that memory holds one block of it. What a block
+has found bounds what the next ones look for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.runtime.rows import Rows
+from patchcore_ops.scoring.certified_search import Found
+from patchcore_ops.scoring.index_file import IndexFile
+from patchcore_ops.scoring.neighbours import Searcher
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+_IMAGES_PER_SEARCH = 4
+
+
+class Batch(NamedTuple):
+    """Some queries: their place among all, and the rows of the index that do not count."""
+
+    place: slice
+    vectors: Floats
+    excluded: Indices | None = None
+
+
+class Queries(Protocol):
+    """The embeddings of some images, of `patches` each."""
+
+    @property
+    def images(self) -> range | Indices:
+        """Which images these are."""
+
+    @property
+    def patches(self) -> int:
+        """How many embeddings an image has."""
+
+    def batches(self) -> Iterator[Batch]:
+        """Read some images at a time; each may be read several times."""
+
+
+class ImageRange(NamedTuple):
+    """The embeddings of a range of images."""
+
+    embeddings: Rows
+    images: range
+    patches: int
+
+    def batches(self) -> Iterator[Batch]:
+        """Read some images at a time."""
+        images = self.images
+        for start in range(images.start, images.stop, _IMAGES_PER_SEARCH):
+            stop = min(start + _IMAGES_PER_SEARCH, images.stop)
+            place = slice(
+                (start - images.start) * self.patches, (stop - images.start) * self.patches
+            )
+            yield Batch(place, self.embeddings.read(start * self.patches, stop * self.patches))
+
+
+def nearest_distances(
+    index: IndexFile,
+    queries: Queries,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    on_progress: Progress,
+) -> tuple[Floats, int | None]:
+    """Return the distances to the nearest features, ascending, and how many bounds have proven."""
+    count, neighbours = len(queries.images) * queries.patches, config.scoring.anomaly_scorer_num_nn
+    nearest = np.full((count, neighbours), np.inf, dtype=np.float32)
+    proven: npt.NDArray[np.bool_] | None = np.ones(count, dtype=np.bool_)
+    blocks = index.blocks()
+    for number, block in enumerate(blocks):
+        limits = nearest[:, -1] if number else None
+        for place, found in _found_in(index, block, queries, limits, config, runtime):
+            if number:
+                both = np.hstack([nearest[place], found.distances])
+                nearest[place] = np.sort(both, axis=1)[:, :neighbours]
+            else:
+                nearest[place] = found.distances
+            if proven is None or found.proven is None:
+                proven = None
+            else:
+                proven[place] &= found.proven
+            on_progress(number * count + place.stop, len(blocks) * count)
+    return nearest, None if proven is None else int(proven.sum())
+
+
+def _found_in(
+    index: IndexFile,
+    block: range,
+    queries: Queries,
+    limits: Floats | None,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+) -> Iterator[tuple[slice, Found]]:
+    """Search a block of an index, which is in memory for so long as this goes on."""
+    searcher = Searcher(index.read(block), config.index, runtime)
+    neighbours = config.scoring.anomaly_scorer_num_nn
+    for place, vectors, excluded in queries.batches():
+        within = None if limits is None else limits[place]
+        own = None
+        if excluded is not None:
+            own = excluded[(excluded >= block.start) & (excluded < block.stop)] - block.start
+        yield place, searcher.find(vectors, neighbours, queries.patches, within, own)

@@ -1,0 +1,97 @@
+"""Patch scores of train images, each against the bank without the rows that come from itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.runtime.rows import Rows
+from patchcore_ops.scoring.index_file import IndexFile
+from patchcore_ops.scoring.maps import patch_scores
+from patchcore_ops.stages import layout
+from patchcore_ops.stages.index_search import Batch, nearest_distances
+from patchcore_ops.stages.raw_embeddings import Grid
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+def leave_one_out_scores(
+    embeddings: Path,
+    bank: Path,
+    indices: Path,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    images: Indices,
+    on_progress: Progress | None = None,
+) -> list[Floats]:
+    """Score the patches of train images as if each had not been there when the bank was made.
+
+    The rows of the bank that come from the image are left out of its search; the rest of the bank
+    stays as it was selected. Memory holds what `search_images` holds.
+
+    Parameters
+    ----------
+    embeddings, bank, indices : Path
+        Folders of `raw_embeddings`, `memory_bank` and `faiss_index`.
+    config : CategoryConfig
+    runtime : RuntimeSection
+    images : ndarray of int64
+        Positions among the train images.
+    on_progress : callable, optional
+        Told how many of the images are done, of all members.
+
+    Returns
+    -------
+    list of ndarray of float32, shape [images, h, w]
+        By member. NaN for a patch without so many neighbours.
+    """
+    members = len(config.embedding.members)
+    scores = []
+    for member in range(members):
+        of_embeddings, of_bank, of_index = (
+            layout.member_folder(folder, member) for folder in (embeddings, bank, indices)
+        )
+        grid = Grid.read(of_embeddings)
+        picks = np.load(of_bank / layout.INDICES, allow_pickle=False)
+
+        def note(done: int, of: int, before: int = member * len(images)) -> None:
+            if on_progress is not None:
+                on_progress(before + len(images) * done // of, members * len(images))
+
+        distances, _ = nearest_distances(
+            IndexFile.at(of_index / layout.INDEX),
+            _WithoutOwnRows(
+                layout.train_embeddings(of_embeddings), images, grid.patches, picks // grid.patches
+            ),
+            config,
+            runtime,
+            note,
+        )
+        distances[~np.isfinite(distances)] = np.nan
+        scores.append(patch_scores(distances, len(images), (grid.height, grid.width)))
+    return scores
+
+
+class _WithoutOwnRows(NamedTuple):
+    """The embeddings of train images, searched one by one without the rows of each."""
+
+    embeddings: Rows
+    images: Indices
+    patches: int
+    image_of_row: Indices  # for each row of the bank
+
+    def batches(self) -> Iterator[Batch]:
+        """Read an image at a time, with the rows of the bank that come from it."""
+        for position, image in enumerate(self.images):
+            yield Batch(
+                slice(position * self.patches, (position + 1) * self.patches),
+                self.embeddings.read(int(image) * self.patches, (int(image) + 1) * self.patches),
+                np.flatnonzero(self.image_of_row == image),
+            )

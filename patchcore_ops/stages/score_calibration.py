@@ -1,0 +1,160 @@
+"""The stage `score_calibration`: what normal looks like in scores, and where anomalies begin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from patchcore_ops.calibration import Calibration, Probability, TestFigures
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.metrics.ranking import f1_max, rank
+from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.scoring.maps import combine, ensemble_maps, image_scores
+from patchcore_ops.stages import layout
+from patchcore_ops.stages.leave_one_out import leave_one_out_scores
+from patchcore_ops.stages.predictions import Ranges
+
+Floats = npt.NDArray[np.float32]
+
+
+class Calibrated(NamedTuple):
+    """A calibration, and what it was made of.
+
+    `normal` has `path`, `score` and `map_peak` of train images; `test` has `score` and
+    `is_anomaly` of the test images.
+    """
+
+    calibration: Calibration
+    normal: pd.DataFrame
+    test: pd.DataFrame
+
+
+def calibrate(
+    embeddings: Path,
+    bank: Path,
+    indices: Path,
+    predictions: Path,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    folder: Path,
+    on_progress: Progress | None = None,
+) -> Calibrated:
+    """Score train images as if they had not been there, and take thresholds from their scores.
+
+    Writes `calibration.json` and `normal_scores.parquet`. Members of an ensemble are scaled as in
+    the predictions.
+
+    Parameters
+    ----------
+    embeddings, bank, indices, predictions : Path
+        Folders of `raw_embeddings`, `memory_bank`, `faiss_index` and `test_predictions`.
+    config : CategoryConfig
+        Its `calibration` says how many images, and which share of false positives.
+    runtime : RuntimeSection
+    folder : Path
+    on_progress : callable, optional
+        Told how many images are scored, of all members.
+    """
+    images = layout.read_images(embeddings)
+    train = images[images["split"] == "train"].reset_index(drop=True)
+    chosen = sampled(len(train), config.calibration.images, config.coreset.seed)
+    by_member = leave_one_out_scores(
+        embeddings, bank, indices, config, runtime, chosen, on_progress
+    )
+    scored = np.all([np.isfinite(scores).any(axis=(1, 2)) for scores in by_member], axis=0)
+    normal = normal_scores(
+        [np.nan_to_num(scores[scored], nan=0.0) for scores in by_member],
+        Ranges.read(predictions),
+        config,
+    )
+    normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
+    test = layout.read_scores(predictions)[["score", "is_anomaly"]]
+    calibration = Calibration.over(
+        normal["score"].tolist(),
+        normal["map_peak"].tolist(),
+        config.calibration.false_positive_rate,
+    )
+    calibration = with_test_images(calibration, test)
+    folder.mkdir(parents=True, exist_ok=True)
+    normal.to_parquet(folder / layout.NORMAL_SCORES, index=False)
+    text = calibration.model_dump_json(indent=1) + "\n"
+    (folder / layout.CALIBRATION).write_text(text, encoding="utf-8")
+    return Calibrated(calibration, normal, test)
+
+
+def read_calibration(folder: Path) -> Calibration:
+    """Read `calibration.json`."""
+    return Calibration.model_validate_json((folder / layout.CALIBRATION).read_bytes())
+
+
+def sampled(images: int, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw at most so many of the images, in their order.
+
+    Examples
+    --------
+    >>> sampled(4, 9, seed=0)
+    array([0, 1, 2, 3])
+    >>> len(sampled(100, 9, seed=0))
+    9
+    """
+    if images <= most:
+        return np.arange(images)
+    return np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
+
+
+def normal_scores(by_member: list[Floats], ranges: Ranges, config: CategoryConfig) -> pd.DataFrame:
+    """Return `score` and `map_peak` of images, from the members' patch scores, [n, h, w] each."""
+    if len(by_member[0]) == 0:
+        return pd.DataFrame({"score": [], "map_peak": []}, dtype=np.float32)
+    maps = ensemble_maps(
+        by_member, config.dataset.imagesize, config.scoring.smoothing_sigma, ranges.maps
+    )
+    return pd.DataFrame(
+        {
+            "score": combine([image_scores(scores) for scores in by_member], ranges.scores),
+            "map_peak": np.concatenate([block.max(axis=(1, 2)) for block in maps]),
+        }
+    )
+
+
+def with_test_images(calibration: Calibration, test: pd.DataFrame) -> Calibration:
+    """Add what labelled test images say: probabilities, and how the threshold does."""
+    score = test["score"].to_numpy(dtype=np.float64)
+    is_anomaly = test["is_anomaly"].to_numpy(dtype=bool)
+    if calibration.image_threshold is None or len(test) == 0:
+        return calibration
+    is_above = score > calibration.image_threshold
+    figures = TestFigures(
+        good_images=int((~is_anomaly).sum()),
+        defective_images=int(is_anomaly.sum()),
+        false_positives=int((is_above & ~is_anomaly).sum()),
+        recall=float(is_above[is_anomaly].mean()) if is_anomaly.any() else None,
+    )
+    if is_anomaly.all() or not is_anomaly.any():
+        return calibration.model_copy(update={"test": figures})
+    best = f1_max(rank(score, is_anomaly))[1]
+    figures = figures.model_copy(
+        update={
+            "f1_threshold": best,
+            "f1_false_positives": int((score[~is_anomaly] >= best).sum()),
+            "f1_recall": float((score[is_anomaly] >= best).mean()),
+        }
+    )
+    return calibration.model_copy(
+        update={"test": figures, "probability": _probability(score, is_anomaly)}
+    )
+
+
+def _probability(score: npt.NDArray[np.float64], is_anomaly: npt.NDArray[np.bool_]) -> Probability:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    fitted.fit(score, is_anomaly.astype(np.float64))
+    return Probability(
+        scores=tuple(map(float, fitted.X_thresholds_)),
+        probabilities=tuple(map(float, fitted.y_thresholds_)),
+    )

@@ -1,0 +1,147 @@
+"""Normal scores by their definition: each train image against the bank without its own rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from model_kit import RUNTIME, Benchmarked, benchmarked, ensemble_config
+
+from patchcore_ops.calibration import Calibration, conformal_threshold
+from patchcore_ops.checks.calibration import enough_normal_images, false_positives_are_as_asked
+from patchcore_ops.config.sections import CategoryConfig, IndexSection
+from patchcore_ops.stages.layout import NORMAL_SCORES, read_images
+from patchcore_ops.stages.score_calibration import (
+    calibrate,
+    normal_scores,
+    read_calibration,
+    sampled,
+    with_test_images,
+)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one member", "two members"])
+def made(
+    request: pytest.FixtureRequest, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Benchmarked:
+    folder = tmp_path_factory.mktemp(f"calibrated_{request.param}")
+    return benchmarked(tiny_dataset, folder, ensemble_config(folder, request.param, neighbours=2))
+
+
+def own_scores(made: Benchmarked, member: int) -> np.ndarray:
+    """Score every train image of a member by the definition."""
+    folder = made.folder
+    embeddings = np.load(folder / "embeddings" / str(member) / "embeddings.npy").astype(float)
+    features = np.load(folder / "bank" / str(member) / "features.npy").astype(float)
+    rows = np.load(folder / "bank" / str(member) / "indices.npy")
+    images = int((read_images(folder / "embeddings")["split"] == "train").sum())
+    patches = len(embeddings) // images
+    scores = []
+    for image in range(images):
+        others = features[rows // patches != image]
+        of_patches = []
+        for patch in embeddings[image * patches : (image + 1) * patches]:
+            distances = np.sort(((others - patch) ** 2).sum(axis=1))
+            of_patches.append(distances[:2].mean())
+        scores.append(max(of_patches))
+    return np.asarray(scores)
+
+
+def test_each_train_image_is_scored_without_its_own_rows(made: Benchmarked) -> None:
+    normal = pd.read_parquet(made.folder / "calibration" / NORMAL_SCORES)
+    members = len(made.config.embedding.members)
+    own = [own_scores(made, member) for member in range(members)]
+    if members == 1:
+        expected = own[0]
+    else:
+        scaled = []
+        for member, scores in enumerate(own):
+            of_test = made.scores[f"score_{member}"]
+            scaled.append((scores - of_test.min()) / (of_test.max() - of_test.min()))
+        expected = np.mean(scaled, axis=0)
+    np.testing.assert_allclose(normal["score"], expected, rtol=1e-4)
+    images = read_images(made.folder / "embeddings")
+    assert normal["path"].tolist() == images.loc[images["split"] == "train", "path"].tolist()
+    calibration = read_calibration(made.folder / "calibration")
+    assert calibration.normal_scores == tuple(sorted(normal["score"]))
+    assert calibration.image_threshold == conformal_threshold(normal["score"], 0.01)
+    assert calibration.pixel_threshold == conformal_threshold(normal["map_peak"], 0.01)
+
+
+def test_an_approximate_index_is_searched_without_own_rows_too(
+    made: Benchmarked, tmp_path: Path
+) -> None:
+    # Every cell is probed, so that it finds what the flat scan finds.
+    from patchcore_ops.stages.faiss_index import index_memory_bank
+
+    section = IndexSection(factory="IVF2,Flat", search_parameters="nprobe=2")
+    config = made.config.model_copy(update={"index": section})
+    index_memory_bank(made.folder / "bank", config, tmp_path / "index")
+    found = calibrate(
+        made.folder / "embeddings",
+        made.folder / "bank",
+        tmp_path / "index",
+        made.folder / "predictions",
+        config,
+        RUNTIME,
+        tmp_path / "out",
+    )
+    expected = pd.read_parquet(made.folder / "calibration" / NORMAL_SCORES)
+    np.testing.assert_allclose(found.normal["score"], expected["score"], rtol=1e-4)
+
+
+def test_a_sample_is_drawn_by_seed_without_repetition() -> None:
+    drawn = sampled(100, 10, seed=3)
+    assert len(set(drawn.tolist())) == 10
+    assert (np.diff(drawn) > 0).all()
+    np.testing.assert_array_equal(drawn, sampled(100, 10, seed=3))
+    assert not np.array_equal(drawn, sampled(100, 10, seed=4))
+
+
+def test_a_single_train_image_leaves_nothing_to_compare_with() -> None:
+    from patchcore_ops.stages.predictions import NO_RANGES
+
+    nothing = [np.empty((0, 3, 3), dtype=np.float32)]
+    assert normal_scores(nothing, NO_RANGES, CategoryConfig()).empty
+    finding = false_positives_are_as_asked(Calibration.over([], [], 0.01), 0.95)
+    assert not finding.passed
+    assert "add train images" in finding.sentence
+
+
+def test_labelled_test_images_show_how_the_threshold_does() -> None:
+    test = pd.DataFrame(
+        {"score": [1.0, 2.0, 3.0, 3.0, 6.0], "is_anomaly": [False, False, False, True, True]}
+    )
+    made = with_test_images(Calibration.over([1.0, 2.0], [1.0, 2.0], 0.34), test)
+    assert made.image_threshold == 2.0
+    assert made.test is not None
+    assert (made.test.good_images, made.test.false_positives) == (3, 1)
+    assert made.test.recall == 1.0
+    # At 3 and more: both defects and one good image, which is F1 = 0.8; at 6 it is 2 / 3.
+    assert made.test.f1_threshold == 3.0
+    assert (made.test.f1_false_positives, made.test.f1_recall) == (1, 1.0)
+    assert made.probability is not None
+    np.testing.assert_allclose(made.probability.of([1.0, 2.0, 3.0, 6.0]), [0, 0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("false_positives", "rate", "passed"), [(0, 0.01, True), (5, 0.01, False), (0, 0.5, False)]
+)
+def test_the_share_of_false_positives_is_compared_by_a_binomial_interval(
+    false_positives: int, rate: float, passed: bool
+) -> None:
+    scores = [1.0] * (20 - false_positives) + [9.0] * false_positives
+    test = pd.DataFrame({"score": scores, "is_anomaly": False})
+    made = with_test_images(Calibration.over([2.0] * 200, [2.0] * 200, rate), test)
+    finding = false_positives_are_as_asked(made, 0.95)
+    assert finding.passed is passed
+    assert finding.facts["seen"] == false_positives / 20
+
+
+@pytest.mark.parametrize(("images", "passed"), [(98, False), (99, True)])
+def test_99_normal_images_guarantee_one_per_cent(images: int, passed: bool) -> None:
+    finding = enough_normal_images(Calibration.over([1.0] * images, [1.0] * images, 0.01))
+    assert finding.passed is passed
+    assert passed or "takes 99" in finding.sentence
