@@ -64,9 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=settings.poll_seconds,
         help="how often to look for new models [%(default)g]",
     )
-    parser.epilog = (
-        f"The environment variable {TOKEN_VARIABLE} is the token that clients must send."
-    )
+    parser.epilog = f"The environment variable {TOKEN_VARIABLE} is the token that clients send."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -76,11 +74,12 @@ def run(options: argparse.Namespace) -> int:
             raise EnvironmentProblem(
                 f"patchcore serve needs {module}; install it: pip install 'patchcore-assets[serve]'"
             )
+    from patchcore_ops.runtime.process import share_freed_memory
     from patchcore_ops.service.server import serve
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    for noisy in ("uvicorn.error", "uvicorn.access", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    share_freed_memory()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("patchcore_ops.service").setLevel(logging.INFO)
     settings = ServiceSettings(
         options.models,
         _token(),

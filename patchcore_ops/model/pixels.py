@@ -58,8 +58,8 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
     Parameters
     ----------
     one : NamedImage
-        A path; the bytes of a file; a PIL image; or an array of uint8, shape [H, W] or [H, W, 1] (grey), [H, W, 3]
-        (RGB) or [H, W, 4] (RGBA).
+        A path; the bytes of a file; a PIL image; or an array of uint8, shape [H, W] or [H, W, 1]
+        (grey), [H, W, 3] (RGB) or [H, W, 4] (RGBA).
     size : ImageSize
 
     Returns

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from patchcore_ops.dataset.image_formats import printable
 from patchcore_ops.model import ModelDescription, Prediction, Region, Unreadable
 
 
@@ -57,7 +59,7 @@ class PredictionAnswer(_Answer):
         """Convert a prediction."""
         crop = prediction.crop
         return PredictionAnswer(
-            name=prediction.name,
+            name=printable(prediction.name),
             category=category,
             model_version=described.sha256,
             score=prediction.score,
@@ -83,7 +85,7 @@ class UnreadableAnswer(_Answer):
     @staticmethod
     def of(unreadable: Unreadable) -> UnreadableAnswer:
         """Convert what a model says of such an image."""
-        return UnreadableAnswer(name=unreadable.name, detail=unreadable.reason)
+        return UnreadableAnswer(name=printable(unreadable.name), detail=unreadable.reason)
 
 
 class PredictionsAnswer(_Answer):
@@ -144,17 +146,16 @@ class HealthAnswer(_Answer):
     status: str
 
 
-def _described(category: str, described: ModelDescription) -> dict[str, object]:
-    calibration = described.calibration
-    known = calibration is not None
+def _described(category: str, described: ModelDescription) -> dict[str, Any]:
+    found = described.calibration
     return {
         "category": category,
         "version": described.sha256,
-        "image_threshold": calibration.image_threshold if known else None,
-        "pixel_threshold": calibration.pixel_threshold if known else None,
-        "false_positive_rate": calibration.false_positive_rate if known else None,
-        "guaranteed_rate": calibration.guaranteed_rate if known else None,
-        "normal_images": len(calibration.normal_scores) if known else 0,
+        "image_threshold": None if found is None else found.image_threshold,
+        "pixel_threshold": None if found is None else found.pixel_threshold,
+        "false_positive_rate": None if found is None else found.false_positive_rate,
+        "guaranteed_rate": None if found is None else found.guaranteed_rate,
+        "normal_images": 0 if found is None else len(found.normal_scores),
         "image_size": described.preprocessing.imagesize,
         "max_pixels": described.preprocessing.max_pixels,
     }

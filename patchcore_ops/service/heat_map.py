@@ -1,46 +1,39 @@
-"""An anomaly map as a picture that lies exactly over the image."""
+"""The pictures that a client may ask for, as PNG."""
 
 from __future__ import annotations
 
 import io
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from patchcore_ops.calibration import Calibration
-from patchcore_ops.dataset.crop import Crop
-from patchcore_ops.report.pictures import heat_colours
+from patchcore_ops.inspection.heat_map import heat_colours, heat_limits, heat_map
+from patchcore_ops.model import Prediction
 
 # The longer side of a picture; a map has no more detail.
 _LONGEST = 640
-# Where the colours begin and end, in pixel thresholds; the threshold itself is yellow.
-_LOW, _HIGH = 0.4, 1.4
 
 
-def heat_map_png(
-    anomaly_map: npt.NDArray[np.float32], crop: Crop, calibration: Calibration | None
-) -> bytes:
-    """Draw an anomaly map as a PNG of the image's shape, transparent where it was not inspected.
+def picture_of(prediction: Prediction) -> bytes:
+    """Draw the heat map over the crop that the network saw."""
+    return _png(Image.fromarray(heat_map(prediction)))
 
-    Colours are relative to the pixel threshold, which is yellow; without one, to the map itself.
-    """
-    threshold = None if calibration is None else calibration.pixel_threshold
-    if threshold is not None and threshold > 0:
-        low, high = _LOW * threshold, _HIGH * threshold
-    else:
-        low, high = float(anomaly_map.min()), float(anomaly_map.max())
-    colours = heat_colours(anomaly_map, low, high)
-    opaque = np.full((*anomaly_map.shape, 1), 255, dtype=np.uint8)
-    picture = Image.fromarray(np.concatenate([colours, opaque], axis=-1))
+
+def layer_of(prediction: Prediction) -> bytes:
+    """Draw the heat map alone, to be laid over the image: transparent what was not inspected."""
+    crop, anomaly_map = prediction.crop, prediction.anomaly_map
+    picture = Image.fromarray(heat_colours(anomaly_map, *heat_limits(prediction)))
     scale = min(_LONGEST / max(crop.width, crop.height), 1.0)
-    size = max(round(crop.width * scale), 1), max(round(crop.height * scale), 1)
-    left, top, right, bottom = (
-        round(edge * scale) for edge in crop.box_in_image(0, 0, crop.side, crop.side)
-    )
+    box = np.array(crop.box_in_image(0, 0, crop.side, crop.side)) * scale
+    left, top, right, bottom = np.rint(box).astype(int).tolist()
     inside = picture.resize((max(right - left, 1), max(bottom - top, 1)), Image.Resampling.BILINEAR)
-    whole = Image.new("RGBA", size)
-    whole.paste(inside, (left, top))
+    size = max(round(crop.width * scale), 1), max(round(crop.height * scale), 1)
+    layer = Image.new("RGBA", size)
+    layer.paste(inside, (left, top))
+    return _png(layer)
+
+
+def _png(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
-    whole.save(stream, "PNG", compress_level=1)
+    picture.save(stream, "PNG", compress_level=1)
     return stream.getvalue()

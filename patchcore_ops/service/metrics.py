@@ -19,7 +19,7 @@ from patchcore_ops.model import Model, Prediction, Unreadable
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 # Squared distances: their scale is the network's.
-_SCORES = tuple(base * 10.0**power for power in range(-2, 4) for base in (1, 2, 5))
+_SCORES = tuple(base * 10.0**power for power in range(-2, 6) for base in (1, 2, 5))
 _P_VALUES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -65,7 +65,7 @@ class Metrics:
         queue.set_function(waiting)
         self._models = Gauge(
             "patchcore_model",
-            "1 for the version served",
+            "1 for the version in use",
             ("category", "version"),
             registry=registry,
         )

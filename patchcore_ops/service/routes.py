@@ -23,7 +23,7 @@ from patchcore_ops.service.answers import (
     UnreadableAnswer,
 )
 from patchcore_ops.service.batching import Outcome, QueueFull
-from patchcore_ops.service.heat_map import heat_map_png
+from patchcore_ops.service.heat_map import layer_of, picture_of
 from patchcore_ops.service.metrics import CONTENT_TYPE
 from patchcore_ops.service.state import ServiceState
 from patchcore_ops.service.uploads import Busy, Upload
@@ -122,10 +122,12 @@ async def show_model(request: Request, category: Category) -> ModelDetails:
 async def predict(
     request: Request,
     category: Category,
-    heat_map: Annotated[bool, Query(description="add the heat map as base64")] = False,
+    heat_map: Annotated[
+        bool, Query(description="add the heat map, to be laid over the image")
+    ] = False,
     name: Annotated[str, Query(max_length=256, description="of an image sent alone")] = "image",
 ) -> Response:
-    """Score the images of the body; `Accept: image/png` asks for the heat map alone."""
+    """Score the images of the body; with `Accept: image/png`, show the heat map over the crop."""
     state, model = _state(request), _model(request, category)
     if len(state.queue) >= state.settings.limits.waiting_images:
         raise Busy("the queue is full")
@@ -145,7 +147,7 @@ async def predict(
     for outcome in outcomes:
         state.metrics.outcome(category, outcome)
     if _PNG in request.headers.get("accept", ""):
-        return Response(await _picture(model, outcomes), media_type=_PNG)
+        return Response(await _picture(outcomes), media_type=_PNG)
     answers = [await _answer(model, category, outcome, heat_map) for outcome in outcomes]
     usable = any(isinstance(answer, PredictionAnswer) for answer in answers)
     if len(answers) > 1:
@@ -192,15 +194,13 @@ async def _outcomes(
         results.cancel()
 
 
-async def _picture(model: Model, outcomes: Sequence[Outcome]) -> bytes:
+async def _picture(outcomes: Sequence[Outcome]) -> bytes:
     if len(outcomes) > 1:
         raise HTTPException(406, "a PNG shows one image; send one, or accept application/json")
     outcome = outcomes[0]
     if isinstance(outcome, Unreadable):
         raise HTTPException(422, outcome.reason)
-    return await asyncio.to_thread(
-        heat_map_png, outcome.anomaly_map, outcome.crop, model.description.calibration
-    )
+    return await asyncio.to_thread(picture_of, outcome)
 
 
 async def _answer(
@@ -209,7 +209,9 @@ async def _answer(
     if isinstance(outcome, Unreadable):
         return UnreadableAnswer.of(outcome)
     answer = PredictionAnswer.of(outcome, model.description, category)
-    return answer.with_heat_map(await _picture(model, [outcome])) if heat_map else answer
+    if not heat_map:
+        return answer
+    return answer.with_heat_map(await asyncio.to_thread(layer_of, outcome))
 
 
 def _json(answer: BaseModel, status: int) -> Response:
