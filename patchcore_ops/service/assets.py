@@ -45,12 +45,8 @@ async def show_file(name: str) -> Response:
 @router.get("/docs")
 async def show_docs(request: Request) -> Response:
     """Answer the description of the interface."""
-    environment = Environment(
-        loader=PackageLoader("patchcore_ops.service", "page"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = PackageLoader("patchcore_ops.service", "page")
+    environment = Environment(loader=loader, autoescape=True)
     template = environment.get_template("docs.html")
     return HTMLResponse(template.render(schema=request.app.openapi()))
 

@@ -122,9 +122,7 @@ async def show_model(request: Request, category: Category) -> ModelDetails:
 async def predict(
     request: Request,
     category: Category,
-    heat_map: Annotated[
-        bool, Query(description="add the heat map, to be laid over the image")
-    ] = False,
+    heat_map: Annotated[bool, Query(description="add a layer for the image")] = False,
     name: Annotated[str, Query(max_length=256, description="of an image sent alone")] = "image",
 ) -> Response:
     """Score the images of the body; with `Accept: image/png`, show the heat map over the crop."""
