@@ -41,19 +41,7 @@ def serve(
     EnvironmentProblem
         If there is no model, or the address cannot be had.
     """
-    application = create_application(settings)
-    seconds = settings.limits.seconds
-    config = uvicorn.Config(
-        application,
-        http=_PatientForAWhile,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=int(seconds) + 1,
-    )
+    server = server_of(settings)
     with _listener(host, port) as listener:
         url = _url(host, listener.getsockname()[1])
         if settings.token is None and not _is_loopback(host):
@@ -67,7 +55,30 @@ def serve(
         # uvicorn ends in order, then raises the signal again: that is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run([listener])
+        server.run([listener])
+
+
+def server_of(settings: ServiceSettings) -> uvicorn.Server:
+    """Make the server, which `run` starts with a listening socket.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If there is no model.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_application(settings),
+            http=_PatientForAWhile,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(settings.limits.seconds) + 1,
+        )
+    )
 
 
 def _listener(host: str, port: int) -> socket.socket:
