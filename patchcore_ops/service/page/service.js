@@ -76,8 +76,11 @@ async function listModels() {
 
 // A large model may be loaded after the first one.
 async function waitForOthers() {
-  const ready = await fetch("health/ready").catch(() => null);
-  if (ready?.status === 503) setTimeout(listModels, RETRY_MS);
+  try {
+    await ask("health/ready");
+  } catch (problem) {
+    if (problem.status === 503) setTimeout(listModels, RETRY_MS);
+  }
 }
 
 function describe() {
