@@ -66,25 +66,34 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "Too much to do, or not loaded yet; see Retry-After."},
 }
 
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such category; the sentence names those there are."},
+    422: {"model": Problem, "description": "A parameter is not valid."},
+    503: {"model": Problem, "description": "Not loaded yet; see Retry-After."},
+}
+_CLOSED: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "The service asks for a token."}
+}
+
 health = APIRouter(prefix="/health", tags=["health"])
-models = APIRouter(prefix="/v1/models", tags=["models"])
-monitoring = APIRouter(tags=["monitoring"])
+models = APIRouter(prefix="/v1/models", tags=["models"], responses=_CLOSED)
+monitoring = APIRouter(tags=["monitoring"], responses=_CLOSED)
 
 
 @health.get("/live", summary="Whether the process answers")
 async def live() -> HealthAnswer:
-    """Answer."""
+    """Say that the process answers."""
     return HealthAnswer(status="live")
 
 
 @health.get(
     "/ready",
     summary="Whether every model that was there at the start is loaded",
-    responses={503: {"model": HealthAnswer}},
+    responses={503: {"model": HealthAnswer, "description": "A model is not loaded yet."}},
     response_model=HealthAnswer,
 )
 async def ready(request: Request) -> Response:
-    """Answer 200 when ready, 503 before."""
+    """Say whether every model that was there at the start is loaded: 503 before."""
     is_ready = _state(request).models.ready
     answer = HealthAnswer(status="ready" if is_ready else "loading models")
     return _json(answer, 200 if is_ready else 503)
@@ -92,13 +101,13 @@ async def ready(request: Request) -> Response:
 
 @monitoring.get("/metrics", summary="For Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Answer all metrics as text."""
+    """Give all metrics in the text format of Prometheus."""
     return Response(_state(request).metrics.text(), media_type=CONTENT_TYPE)
 
 
 @models.get("", summary="The models that are served")
 async def list_models(request: Request) -> ModelsAnswer:
-    """Answer every model's category, version and thresholds."""
+    """List every model with its version and thresholds."""
     served = _state(request).models
     found = [(category, served.get(category)) for category in served.categories]
     return ModelsAnswer(
@@ -106,9 +115,9 @@ async def list_models(request: Request) -> ModelsAnswer:
     )
 
 
-@models.get("/{category}", summary="A model", responses={404: {"model": Problem}})
+@models.get("/{category}", summary="A model", responses=_UNKNOWN)
 async def show_model(request: Request, category: Category) -> ModelDetails:
-    """Answer a model's thresholds and the scores of normal images."""
+    """Give a model's thresholds and the scores of normal images."""
     return ModelDetails.of(category, _model(request, category).description)
 
 
@@ -122,10 +131,10 @@ async def show_model(request: Request, category: Category) -> ModelDetails:
 async def predict(
     request: Request,
     category: Category,
-    heat_map: Annotated[bool, Query(description="add a layer for the image")] = False,
+    heat_map: Annotated[bool, Query(description="add the map as a layer")] = False,
     name: Annotated[str, Query(max_length=256, description="of an image sent alone")] = "image",
 ) -> Response:
-    """Score the images of the body; with `Accept: image/png`, show the heat map over the crop."""
+    """Score the images of the body; accept image/png for the heat map over the network's crop."""
     state, model = _state(request), _model(request, category)
     if len(state.queue) >= state.settings.limits.waiting_images:
         raise Busy("the queue is full")

@@ -114,9 +114,9 @@ def test_it_is_used_by_keyboard(opened: Any, single: Benchmarked) -> None:
 def test_another_category_scores_the_image_again(opened: Any, single: Benchmarked) -> None:
     choose(opened, single.images[0])
     before = opened.locator("#figures .small").inner_text()
-    assert "made for 1 %" in opened.locator("#about-model").inner_text()
+    assert "(1 % was asked for" in opened.locator("#about-model").inner_text()
     opened.locator("#category").select_option("fabric_b")
-    assert "made for 5 %" in opened.locator("#about-model").inner_text()
+    assert "(5 % was asked for" in opened.locator("#about-model").inner_text()
     opened.wait_for_function(
         "(before) => document.querySelector('#figures .small').innerText !== before", arg=before
     )

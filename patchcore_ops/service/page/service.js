@@ -6,6 +6,10 @@ const RETRY_MS = 1000;
 const at = (id) => document.getElementById(id);
 const number = (value) => (value === null ? "unknown" : Number(value.toPrecision(4)).toLocaleString("en"));
 
+const percent = (share) => `${number(100 * share)} %`;
+// Whole images, unless there are few.
+const count = (value) => (value < 10 ? number(value) : Math.round(value).toLocaleString("en"));
+
 let models = [];
 let chosen = null; // The image, and its URL for the page.
 let asked = 0; // Answers to earlier questions are ignored.
@@ -85,12 +89,14 @@ async function waitForOthers() {
 
 function describe() {
   const model = models.find(({ category }) => category === at("category").value);
-  const rate = model.false_positive_rate;
+  const asked = model.false_positive_rate;
+  const kept = model.guaranteed_rate ?? asked;
   at("about-model").textContent =
     model.image_threshold === null
       ? "This model is not calibrated: it gives a score, but no verdict."
-      : `Anomalous above ${number(model.image_threshold)}, made for ${number(100 * rate)} % of ` +
-        `normal images, from ${model.normal_images} of them.`;
+      : `The threshold, ${number(model.image_threshold)}, rests on ${model.normal_images} normal images: ` +
+        `of new ones at most ${percent(kept)} exceed it on average` +
+        (kept > asked ? ` (${percent(asked)} was asked for; that takes more images).` : ".");
 }
 
 function choose(file) {
@@ -135,7 +141,7 @@ function show(answer, details) {
   at("verdict-text").textContent =
     answer.p_value === null
       ? "The model is not calibrated."
-      : `Of 1,000 normal images, about ${number(1000 * answer.p_value)} would have such a score or a greater one.`;
+      : `Of 1,000 normal images, about ${count(1000 * answer.p_value)} would have such a score or a greater one.`;
   figures([
     ["Score", number(answer.score)],
     ["Threshold", number(details.image_threshold)],
