@@ -60,6 +60,6 @@ class ServiceSettings:
     models: Path
     token: str | None = field(default=None, repr=False)
     limits: Limits = field(default_factory=Limits)
-    batch_seconds: float = 0.004
+    batch_seconds: float = 0.002
     batch_images: int = 16
     poll_seconds: float = 2.0
