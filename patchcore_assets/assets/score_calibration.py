@@ -9,7 +9,7 @@ from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.inputs.versions import CALIBRATION_CONFIG
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_assets.step.presentation import charts, number
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
@@ -38,7 +38,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
         group_name="model",
         kinds={"faiss", "scikitlearn"},
         code_version="1",
-        pool=CPU_HEAVY,
+        pool=GPU if config.runtime.faiss_on_gpu else CPU_HEAVY,
         check_specs=specs(SCORE_CALIBRATION, _CHECKS, categories(config)),
         **by_category(config),
     )

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.dataset.image_stream import Pixels
-from patchcore_ops.model.predictor import Prediction
+from patchcore_ops.model.prediction import Prediction
 
 # Dark blue over green to red, as in most publications on the subject.
 _STOPS = np.array(

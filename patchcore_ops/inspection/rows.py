@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from patchcore_ops.dataset.image_formats import printable
-from patchcore_ops.model.predictor import Prediction, Unreadable
+from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.model.regions import Region
 
 COLUMNS: Final = (
@@ -16,6 +16,7 @@ COLUMNS: Final = (
     "probability",
     "regions",
     "reason",
+    "heat_map",
 )
 
 Row = dict[str, Any]
@@ -32,8 +33,8 @@ def prediction_row(found: Prediction | Unreadable) -> Row:
     Returns
     -------
     dict
-        `regions` is a list of dicts. What is unknown is None: `reason` of a prediction, and all
-        but `path` and `reason` of an unreadable image.
+        `regions` is a list of dicts. What is unknown is None: `reason` of a prediction, all but
+        `path` and `reason` of an unreadable image, and `heat_map`, until it lies somewhere.
     """
     row: Row = dict.fromkeys(COLUMNS)
     row["path"] = printable(found.name)

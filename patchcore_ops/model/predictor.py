@@ -6,7 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -22,7 +23,8 @@ from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
 from patchcore_ops.model.member_engine import open_member, settings_of
 from patchcore_ops.model.pixels import AnyImage, NamedImage, named, pixels_of
-from patchcore_ops.model.regions import Region, regions_above
+from patchcore_ops.model.prediction import Prediction, Unreadable
+from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.index_file import read_index
 from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
@@ -32,57 +34,6 @@ Floats = npt.NDArray[np.float32]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _SAMPLE_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says of an image.
-
-    Attributes
-    ----------
-    name : str
-        The image's path, or its position among the images.
-    score : float
-        The anomaly score, as `scores.parquet` has it.
-    anomaly_map : ndarray of float32, shape [imagesize, imagesize]
-        Of the crop that the network saw.
-    member_scores : tuple of float
-        Each member's own score, not scaled.
-    crop : Crop
-        Where the map lies in the image.
-    pixels : ndarray of uint8, shape [imagesize, imagesize, 3]
-        The crop that the network saw, RGB.
-    p_value : float, optional
-        How likely a normal image has such a score or a greater one. None, as what follows, if the
-        model is not calibrated.
-    is_anomaly : bool, optional
-        Whether the score exceeds the model's image threshold.
-    probability : float, optional
-        Of a defect. None as well if the model's category has no labelled test images.
-    regions : tuple of Region
-        Connected parts of the map above `pixel_threshold`, the greatest peak first.
-    pixel_threshold : float, optional
-        The model's.
-    """
-
-    name: str
-    score: float
-    anomaly_map: Floats
-    member_scores: tuple[float, ...]
-    crop: Crop
-    pixels: Pixels
-    p_value: float | None = None
-    is_anomaly: bool | None = None
-    probability: float | None = None
-    regions: tuple[Region, ...] = ()
-    pixel_threshold: float | None = None
-
-
-class Unreadable(NamedTuple):
-    """An image that cannot be read or used, and why, in one sentence."""
-
-    name: str
-    reason: str
 
 
 class _Scored(NamedTuple):
@@ -120,6 +71,8 @@ class Model:
         self._networks = networks
         self._searchers = searchers
         self._decoders = decoders
+        # A thread searches for all patches of an image.
+        self._searched_at_once = max(searcher.threads for searcher in searchers)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], runtime: RuntimeSection | None = None) -> Model:
@@ -241,10 +194,11 @@ class Model:
 
         embedded = self._networks.embed_all(batches())
         try:
-            for of_members in embedded:
-                while isinstance(first := waiting.popleft(), Unreadable):
-                    yield first
-                yield _Scored(first, self._search(of_members))
+            while of_images := list(islice(embedded, self._searched_at_once)):
+                for patches in self._search(of_images):
+                    while isinstance(first := waiting.popleft(), Unreadable):
+                        yield first
+                    yield _Scored(first, patches)
             yield from (one for one in waiting if isinstance(one, Unreadable))
         finally:
             embedded.close()
@@ -271,16 +225,17 @@ class Model:
                 "faiss that its settings name"
             )
 
-    def _search(self, embedded: Sequence[Embeddings]) -> list[Floats]:
-        """Score the patches of one image by each member's embeddings of it."""
-        described = self.description
-        neighbours = described.scoring.anomaly_scorer_num_nn
-        return [
-            patch_scores(searcher.search(rows, neighbours)[0], 1, member.grid)
-            for member, searcher, rows in zip(
-                described.members, self._searchers, embedded, strict=True
-            )
-        ]
+    def _search(self, of_images: Sequence[Sequence[Embeddings]]) -> list[list[Floats]]:
+        """Score the patches of some images by each member's embeddings of them."""
+        neighbours = self.description.scoring.anomaly_scorer_num_nn
+        of_members = []
+        for number, member in enumerate(self.description.members):
+            height, width = member.grid
+            rows = np.concatenate([of_image[number] for of_image in of_images])
+            distances, _ = self._searchers[number].search(rows, neighbours, height * width)
+            scores = patch_scores(distances, len(of_images), member.grid)
+            of_members.append(np.split(scores, len(of_images)))
+        return [list(of_image) for of_image in zip(*of_members, strict=True)]
 
     def _prediction(
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]

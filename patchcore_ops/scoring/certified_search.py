@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from patchcore_ops.scoring.distance_bounds import (
     Rows,
     shortened,
 )
-from patchcore_ops.scoring.excluded_rows import search_without
+from patchcore_ops.scoring.excluded_rows import NO_ROWS, search_without
 from patchcore_ops.scoring.faiss_library import import_faiss
 
 # Coordinates of the first, coarse bounds, and of the better ones.
@@ -105,7 +105,7 @@ class CertifiedSearch:
         neighbours: int,
         of_one_image: int | None = None,
         limits: Floats | None = None,
-        excluded: Rows | None = None,
+        excluded: Sequence[Rows] | None = None,
     ) -> Found:
         """Find the nearest rows of the bank.
 
@@ -118,8 +118,8 @@ class CertifiedSearch:
         limits : ndarray of float32, shape [n], optional
             Of each query, the squared distance beyond which no neighbour is asked for: so far
             away is the last of as many neighbours that are known from elsewhere. May be infinite.
-        excluded : ndarray of int64, optional
-            Rows of the bank that are no neighbours of any of the queries.
+        excluded : sequence of ndarray of int64, optional
+            Of each image, rows of the bank that are no neighbours of its queries.
 
         Returns
         -------
@@ -128,15 +128,24 @@ class CertifiedSearch:
         if limits is None:
             limits = np.full(len(queries), np.inf, dtype=np.float32)
         # Whatever the number of threads, the parts are the same, and so is how distances round.
-        parts, their_limits = (
-            _parts_of(images_of(values, of_one_image)) for values in (queries, limits)
-        )
-        without = np.empty(0, dtype=np.int64) if excluded is None else excluded
-        found = self._in_threads(parts, their_limits, neighbours, without)
+        by_part = [
+            [_parts_of(image) for image in images_of(values, of_one_image)]
+            for values in (queries, limits)
+        ]
+        without = [NO_ROWS] * len(by_part[0]) if excluded is None else excluded
+        parts, their_limits = (list(chain.from_iterable(of_images)) for of_images in by_part)
+        their_own = [
+            rows for rows, of_image in zip(without, by_part[0], strict=True) for _ in of_image
+        ]
+        found = self._in_threads(parts, their_limits, their_own, neighbours)
         return Found(*(np.concatenate(of_parts) for of_parts in zip(*found, strict=True)))
 
     def _in_threads(
-        self, queries: Sequence[Floats], limits: Sequence[Floats], neighbours: int, excluded: Rows
+        self,
+        queries: Sequence[Floats],
+        limits: Sequence[Floats],
+        excluded: Sequence[Rows],
+        neighbours: int,
     ) -> list[Found]:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
         share = max(self._threads // len(queries), 1)
@@ -146,10 +155,11 @@ class CertifiedSearch:
                 self._threads, "search", self._faiss.omp_set_num_threads, (share,)
             ) as executor,
         ):
-            search = partial(self._search, neighbours=neighbours, excluded=excluded)
-            return list(executor.map(search, queries, limits))
+            return list(
+                executor.map(self._search, queries, limits, excluded, [neighbours] * len(queries))
+            )
 
-    def _search(self, queries: Floats, limits: Floats, *, neighbours: int, excluded: Rows) -> Found:
+    def _search(self, queries: Floats, limits: Floats, excluded: Rows, neighbours: int) -> Found:
         reduced = self._axes.reduce(queries)
         coarse = shortened(reduced, COARSE_COORDINATES)
         guessed = self._upper_bounds(queries, coarse, neighbours, excluded)
@@ -242,13 +252,9 @@ class CertifiedSearch:
         return distances
 
 
-def _parts_of(images: Sequence[Floats]) -> list[Floats]:
-    """Divide what is of the queries of each image into parts."""
-    return [
-        part
-        for image in images
-        for part in np.array_split(image, max(len(image) // _QUERIES_PER_PART, 1))
-    ]
+def _parts_of(image: Floats) -> list[Floats]:
+    """Divide what is of the queries of an image into parts."""
+    return np.array_split(image, max(len(image) // _QUERIES_PER_PART, 1))
 
 
 def images_of(queries: Floats, of_one_image: int | None) -> list[Floats]:

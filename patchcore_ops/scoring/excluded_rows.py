@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 def search_without(

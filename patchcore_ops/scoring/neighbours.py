@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 from patchcore_ops.scoring.certified_search import CertifiedSearch, Found, images_of
-from patchcore_ops.scoring.excluded_rows import search_without
+from patchcore_ops.scoring.excluded_rows import NO_ROWS, search_without
 from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, only_faiss
 from patchcore_ops.scoring.index_building import set_parameters
 
@@ -44,7 +44,7 @@ class Searcher:
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
         self._faiss = faiss = only_faiss()
         # More threads than processors would only wait for each other.
-        self._threads = min(runtime.faiss_num_workers, available_processors())
+        self.threads = min(runtime.faiss_num_workers, available_processors())
         self._libraries = ThreadpoolController()
         set_parameters(faiss, index, section)
         self._index: Any = index
@@ -52,7 +52,7 @@ class Searcher:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
             with self._threads_of_a_search():
-                self._index = CertifiedSearch(index, self._threads)
+                self._index = CertifiedSearch(index, self.threads)
         self._rows = index.ntotal
 
     def search(
@@ -90,14 +90,13 @@ class Searcher:
         neighbours: int,
         of_one_image: int | None = None,
         limits: Floats | None = None,
-        excluded: npt.NDArray[np.int64] | None = None,
+        excluded: Sequence[npt.NDArray[np.int64]] | None = None,
     ) -> Found:
         """Find the nearest features of each query, as `search` does.
 
-        What is beyond a query's limit may be left out, and `excluded` rows are, see
+        What is beyond a query's limit may be left out, and each image's `excluded` rows are, see
         `CertifiedSearch.search`. An approximate index may then find fewer neighbours.
         """
-        without = np.empty(0, dtype=np.int64) if excluded is None else excluded
         if neighbours > self._rows:
             raise ConfigError(
                 f"scoring.anomaly_scorer_num_nn: asks for {neighbours} neighbours, but the memory "
@@ -106,17 +105,20 @@ class Searcher:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         with self._threads_of_a_search():
             if isinstance(self._index, CertifiedSearch):
-                found = self._index.search(queries, neighbours, of_one_image, limits, without)
+                found = self._index.search(queries, neighbours, of_one_image, limits, excluded)
             else:
                 images = images_of(queries, of_one_image)
                 parts = [
-                    search_without(self._index, image, neighbours, without) for image in images
+                    search_without(self._index, image, neighbours, without)
+                    for image, without in zip(
+                        images, excluded or [NO_ROWS] * len(images), strict=True
+                    )
                 ]
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
                 )
                 found = Found(distances, rows, None)
-        if limits is None and len(without) == 0 and (found.rows < 0).any():
+        if limits is None and excluded is None and (found.rows < 0).any():
             raise ConfigError(
                 f"index.search_parameters: the index finds fewer than {neighbours} neighbours for "
                 "some patch; raise nprobe or efSearch"
@@ -127,7 +129,7 @@ class Searcher:
     def _threads_of_a_search(self) -> Iterator[None]:
         """Let each thread of a search compute its matrix products alone."""
         blas = self._libraries.limit(limits=1, user_api="blas")
-        with blas, _threads(self._faiss, self._threads):
+        with blas, _threads(self._faiss, self.threads):
             yield
 
 

@@ -6,7 +6,7 @@ has found bounds what the next ones look for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,15 +21,15 @@ from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
-_IMAGES_PER_SEARCH = 4
+IMAGES_PER_SEARCH = 4
 
 
 class Batch(NamedTuple):
-    """Some queries: their place among all, and the rows of the index that do not count."""
+    """The queries of some images: their place among all, and of each image excluded rows."""
 
     place: slice
     vectors: Floats
-    excluded: Indices | None = None
+    excluded: Sequence[Indices] | None = None
 
 
 class Queries(Protocol):
@@ -57,8 +57,8 @@ class ImageRange(NamedTuple):
     def batches(self) -> Iterator[Batch]:
         """Read some images at a time."""
         images = self.images
-        for start in range(images.start, images.stop, _IMAGES_PER_SEARCH):
-            stop = min(start + _IMAGES_PER_SEARCH, images.stop)
+        for start in range(images.start, images.stop, IMAGES_PER_SEARCH):
+            stop = min(start + IMAGES_PER_SEARCH, images.stop)
             place = slice(
                 (start - images.start) * self.patches, (stop - images.start) * self.patches
             )
@@ -108,5 +108,7 @@ def _found_in(
         within = None if limits is None else limits[place]
         own = None
         if excluded is not None:
-            own = excluded[(excluded >= block.start) & (excluded < block.stop)] - block.start
+            own = [
+                rows[(rows >= block.start) & (rows < block.stop)] - block.start for rows in excluded
+            ]
         yield place, searcher.find(vectors, neighbours, queries.patches, within, own)

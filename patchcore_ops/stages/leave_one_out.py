@@ -15,7 +15,7 @@ from patchcore_ops.runtime.rows import Rows
 from patchcore_ops.scoring.index_file import IndexFile
 from patchcore_ops.scoring.maps import patch_scores
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.index_search import Batch, nearest_distances
+from patchcore_ops.stages.index_search import IMAGES_PER_SEARCH, Batch, nearest_distances
 from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
@@ -80,7 +80,7 @@ def leave_one_out_scores(
 
 
 class _WithoutOwnRows(NamedTuple):
-    """The embeddings of train images, searched one by one without the rows of each."""
+    """The embeddings of train images, each searched for without its own rows of the bank."""
 
     embeddings: Rows
     images: Indices
@@ -88,10 +88,15 @@ class _WithoutOwnRows(NamedTuple):
     image_of_row: Indices  # for each row of the bank
 
     def batches(self) -> Iterator[Batch]:
-        """Read an image at a time, with the rows of the bank that come from it."""
-        for position, image in enumerate(self.images):
+        """Read some images at a time, with the rows of the bank that come from each."""
+        for start in range(0, len(self.images), IMAGES_PER_SEARCH):
+            images = self.images[start : start + IMAGES_PER_SEARCH]
+            read = [
+                self.embeddings.read(int(image) * self.patches, (int(image) + 1) * self.patches)
+                for image in images
+            ]
             yield Batch(
-                slice(position * self.patches, (position + 1) * self.patches),
-                self.embeddings.read(int(image) * self.patches, (int(image) + 1) * self.patches),
-                np.flatnonzero(self.image_of_row == image),
+                slice(start * self.patches, (start + len(images)) * self.patches),
+                np.concatenate(read),
+                [np.flatnonzero(self.image_of_row == image) for image in images],
             )

@@ -24,6 +24,7 @@ LESS_MEMORY = {
     "memory_bank": ("raise coreset.shards", _SMALLER_CORESET),
     "faiss_index": (_SMALLER_CORESET,),
     "test_predictions": (_SMALLER_CORESET,),
+    "score_calibration": (_SMALLER_CORESET,),
     "category_metrics": ("put fewer images into test", "lower dataset.imagesize"),
 }
 
@@ -66,8 +67,9 @@ class StagePlan:
 
 
 class _Member(NamedTuple):
-    """One member's rows."""
+    """One member's rows: of an image, of all train and test images, and of its bank."""
 
+    patches: int
     train: int
     test: int
     bank: int
@@ -99,7 +101,8 @@ def plan_stages(
         In the order of the stages.
     """
     shapes = [member for member in known if member is not None]
-    pixels = images.test * config.dataset.imagesize**2
+    side = config.dataset.imagesize
+    pixels = images.test * side**2
     metrics = StagePlan(
         "category_metrics",
         images.test,
@@ -110,10 +113,12 @@ def plan_stages(
     # Its files are links to those of other artefacts.
     model = StagePlan("model", None, 0, laws.PROCESS_BYTES, laws.START / machine.speed)
     if len(shapes) < len(known):
-        unknown = ("raw_embeddings", "memory_bank", "faiss_index", "test_predictions")
-        return [*(StagePlan(name, *4 * (None,)) for name in unknown), metrics, model]
+        first = ("raw_embeddings", "memory_bank", "faiss_index", "test_predictions")
+        unknown = [StagePlan(name, *4 * (None,)) for name in (*first, "score_calibration")]
+        return [*unknown[:-1], metrics, unknown[-1], model]
     members = [
         _Member(
+            shape.patches,
             images.train * shape.patches,
             images.test * shape.patches,
             sample_count(images.train * shape.patches, config.coreset),
@@ -121,12 +126,14 @@ def plan_stages(
         )
         for shape in shapes
     ]
+    searched = members, config, runtime, machine
     return [
         _embeddings(images, members, config, runtime, machine),
         _bank(members, config, runtime, machine),
         _index(members, config, machine),
-        _predictions(pixels, members, config, runtime, machine),
+        _search("test_predictions", images.test, images.test * side**2 * _FLOAT, *searched),
         metrics,
+        _search("score_calibration", min(images.train, config.calibration.images), 0, *searched),
         model,
     ]
 
@@ -186,25 +193,28 @@ def _index(members: Sequence[_Member], config: CategoryConfig, machine: Machine)
     return StagePlan("faiss_index", picks, picks * width, _memory(costs), seconds)
 
 
-def _predictions(
-    pixels: int,
+def _search(
+    stage: str,
+    images: int,
+    disk: int,
     members: Sequence[_Member],
     config: CategoryConfig,
     runtime: RuntimeSection,
     machine: Machine,
 ) -> StagePlan:
+    """Plan a stage that searches for so many images, and makes their maps."""
     dimension = config.embedding.target_embed_dimension
-    disk = pixels * _FLOAT
+    queries = [images * member.patches for member in members]
     costs = [
-        laws.search(member.test, member.bank, dimension, _is_flat(config), runtime.certified_search)
-        for member in members
+        laws.search(rows, member.bank, dimension, _is_flat(config), runtime.certified_search)
+        for rows, member in zip(queries, members, strict=True)
     ]
+    pixels = images * config.dataset.imagesize**2
     operations = sum(cost.operations for cost in costs) + laws.MAP_A_PIXEL * pixels * len(members)
     seconds = None
     if _is_flat(config) and not runtime.faiss_on_gpu:
         seconds = _seconds(machine, operations, disk, runtime.faiss_num_workers)
-    rows = sum(member.test for member in members)
-    return StagePlan("test_predictions", rows, disk, _memory(costs), seconds)
+    return StagePlan(stage, sum(queries), disk, _memory(costs), seconds)
 
 
 def _memory(members: Sequence[laws.Cost]) -> int:

@@ -17,7 +17,7 @@ from namespaces import on_machine
 Found = TypeVar("Found")
 
 # Ample on a machine with much else to do; nothing waits for longer than it must.
-DEADLINE = 180.0
+DEADLINE = 300.0
 _SHOWN_OF_A_LOG = 3000
 
 

@@ -114,6 +114,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.predictions",
         "stages.category_metrics",
         "model.predictor",
+        "model.prediction",
         "model.pixels",
         "model.regions",
         "model.member_engine",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -45,7 +46,8 @@ class NodeLauncher(RunLauncher, ConfigurableClass):
             instance_ref=self._instance.get_ref(),
         )
         environment = {**os.environ, "PATCHCORE_CONFIG": os.environ[NODE_CONFIG]}
-        subprocess.run(arguments.get_command_args(), env=environment, check=False)
+        command = [sys.executable, "-m", *arguments.get_command_args()]
+        subprocess.run(command, env=environment, check=False)
 
     def terminate(self, run_id: str) -> bool:
         return False

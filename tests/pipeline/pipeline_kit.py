@@ -29,6 +29,7 @@ BY_CATEGORY = (
     "faiss_index",
     "test_predictions",
     "category_metrics",
+    "score_calibration",
     "model",
 )
 OVER_ALL = ("metrics", "benchmark_report")

@@ -21,6 +21,7 @@ INPUTS = (
     "coreset_config",
     "index_config",
     "scoring_config",
+    "calibration_config",
     "metrics_config",
 )
 

@@ -23,10 +23,12 @@ TRACKED_MODELS = {
     f"patchcore_ops/tracking/{name}.py"
     for name in ("mlflow_model", "mlflow_tracker", "wandb_tracker")
 }
+# Here it is the group.
+GROUP_MODEL = {"patchcore_assets/assets/score_calibration.py"}
 NAMESAKES = {
     "metrics": SECTION_METRICS,
     "category_metrics": FUNCTION_CATEGORY_METRICS,
-    "model": WRAPPED_WEIGHTS | TRACKED_MODELS,
+    "model": GROUP_MODEL | WRAPPED_WEIGHTS | TRACKED_MODELS,
 }
 
 

@@ -63,6 +63,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
+# A tiny dataset fails these.
+TOO_FEW_IMAGES = ("image_manifest.enough_images", "score_calibration.enough_normal_images")
+
+
 def test_a_bad_dataset_blocks_what_follows(
     pip_weights: None, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -105,7 +109,7 @@ def test_a_bad_dataset_blocks_what_follows(
     for name, one in evaluations(mended).items():
         assert one.partition == CATEGORY
         assert one.description, name
-        assert one.passed or name == "image_manifest.enough_images", one.description
+        assert one.passed or name in TOO_FEW_IMAGES, one.description
 
 
 def test_the_command_says_why_a_category_is_blocked(
@@ -202,7 +206,7 @@ def test_the_section_checks_belongs_to_no_input(configure: Configure) -> None:
 
 def test_every_check_says_what_it_checks(configure: Configure) -> None:
     graph = define(load_config(configure())).resolve_asset_graph()
-    assert len(graph.asset_check_keys) == 26
+    assert len(graph.asset_check_keys) == 28
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
         assert len(spec.description or "") > 20

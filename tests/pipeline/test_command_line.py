@@ -45,8 +45,10 @@ CONTRACT = {
         "pictures/most_wrong.jpg",
     },
     "category_metrics": {"metrics.json", "compared_scores.parquet", "settings.json"},
+    "score_calibration": {"calibration.json", "normal_scores.parquet", "settings.json"},
     "model": {
         "model.json",
+        "sample.png",
         "settings.json",
         "0/index.faiss",
         "0/network.xml",

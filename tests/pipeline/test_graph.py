@@ -33,7 +33,14 @@ PARENTS = {
     "faiss_index": {"memory_bank", "index_config"},
     "test_predictions": {"faiss_index", "raw_embeddings", "scoring_config"},
     "category_metrics": {"test_predictions", "metrics_config"},
-    "model": {"raw_embeddings", "faiss_index", "test_predictions"},
+    "score_calibration": {
+        "raw_embeddings",
+        "memory_bank",
+        "faiss_index",
+        "test_predictions",
+        "calibration_config",
+    },
+    "model": {"raw_embeddings", "faiss_index", "test_predictions", "score_calibration"},
     "metrics": {"category_metrics"},
     "benchmark_report": {"metrics"},
 }
@@ -43,6 +50,7 @@ INPUTS = {
     "coreset_config",
     "index_config",
     "scoring_config",
+    "calibration_config",
     "metrics_config",
 }
 GROUPS = {
@@ -53,6 +61,7 @@ GROUPS = {
     "faiss_index": "memory",
     "test_predictions": "evaluation",
     "category_metrics": "evaluation",
+    "score_calibration": "model",
     "model": "model",
     "metrics": "benchmark",
     "benchmark_report": "benchmark",

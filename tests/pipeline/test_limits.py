@@ -57,12 +57,13 @@ def test_heavy_steps_are_in_the_pool_of_what_they_use(configure: Configure) -> N
         "faiss_index": CPU_HEAVY,
         "test_predictions": CPU_HEAVY,
         "category_metrics": CPU_HEAVY,
+        "score_calibration": CPU_HEAVY,
         "model": CPU_HEAVY,
     }
     on_gpu = pools_of(configure(runtime={"device": "cuda:1"}), BENCHMARK_JOB)
     assert on_gpu == {**on_cpu, "raw_embeddings": GPU, "memory_bank": GPU}
     search = pools_of(configure(runtime={"device": "cpu", "faiss_on_gpu": True}), BENCHMARK_JOB)
-    assert search == {**on_cpu, "test_predictions": GPU}
+    assert search == {**on_cpu, "test_predictions": GPU, "score_calibration": GPU}
     assert set(pools_of(configure(), SUMMARY_JOB).values()) == {None}
 
 

@@ -43,6 +43,7 @@ CONFIGS = {
     "faiss_index": "index_config",
     "test_predictions": "scoring_config",
     "category_metrics": "metrics_config",
+    "score_calibration": "calibration_config",
 }
 
 

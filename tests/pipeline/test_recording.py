@@ -25,6 +25,7 @@ INPUT_OF = {
     "faiss_index": "index_config",
     "test_predictions": "scoring_config",
     "category_metrics": "metrics_config",
+    "score_calibration": "calibration_config",
 }
 
 

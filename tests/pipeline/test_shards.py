@@ -62,8 +62,9 @@ def test_a_killed_run_goes_on_at_its_last_finished_shard(
     config = configure(storage={"root": str(tmp_path / "storage")}, runtime=IN_SHARDS)
     storage = complete(config, "image_manifest")
     child = (
-        "import sys; from pathlib import Path; from pipeline_kit import execute; "
-        "execute(Path(sys.argv[1]), 'raw_embeddings')"
+        "import sys; from pathlib import Path; import torch; from pipeline_kit import execute; "
+        # As here: how torch rounds depends on its threads.
+        "torch.set_num_threads(1); execute(Path(sys.argv[1]), 'raw_embeddings')"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     process = subprocess.Popen(

@@ -65,10 +65,12 @@ def test_an_override_makes_its_own_category_stale(benched: Benched) -> None:
     assert benched.stale() == {"memory_bank": {OTHER}}
     # What lies below follows once there are new picks, and not before.
     benched.make("memory_bank")
-    assert benched.stale() == {"faiss_index": {OTHER}}
+    assert benched.stale() == {"faiss_index": {OTHER}, "score_calibration": {OTHER}}
     benched.make("faiss_index")
-    assert benched.stale() == {"test_predictions": {OTHER}, "model": {OTHER}}
-    benched.make("test_predictions", "category_metrics", "model")
+    assert benched.stale() == {
+        name: {OTHER} for name in ("test_predictions", "score_calibration", "model")
+    }
+    benched.make("test_predictions", "category_metrics", "score_calibration", "model")
     assert benched.stale() == {}
 
 

@@ -47,6 +47,7 @@ def test_rows_and_bytes_are_those_of_the_arrays() -> None:
         ("faiss_index", 16_385, 16_385 * 4096),
         ("test_predictions", 83 * 784, 83 * 224 * 224 * 4),
         ("category_metrics", 83, 0),
+        ("score_calibration", 200 * 784, 0),
         ("model", None, 0),
     ]
 
@@ -54,7 +55,7 @@ def test_rows_and_bytes_are_those_of_the_arrays() -> None:
 def test_time_and_memory_by_hand() -> None:
     images = Images(train=10, test=2, pixels=1000)
     known = [KnownNetwork(patches=100, multiplications=1e9)]
-    _, bank, index, found, metrics, model = plan_stages(
+    _, bank, index, found, metrics, calibration, model = plan_stages(
         images, known, configured(LITE0), CPU, MACHINE
     )
     projection, passes, distances = 1000 * 1024 * 128 * 2, 1000 * 250_000, 0.22 * 2 * 1e5 * 128
@@ -66,6 +67,9 @@ def test_time_and_memory_by_hand() -> None:
     scan = 2 * 200 * 100 * 1024 + 4000 * pixels
     assert found.seconds == pytest.approx((scan / 2 + 35e9 + 130 * pixels * 4) / 1e11)
     assert metrics.seconds == pytest.approx((35e9 + 12_000 * pixels) / 1e11)
+    assert calibration.rows == 10 * 100
+    scan, pixels = 2 * 1000 * 100 * 1024, 10 * 224 * 224
+    assert calibration.seconds == pytest.approx(((scan + 4000 * pixels) / 2 + 35e9) / 1e11)
     assert model.seconds == pytest.approx(0.35)
 
 
@@ -101,7 +105,7 @@ def test_a_bank_larger_than_memory_is_indexed_and_searched_by_parts() -> None:
 
 def test_of_an_unknown_network_nothing_is_guessed() -> None:
     plan = planned(BOTTLE, configured(LITE0, {"backbone": "gernet_s", "layers": ["stages.1"]}))
-    assert [stage.rows for stage in plan] == [None, None, None, None, 83, None]
+    assert [stage.rows for stage in plan] == [None, None, None, None, 83, None, None]
     finding = fits_this_machine(plan, MACHINE)
     assert finding.passed
     assert NOT_KNOWN in finding.sentence
@@ -127,7 +131,7 @@ def test_a_network_that_was_exported_before_is_known(tmp_path: Path) -> None:
 
 def test_times_on_a_gpu_are_not_known() -> None:
     plan = planned(BOTTLE, configured(LITE0), RuntimeSection(device="cuda"))
-    assert [stage.seconds is None for stage in plan] == [True, True, False, False, False, False]
+    assert [stage.seconds is None for stage in plan] == [True, True, *5 * [False]]
 
 
 def test_the_side_of_a_grid_is_rounded_up() -> None:
