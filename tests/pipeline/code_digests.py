@@ -183,6 +183,7 @@ DETERMINES_NOTHING = (
     "model.export_text",
     "model.onnx_member",
     "inspection",
+    "service",
     "report.pictures",
     "stages.layout",
     "stages.illustrations",

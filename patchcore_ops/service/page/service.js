@@ -6,7 +6,7 @@ const RETRY_MS = 1000;
 const at = (id) => document.getElementById(id);
 const number = (value) => (value === null ? "unknown" : Number(value.toPrecision(4)).toLocaleString("en"));
 
-const percent = (share) => `${number(100 * share)} %`;
+const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
 // Whole images, unless there are few.
 const count = (value) => (value < 10 ? number(value) : Math.round(value).toLocaleString("en"));
 
@@ -138,10 +138,12 @@ function show(answer, details) {
   const verdict = at("verdict");
   verdict.className = `verdict ${kind}`;
   verdict.textContent = { anomaly: "✗ Anomaly", normal: "✓ Normal", unknown: "No verdict" }[kind];
+  const highest = details.normal_scores.at(-1);
   at("verdict-text").textContent =
     answer.p_value === null
       ? "The model is not calibrated."
-      : `Of 1,000 normal images, about ${count(1000 * answer.p_value)} would have such a score or a greater one.`;
+      : `Of 1,000 normal images, ${answer.score > highest ? "at most about" : "about"} ` +
+        `${count(1000 * answer.p_value)} would have such a score or a greater one.`;
   figures([
     ["Score", number(answer.score)],
     ["Threshold", number(details.image_threshold)],
