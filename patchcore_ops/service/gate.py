@@ -72,7 +72,9 @@ class Gate:
         if self._token is None or path in _OPEN or path.startswith(_OPEN_FOLDERS):
             return True
         kind, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), self._token)
+        # Starlette reads headers as Latin-1: these are the bytes that were sent.
+        given = sent.strip().encode("latin-1")
+        return kind.lower() == "bearer" and hmac.compare_digest(given, self._token)
 
 
 _REFUSAL = JSONResponse(

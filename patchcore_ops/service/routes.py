@@ -153,7 +153,8 @@ async def predict(
         outcomes = await _outcomes(request, model, images, until)
     for outcome in outcomes:
         state.metrics.outcome(category, outcome)
-    if _PNG in request.headers.get("accept", ""):
+    accepted = request.headers.get("accept", "")
+    if _PNG in accepted and "application/json" not in accepted:
         return Response(await _picture(outcomes), media_type=_PNG)
     answers = [await _answer(model, category, outcome, heat_map) for outcome in outcomes]
     usable = any(isinstance(answer, PredictionAnswer) for answer in answers)

@@ -12,7 +12,7 @@ from pathlib import Path
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.model import Model
 from patchcore_ops.model.folder import MODEL
-from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
+from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 
 _LOG = logging.getLogger(__name__)
@@ -87,7 +87,9 @@ class ServedModels:
 
     def refresh(self) -> None:
         """Load what is new or has changed; a model that cannot be loaded replaces nothing."""
-        for category, folder in self._folders().items():
+        folders = self._folders()
+        self._awaited.intersection_update({*folders, *self._models})
+        for category, folder in folders.items():
             try:
                 # All of a version, even if another becomes the current one meanwhile.
                 place = folder.resolve()
@@ -125,7 +127,7 @@ class ServedModels:
         started = time.monotonic()
         try:
             model = Model.load(state[0], self._runtime)
-        except (UserError, OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # Whatever the readers of damaged files raise.
             self._failed(category, state, str(error) or type(error).__name__)
             return
         self._bound_pixels(model)

@@ -2,6 +2,7 @@ import { drawDistribution } from "./distribution.js";
 
 const TOKEN = "patchcore-token";
 const RETRY_MS = 1000;
+const LOOK_AGAIN_MS = 5000;
 
 const at = (id) => document.getElementById(id);
 const number = (value) => (value === null ? "unknown" : Number(value.toPrecision(4)).toLocaleString("en"));
@@ -57,38 +58,47 @@ function complain(problem) {
 }
 
 async function listModels() {
+  let found;
   try {
-    models = (await ask("v1/models")).models;
+    found = (await ask("v1/models")).models;
   } catch (problem) {
     complain(problem);
     return;
   }
-  complain(null);
-  if (models.length === 0) {
+  at("token-form").hidden = true;
+  if (found.length === 0) {
     say("The models are being loaded …");
     setTimeout(listModels, RETRY_MS);
     return;
   }
-  at("token-form").hidden = true;
+  if (at("choice").hidden) complain(null);
   at("choice").hidden = false;
-  const before = at("category").value;
-  at("category").replaceChildren(...models.map(({ category }) => new Option(category, category)));
-  if (models.some(({ category }) => category === before)) at("category").value = before;
-  describe();
+  const names = ({ category }) => category;
+  const isNew = found.map(names).join("/") !== models.map(names).join("/");
+  models = found;
+  if (isNew) {
+    const before = at("category").value;
+    at("category").replaceChildren(...models.map(({ category }) => new Option(category, category)));
+    if (models.some(({ category }) => category === before)) at("category").value = before;
+    describe(chosenModel());
+  }
   waitForOthers();
 }
 
-// A large model may be loaded after the first one.
+// Other models may be loaded later than the first one.
 async function waitForOthers() {
   try {
     await ask("health/ready");
   } catch (problem) {
-    if (problem.status === 503) setTimeout(listModels, RETRY_MS);
+    if (problem.status === 503) setTimeout(listModels, LOOK_AGAIN_MS);
   }
 }
 
-function describe() {
-  const model = models.find(({ category }) => category === at("category").value);
+function chosenModel() {
+  return models.find(({ category }) => category === at("category").value);
+}
+
+function describe(model) {
   const asked = model.false_positive_rate;
   const kept = model.guaranteed_rate ?? asked;
   at("about-model").textContent =
@@ -134,6 +144,7 @@ async function inspect() {
 
 function show(answer, details) {
   say("");
+  describe(details); // The model may be a newer one.
   const kind = { true: "anomaly", false: "normal", null: "unknown" }[answer.is_anomaly];
   const verdict = at("verdict");
   verdict.className = `verdict ${kind}`;
@@ -252,7 +263,7 @@ at("token-form").addEventListener("submit", (event) => {
   listModels();
 });
 at("category").addEventListener("change", () => {
-  describe();
+  describe(chosenModel());
   inspect();
 });
 for (const id of ["file", "photo"]) {
