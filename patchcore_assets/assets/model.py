@@ -42,7 +42,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
         Copy it anywhere; `patchcore_ops.Model.load` reads it and needs no torch. Files are shared
         with the assets that they come from, where the file system can.
         """
-        from patchcore_ops.stages.model import Sources, assemble_model
+        from patchcore_ops.stages.model import Sources, assemble_model, judgement_of
 
         with benchmark.work(context) as work:
             embeddings, indices = work.read(RAW_EMBEDDINGS), work.read(FAISS_INDEX)
@@ -53,8 +53,13 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 work.category,
                 embeddings,
                 indices,
-                predictions,
-                work.read(SCORE_CALIBRATION),
+                judgement_of(
+                    predictions,
+                    work.read(SCORE_CALIBRATION),
+                    work.config.dataset_root,
+                    work.hash_of,
+                    work.output,
+                ),
                 work.settings,
                 work.recorded,
                 Sources(
@@ -65,7 +70,6 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     work.hash_of,
                 ),
                 {key: value for key, value in lineage.items() if _is_provenance(key)},
-                work.config.dataset_root,
                 work.output,
                 work.share,
             )

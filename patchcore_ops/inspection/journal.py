@@ -6,12 +6,15 @@ is refused: its scores cannot stand in one table with these.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from patchcore_ops.inspection.rows import Row
 from patchcore_ops.runtime.errors import EnvironmentProblem
@@ -45,16 +48,26 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The journal in a folder; entries by path. `opened_journal` gives one."""
+    """The journal in a folder; `opened_journal` gives one.
 
-    def __init__(self, stream: IO[bytes], entries: dict[str, Entry]) -> None:
+    Attributes
+    ----------
+    entries : dict of str to Entry
+        By path.
+    emptied : sequence of Entry
+        What was in it before it was begun again.
+    """
+
+    def __init__(
+        self, stream: FileIO, entries: Iterable[Entry], emptied: Sequence[Entry] = ()
+    ) -> None:
         self._stream = stream
-        self.entries = entries
+        self.entries = {entry.path: entry for entry in entries}
+        self.emptied = emptied
 
     def append(self, entry: Entry) -> None:
         """Add an entry, or replace that of the same path; it outlives this process."""
-        self._stream.write(_line(entry._asdict()))
-        self._stream.flush()
+        _write(self._stream, entry._asdict())
         self.entries[entry.path] = entry
 
 
@@ -72,7 +85,7 @@ def opened_journal(
         The model's version.
     category : str
     begin_again : bool
-        Whether the journal of another model is emptied.
+        Whether the journal is emptied, whatever model wrote it.
 
     Raises
     ------
@@ -80,7 +93,8 @@ def opened_journal(
         If another model wrote the journal, another process has it open, or it is none.
     """
     file = folder / JOURNAL
-    with file.open("a+b") as stream:
+    # A buffer would be written again when it is closed, however that failed before.
+    with file.open("ab", buffering=0) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -89,12 +103,11 @@ def opened_journal(
                 "another folder"
             ) from None
         header = {"format": _FORMAT, "model": model, "category": category}
-        stream.seek(0)
-        found = _content(stream, file)
+        found = _content(file)
         if found is None or begin_again:
             stream.truncate(0)
-            stream.write(_line(header))
-            yield Journal(stream, {})
+            _write(stream, header)
+            yield Journal(stream, [], [] if found is None else found[1])
             return
         written, entries, end = found
         if written != header:
@@ -103,12 +116,12 @@ def opened_journal(
                 f"{_described(header)}); name another folder, or give --again to replace them"
             )
         stream.truncate(end)
-        yield Journal(stream, {entry.path: entry for entry in entries})
+        yield Journal(stream, entries)
 
 
-def _content(stream: IO[bytes], file: Path) -> tuple[dict[str, Any], list[Entry], int] | None:
+def _content(file: Path) -> tuple[dict[str, Any], list[Entry], int] | None:
     """Read header and entries up to what is damaged, and where that begins; None if it is new."""
-    first = stream.readline()
+    first, *lines = file.read_bytes().splitlines(keepends=True) or [b""]
     if not first.endswith(b"\n"):
         return None
     try:
@@ -120,22 +133,23 @@ def _content(stream: IO[bytes], file: Path) -> tuple[dict[str, Any], list[Entry]
             f"{file}: is no journal that this release writes; name another folder, or remove it"
         ) from None
     entries, end = [], len(first)
-    for line in stream:
+    for line in lines:
         try:
             content = json.loads(line)
-            state = tuple(content.pop("state"))
-            entries.append(Entry(state=state, **content))
+            entry = Entry(**{**content, "state": tuple(content["state"])})
         except (ValueError, KeyError, TypeError):
             break
-        if not line.endswith(b"\n"):
-            entries.pop()
+        if not line.endswith(b"\n") or "/" in entry.name:
             break
+        entries.append(entry)
         end += len(line)
     return header, entries, end
 
 
-def _line(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).encode("ascii") + b"\n"
+def _write(stream: FileIO, content: dict[str, Any]) -> None:
+    line = json.dumps(content).encode("ascii") + b"\n"
+    if stream.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _described(header: dict[str, Any]) -> str:

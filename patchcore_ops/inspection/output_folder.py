@@ -9,7 +9,7 @@ anomaly_maps/<name>.tiff                float32, if asked for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from patchcore_ops.inspection.heat_map import heat_map
 from patchcore_ops.inspection.journal import JOURNAL, Entry, Journal, opened_journal
 from patchcore_ops.inspection.picture_names import picture_names
 from patchcore_ops.inspection.rows import Row, prediction_row
-from patchcore_ops.inspection.tables import write_tables
+from patchcore_ops.inspection.tables import CSV, PARQUET, write_tables
 from patchcore_ops.model.description import ModelDescription
 from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.runtime.errors import EnvironmentProblem
@@ -117,19 +117,23 @@ def opened_output(
     EnvironmentProblem
         If the folder holds something else, or cannot be written.
     """
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / JOURNAL).exists() and any(folder.iterdir()):
-            raise EnvironmentProblem(
-                f"{folder}: holds something already, and no predictions to go on with; name an "
-                "empty or a new folder"
+    with ExitStack() as stack:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not (folder / JOURNAL).exists() and any(folder.iterdir()):
+                raise EnvironmentProblem(
+                    f"{folder}: holds something already, and no predictions to go on with; name "
+                    "an empty or a new folder"
+                )
+            journal = stack.enter_context(
+                opened_journal(folder, model.sha256, model.category, begin_again)
             )
-        for is_wanted, place in zip(pictures, (HEAT_MAPS, ANOMALY_MAPS), strict=True):
-            if is_wanted:
-                (folder / place).mkdir(exist_ok=True)
-    paths = [image for image in images if not isinstance(image, Unreadable)]
-    with opened_journal(folder, model.sha256, model.category, begin_again) as journal:
+            _remove(folder, journal.emptied)
+            for is_wanted, place in zip(pictures, (HEAT_MAPS, ANOMALY_MAPS), strict=True):
+                if is_wanted:
+                    (folder / place).mkdir(exist_ok=True)
         given = {path: entry.name for path, entry in journal.entries.items()}
+        paths = [image for image in images if not isinstance(image, Unreadable)]
         yield OutputFolder(folder, journal, pictures, picture_names(paths, given))
 
 
@@ -142,6 +146,16 @@ def _writing(folder: Path) -> Iterator[None]:
             f"{error.filename or folder}: cannot be written ({error.strerror or error}); give it "
             "room and rights, and run the same command again: it goes on where it stopped"
         ) from None
+
+
+def _remove(folder: Path, entries: Sequence[Entry]) -> None:
+    """Remove what a journal that was emptied stood for."""
+    if entries:
+        for table in (CSV, PARQUET):
+            (folder / table).unlink(missing_ok=True)
+    for entry in entries:
+        (folder / HEAT_MAPS / f"{entry.name}.png").unlink(missing_ok=True)
+        (folder / ANOMALY_MAPS / f"{entry.name}.tiff").unlink(missing_ok=True)
 
 
 def _save(picture: Image.Image, file: Path, options: Mapping[str, int]) -> None:

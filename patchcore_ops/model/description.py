@@ -12,7 +12,6 @@ from patchcore_ops.config.sections import CategoryConfig, ImageSize, Precision
 from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.scoring.maps import Range
 
-# 2 has `calibration` and `sample`; what wrote 1 refuses it.
 FORMAT: Final = 2
 
 RangesOf = Literal["", "test images", "train images", "normal images"]
@@ -121,7 +120,7 @@ class ModelDraft(_Part):
 class ModelDescription(ModelDraft):
     """The content of `model.json`; `sha256` is its checksum, which names the model's version."""
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[2] = FORMAT
     sha256: str = Field("", exclude=True)
     files: dict[FileName, FileRecord]
 

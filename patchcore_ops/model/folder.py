@@ -35,6 +35,7 @@ INDEX = "index.faiss"
 SAMPLE = "sample"
 WEIGHTS = "weights.safetensors"
 _CHECKSUM = "sha256"
+_UNKNOWN = 64 * "0"
 _AGAIN = "copy the model again, or make it again"
 
 
@@ -64,9 +65,8 @@ def write_model(folder: Path, draft: ModelDraft, hash_of: HashOf = file_hash) ->
     }
     description = ModelDescription(**dict(draft), files=files)
     content = {"format": FORMAT, **description.model_dump(mode="json")}
-    checksum = _checksum(content)
-    text = json.dumps({**content, _CHECKSUM: checksum}, indent=2, ensure_ascii=False)
-    (folder / MODEL).write_text(text + "\n", encoding="utf-8")
+    text, checksum = with_checksum(content)
+    (folder / MODEL).write_text(text, encoding="utf-8")
     return description.model_copy(update={_CHECKSUM: checksum})
 
 
@@ -118,9 +118,9 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
     """
     file = folder / MODEL
     try:
-        content = json.loads(file.read_bytes())
-        checksum = content.pop(_CHECKSUM)
-        number = content["format"]
+        text = file.read_bytes().decode()
+        content = json.loads(text)
+        checksum, number = str(content[_CHECKSUM]), content["format"]
     except FileNotFoundError:
         raise ModelError(
             f"{folder}: is no model, for it has no {MODEL}; name the folder of one category, such "
@@ -135,10 +135,13 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
             f"{file}: is of format {number}, and this release reads up to {FORMAT}; install the "
             "release of patchcore-assets that wrote it, or a later one"
         )
+    if isinstance(number, int) and number < FORMAT:
+        raise ModelError(f"{file}: was written by an earlier release; make the model again")
+    hashed = _replaced(text, checksum or _UNKNOWN, _UNKNOWN).encode()
+    if checksum != hashlib.sha256(hashed).hexdigest():
+        raise ModelError(f"{file}: is not what was written; {_AGAIN}")
     try:
-        if checksum != _checksum(content):
-            raise ModelError(f"{file}: is not what was written; {_AGAIN}")
-        description = ModelDescription.model_validate({**content, _CHECKSUM: checksum})
+        description = ModelDescription.model_validate(content)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise ModelError(f"{file}: its '{where}' cannot be used; {_AGAIN}") from None
@@ -147,9 +150,19 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
     return description
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def with_checksum(content: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the text of `model.json`, and the checksum at its end.
+
+    It is the SHA-256 of the text with zeros in its place: digits beyond a number's precision count.
+    """
+    text = json.dumps({**content, _CHECKSUM: _UNKNOWN}, indent=2, ensure_ascii=False) + "\n"
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    return _replaced(text, _UNKNOWN, checksum), checksum
+
+
+def _replaced(text: str, before: str, after: str) -> str:
+    start, _, end = text.rpartition(before)
+    return start + after + end
 
 
 def _faults(folder: Path, files: Mapping[str, FileRecord]) -> list[str]:

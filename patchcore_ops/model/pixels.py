@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ from patchcore_ops.runtime.errors import DatasetError
 
 AnyImage = str | os.PathLike[str] | EncodedImage | Image.Image | npt.NDArray[Any]
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _GREY, _COLOUR = 2, 3
 
 
@@ -98,3 +102,20 @@ def _picture(name: str, array: npt.NDArray[Any]) -> Image.Image:
         )
     grey = array.ndim == _COLOUR and array.shape[-1] == 1
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if grey else array))
+
+
+def ahead(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
+) -> Iterator[_Result]:
+    """Apply a function in threads, in order, only a few items ahead."""
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as executor:
+        pending: deque[Future[_Result]] = deque()
+        try:
+            for item in items:
+                pending.append(executor.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            executor.shutdown(cancel_futures=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from patchcore_ops.embedding.ensemble import Networks
 from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
 from patchcore_ops.model.member_engine import open_member, settings_of
-from patchcore_ops.model.pixels import AnyImage, NamedImage, named, pixels_of
+from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixels_of
 from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
@@ -31,8 +30,6 @@ from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_score
 from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 _SAMPLE_TOLERANCE = 1e-4
 
 
@@ -187,7 +184,7 @@ class Model:
             return _Loaded(one.name, crop, pixels)
 
         def batches() -> Iterator[tuple[Pixels, list[object]]]:
-            for loaded in _ahead(load, named(images), self._decoders):
+            for loaded in ahead(load, named(images), self._decoders):
                 waiting.append(loaded)
                 if isinstance(loaded, _Loaded):
                     yield loaded.pixels[np.newaxis], [loaded.name]
@@ -278,20 +275,3 @@ class Model:
                 "over the test images"
             )
         return known
-
-
-def _ahead(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
-) -> Iterator[_Result]:
-    """Apply a function in threads, in order, only a few items ahead."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as executor:
-        pending: deque[Future[_Result]] = deque()
-        try:
-            for item in items:
-                pending.append(executor.submit(function, item))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            executor.shutdown(cancel_futures=True)

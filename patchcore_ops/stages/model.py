@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.recorded_settings import Recorded, differences, record, write_settings
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.engine_choice import exported
@@ -56,31 +57,39 @@ class Sources(NamedTuple):
     hash_of: HashOf = file_hash
 
 
+class Judgement(NamedTuple):
+    """What makes verdicts of distances.
+
+    `ranges` scale the members of an ensemble, and are taken over `ranges_of`. A model without a
+    sample cannot be tried where it is used.
+    """
+
+    ranges: Ranges
+    ranges_of: RangesOf
+    calibration: Calibration
+    sample: Sample | None = None
+
+
 def assemble_model(
     category: str,
     embeddings: Path,
     indices: Path,
-    predictions: Path,
-    calibration: Path,
+    judgement: Judgement,
     config: CategoryConfig,
     recorded: Recorded,
     sources: Sources,
     provenance: Mapping[str, str],
-    dataset_root: Path,
     folder: Path,
     share: Share | None = None,
 ) -> ModelDescription:
-    """Gather the model of a category: networks, indices, ranges, thresholds, and `model.json`.
-
-    A sample image is the first test image below `dataset_root` that is as it was when it was
-    scored; without any there is none.
+    """Gather the model of a category: networks, indices, thresholds, and `model.json`.
 
     `recorded` are the settings of the artefacts, `config` the same as typed sections. `share` puts
     a file of an artefact into `folder`, by default as a hard link or a copy.
     """
     put = share or (lambda source, name: link_or_copy(source, folder / name))
     count = len(config.embedding.members)
-    ranges = Ranges.read(predictions)
+    ranges = judgement.ranges
     members = []
     for number, of_index in enumerate(layout.member_folders(indices, count)):
         grid = Grid.read(layout.member_folder(embeddings, number))
@@ -99,17 +108,33 @@ def assemble_model(
             )
         )
     write_settings(folder, recorded)
-    ranges_of: RangesOf = "test images" if ranges.scores else ""
     draft = draft_of(
         category,
         config,
         tuple(members),
-        ranges_of,
+        judgement.ranges_of,
         dict(provenance),
-        read_calibration(calibration),
-        _place_sample(predictions, dataset_root, sources.hash_of, folder),
+        judgement.calibration,
+        judgement.sample,
     )
     return write_model(folder, draft)
+
+
+def judgement_of(
+    predictions: Path, calibration: Path, dataset_root: Path, hash_of: HashOf, folder: Path
+) -> Judgement:
+    """Take ranges and thresholds of a benchmark, and put a sample image into the model's folder.
+
+    The sample is the first test image below `dataset_root` that is as it was when it was scored;
+    without any there is none.
+    """
+    ranges = Ranges.read(predictions)
+    return Judgement(
+        ranges,
+        "test images" if ranges.scores else "",
+        read_calibration(calibration),
+        _place_sample(predictions, dataset_root, hash_of, folder),
+    )
 
 
 def _place_sample(

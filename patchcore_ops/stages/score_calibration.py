@@ -65,19 +65,9 @@ def calibrate(
     by_member = leave_one_out_scores(
         embeddings, bank, indices, config, runtime, chosen, on_progress
     )
-    scored = np.all([np.isfinite(scores).any(axis=(1, 2)) for scores in by_member], axis=0)
-    normal = normal_scores(
-        [np.nan_to_num(scores[scored], nan=0.0) for scores in by_member],
-        Ranges.read(predictions),
-        config,
-    )
+    calibration, normal, scored = calibrate_normal(by_member, Ranges.read(predictions), config)
     normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
     test = layout.read_scores(predictions)[["score", "is_anomaly"]]
-    calibration = Calibration.over(
-        normal["score"].tolist(),
-        normal["map_peak"].tolist(),
-        config.calibration.false_positive_rate,
-    )
     calibration = with_test_images(calibration, test)
     folder.mkdir(parents=True, exist_ok=True)
     normal.to_parquet(folder / layout.NORMAL_SCORES, index=False)
@@ -106,19 +96,38 @@ def sampled(images: int, most: int, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
 
 
-def normal_scores(by_member: list[Floats], ranges: Ranges, config: CategoryConfig) -> pd.DataFrame:
-    """Return `score` and `map_peak` of images, from the members' patch scores, [n, h, w] each."""
-    if len(by_member[0]) == 0:
-        return pd.DataFrame({"score": [], "map_peak": []}, dtype=np.float32)
-    maps = ensemble_maps(
-        by_member, config.dataset.imagesize, config.scoring.smoothing_sigma, ranges.maps
+class NormalImages(NamedTuple):
+    """A calibration by normal images, `score` and `map_peak` of each, and which had neighbours."""
+
+    calibration: Calibration
+    scores: pd.DataFrame
+    scored: npt.NDArray[np.bool_]
+
+
+def calibrate_normal(
+    by_member: list[Floats], ranges: Ranges, config: CategoryConfig
+) -> NormalImages:
+    """Calibrate by what `leave_one_out_scores` gives of normal images."""
+    scored = np.all([np.isfinite(scores).any(axis=(1, 2)) for scores in by_member], axis=0)
+    # A patch without neighbours says nothing; squared distances are not negative.
+    kept = [np.nan_to_num(scores[scored], nan=0.0) for scores in by_member]
+    table = pd.DataFrame({"score": [], "map_peak": []}, dtype=np.float32)
+    if scored.any():
+        maps = ensemble_maps(
+            kept, config.dataset.imagesize, config.scoring.smoothing_sigma, ranges.maps
+        )
+        table = pd.DataFrame(
+            {
+                "score": combine([image_scores(scores) for scores in kept], ranges.scores),
+                "map_peak": np.concatenate([block.max(axis=(1, 2)) for block in maps]),
+            }
+        )
+    calibration = Calibration.over(
+        table["score"].tolist(),
+        table["map_peak"].tolist(),
+        config.calibration.false_positive_rate,
     )
-    return pd.DataFrame(
-        {
-            "score": combine([image_scores(scores) for scores in by_member], ranges.scores),
-            "map_peak": np.concatenate([block.max(axis=(1, 2)) for block in maps]),
-        }
-    )
+    return NormalImages(calibration, table, scored)
 
 
 def with_test_images(calibration: Calibration, test: pd.DataFrame) -> Calibration:

@@ -159,6 +159,7 @@ def test_predictions_of_another_model_are_refused_or_replaced(
     out = tmp_path / "out"
     assert predict(model, single.images[0], "--output", out, "--no-heat-maps") == 0
     assert sorted(file.suffix for file in out.iterdir()) == [".csv", ".jsonl", ".parquet"]
+    assert predict(model, single.images[0], "--output", out, "--tiff") == 0
     copy_with_note(model, tmp_path / "other")
     capsys.readouterr()
     assert predict(tmp_path / "other", single.images[0], "--output", out) == 2
@@ -167,6 +168,8 @@ def test_predictions_of_another_model_are_refused_or_replaced(
     assert "holds predictions of another model (fabric_a, " in said
     assert predict(tmp_path / "other", single.images[1], "--output", out, "--again") == 0
     assert tables(out)[1]["path"].tolist() == [str(single.images[1])]
+    assert len(list((out / "heat_maps").iterdir())) == 1
+    assert list((out / "anomaly_maps").iterdir()) == []
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(

@@ -18,7 +18,7 @@ from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.stages.faiss_index import index_memory_bank
 from patchcore_ops.stages.layout import ANOMALY_MAPS, read_scores
 from patchcore_ops.stages.memory_bank import select_memory_bank
-from patchcore_ops.stages.model import Sources, assemble_model
+from patchcore_ops.stages.model import Sources, assemble_model, judgement_of
 from patchcore_ops.stages.predictions import predict
 from patchcore_ops.stages.raw_embeddings import embed_images
 from patchcore_ops.stages.score_calibration import calibrate
@@ -58,13 +58,17 @@ class Benchmarked(NamedTuple):
             "fabric_a",
             self.folder / "embeddings",
             self.folder / "index",
-            self.folder / "predictions",
-            self.folder / "calibration",
+            judgement_of(
+                self.folder / "predictions",
+                self.folder / "calibration",
+                self.root,
+                file_hash,
+                folder,
+            ),
             self.config,
             record(self.config, SECTIONS, file_hash),
             sources or self.sources(),
             {"images.data_version": "0123"},
-            self.root,
             folder,
         )
 

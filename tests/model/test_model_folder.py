@@ -13,10 +13,18 @@ from engine_kit import saved, trained
 from model_kit import RUNTIME, Benchmarked
 
 from patchcore_ops import Model
-from patchcore_ops.model import ModelError, folder, read_model
+from patchcore_ops.model import ModelError, read_model
+from patchcore_ops.model.folder import with_checksum
 from patchcore_ops.runtime.errors import StaleArtefact
 
-FILES = ["0/index.faiss", "0/network.bin", "0/network.json", "0/network.xml", "settings.json"]
+FILES = [
+    "0/index.faiss",
+    "0/network.bin",
+    "0/network.json",
+    "0/network.xml",
+    "sample.png",
+    "settings.json",
+]
 
 
 @pytest.fixture
@@ -70,15 +78,15 @@ def rewrite(copied: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads((copied / "model.json").read_text())
     del content["sha256"]
     edit(content)
-    content["sha256"] = folder._checksum(content)
-    (copied / "model.json").write_text(json.dumps(content))
+    (copied / "model.json").write_text(with_checksum(content)[0])
 
 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
         (lambda content: content.update(format=3), r"is of format 3, .* reads up to 2; install"),
-        (lambda content: content.update(format="1"), r"its 'format' cannot be used"),
+        (lambda content: content.update(format=1), r"written by an earlier release; make the mo"),
+        (lambda content: content.update(format="2"), r"its 'format' cannot be used"),
         (lambda content: content.update(more=1), r"its 'more' cannot be used"),
         (
             lambda content: content["files"].update({"../x": content["files"]["settings.json"]}),
@@ -97,7 +105,10 @@ def test_what_does_not_fit_is_refused(
         Model.load(copied, RUNTIME)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "1", "null", "[" * 100_000, '{"sha256": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "1", "null", "[" * 100_000, '{"sha256": 1}', '{"sha256": "", "format": 2}'],
+)
 def test_any_other_model_json_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "model.json").write_text(content)
     with pytest.raises(ModelError, match=r"model\.json: is not what was written"):
@@ -159,3 +170,27 @@ def test_weights_that_differ_in_memory_are_refused(single: Benchmarked, tmp_path
     changed = single._replace(config=config)
     with pytest.raises(StaleArtefact, match="weights have changed since raw_embeddings was made"):
         changed.assemble(tmp_path / "model", changed.sources()._replace(identities=["0" * 32]))
+
+
+def test_the_sample_image_gives_its_score_wherever_the_model_is(
+    single: Benchmarked, model: Path, copied: Path
+) -> None:
+    sample = read_model(model).sample
+    assert sample is not None
+    first = single.scores.iloc[0]
+    assert (sample.path, sample.score) == (first["path"], first["score"])
+    assert (copied / sample.file).read_bytes() == single.images[0].read_bytes()
+    Model.load(copied, RUNTIME).check_sample()
+    rewrite(copied, lambda content: content["sample"].update(score=sample.score * 1.01))
+    with pytest.raises(ModelError, match=r"sample\.png: scores .* where the model was made"):
+        Model.load(copied, RUNTIME).check_sample()
+
+
+def test_a_test_image_that_has_changed_is_no_sample(single: Benchmarked, tmp_path: Path) -> None:
+    shutil.copytree(single.root, tmp_path / "dataset")
+    changed = single._replace(root=tmp_path / "dataset")
+    changed.images[0].write_bytes(changed.images[1].read_bytes())
+    description = changed.assemble(tmp_path / "model")
+    assert description.sample is not None
+    assert description.sample.path == single.scores["path"][1]
+    assert sorted(file.name for file in (tmp_path / "model").iterdir()).count("sample.png") == 1

@@ -190,6 +190,8 @@ DETERMINES_NOTHING = (
     "metrics.published",
     "report",
     "checks",
+    "estimator",
+    "embedding.network_folder",
     "tracking",
     "metrics.bootstrap",
     "coreset.coverage",

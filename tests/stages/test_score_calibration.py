@@ -15,7 +15,7 @@ from patchcore_ops.config.sections import CategoryConfig, IndexSection
 from patchcore_ops.stages.layout import NORMAL_SCORES, read_images
 from patchcore_ops.stages.score_calibration import (
     calibrate,
-    normal_scores,
+    calibrate_normal,
     read_calibration,
     sampled,
     with_test_images,
@@ -103,8 +103,10 @@ def test_a_sample_is_drawn_by_seed_without_repetition() -> None:
 def test_a_single_train_image_leaves_nothing_to_compare_with() -> None:
     from patchcore_ops.stages.predictions import NO_RANGES
 
-    nothing = [np.empty((0, 3, 3), dtype=np.float32)]
-    assert normal_scores(nothing, NO_RANGES, CategoryConfig()).empty
+    without = [np.full((1, 3, 3), np.nan, dtype=np.float32)]
+    found = calibrate_normal(without, NO_RANGES, CategoryConfig())
+    assert found.scores.empty
+    assert found.calibration.image_threshold is None
     finding = false_positives_are_as_asked(Calibration.over([], [], 0.01), 0.95)
     assert not finding.passed
     assert "add train images" in finding.sentence

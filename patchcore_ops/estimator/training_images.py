@@ -1,0 +1,85 @@
+"""Images of any form as the embeddings of a category that has only train images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS
+from patchcore_ops.dataset.image_stream import Pixels
+from patchcore_ops.embedding.ensemble import Networks, open_networks
+from patchcore_ops.embedding.exported_network import NetworkStore
+from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixels_of
+from patchcore_ops.runtime.arrays import ArrayWriter
+from patchcore_ops.runtime.errors import DatasetError
+from patchcore_ops.stages import layout
+from patchcore_ops.stages.raw_embeddings import Grid
+
+
+class EmbeddedImages(NamedTuple):
+    """How many images were embedded, and the identity of each member's exported network."""
+
+    images: int
+    identities: list[str]
+
+
+def images_in(images: AnyImage | Iterable[AnyImage]) -> Any:
+    """Return images as they are; of a folder, the image files in it, by name.
+
+    Raises
+    ------
+    DatasetError
+        If a folder has none.
+    """
+    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        found = sorted(
+            path for path in Path(images).iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS
+        )
+        if not found:
+            raise DatasetError(f"{images}: holds no image; name a folder of images of one product")
+        return found
+    return images
+
+
+def embed_training_images(
+    images: Sequence[AnyImage],
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    networks: NetworkStore,
+    folder: Path,
+) -> EmbeddedImages:
+    """Embed images, and write what `raw_embeddings` writes of train images: arrays and grids."""
+    opened = open_networks(config, runtime, networks)
+    grids = [
+        Grid(*engine.grid, opened.dimension, len(images), 0, engine.weights_sha256)
+        for engine in opened.engines
+    ]
+    with ExitStack() as stack:
+        writers = []
+        for member, grid in enumerate(grids):
+            target = layout.member_folder(folder, member)
+            target.mkdir(parents=True, exist_ok=True)
+            grid.write(target)
+            shape = (len(images) * grid.patches, grid.dimension)
+            writers.append(
+                stack.enter_context(ArrayWriter(target / layout.TRAIN_EMBEDDINGS, shape))
+            )
+        batches = _batches(images, config, runtime, opened)
+        for embedded in stack.enter_context(closing(opened.embed_all(batches))):
+            for writer, rows in zip(writers, embedded, strict=True):
+                writer.append(rows)
+    return EmbeddedImages(len(images), [engine.network for engine in opened.engines])
+
+
+def _batches(
+    images: Sequence[AnyImage], config: CategoryConfig, runtime: RuntimeSection, opened: Networks
+) -> Iterator[tuple[Pixels, list[object]]]:
+    def load(one: NamedImage) -> tuple[str, Pixels]:
+        return one.name, pixels_of(one, config.dataset)[0]
+
+    for name, pixels in ahead(load, named(images), max(runtime.num_workers, 1)):
+        yield pixels[None], [name]
