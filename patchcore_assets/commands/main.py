@@ -14,11 +14,12 @@ from patchcore_assets.commands import (
     import_reference,
     predict,
     reject,
+    serve,
 )
 from patchcore_ops.runtime.errors import UserError
 
 # In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
-SUBCOMMANDS = (benchmark, predict, evaluate, export, import_reference, accept, reject)
+SUBCOMMANDS = (benchmark, predict, serve, accept, reject, evaluate, export, import_reference)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,10 +35,11 @@ def heat_map(prediction: Prediction) -> Pixels:
         colours mean the same in all images of a model. A model without one has colours from the
         median of the image's own map to its greatest value.
     """
-    return overlay_heat(prediction.pixels, prediction.anomaly_map, *_limits(prediction))
+    return overlay_heat(prediction.pixels, prediction.anomaly_map, *heat_limits(prediction))
 
 
-def _limits(prediction: Prediction) -> tuple[float, float]:
+def heat_limits(prediction: Prediction) -> tuple[float, float]:
+    """Return the values at which the colours of a prediction's heat map begin and end."""
     threshold = prediction.pixel_threshold
     if threshold is not None:
         return 0.5 * threshold, 1.5 * threshold

@@ -122,7 +122,7 @@ class Model:
 
         Parameters
         ----------
-        images : path, PIL image or array, or an iterable of them
+        images : path, EncodedImage, PIL image or array, or an iterable of them
             An array holds uint8, shape [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
 
         Returns

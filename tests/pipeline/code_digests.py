@@ -196,6 +196,7 @@ DETERMINES_NOTHING = (
     "model.export_text",
     "model.onnx_member",
     "inspection",
+    "service",
     "report.pictures",
     "stages.layout",
     "stages.illustrations",
