@@ -23,8 +23,12 @@ TRACKED_MODELS = {
     f"patchcore_ops/tracking/{name}.py"
     for name in ("mlflow_model", "mlflow_tracker", "wandb_tracker")
 }
-# Here it is the group.
-GROUP_MODEL = {"patchcore_assets/assets/score_calibration.py"}
+# Here it is the group, and the folder of an estimator's model.
+GROUP_MODEL = {
+    "patchcore_assets/assets/score_calibration.py",
+    "patchcore_assets/assets/inspections.py",
+    "patchcore_ops/estimator/patchcore.py",
+}
 NAMESAKES = {
     "metrics": SECTION_METRICS,
     "category_metrics": FUNCTION_CATEGORY_METRICS,
