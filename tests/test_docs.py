@@ -17,7 +17,7 @@ from patchcore_assets.graph import define
 from patchcore_assets.inputs.versions import inputs_of
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
-from patchcore_ops.config.load import Evaluated
+from patchcore_ops.config.load import Evaluated, Inbox
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection, TrackerSection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,6 +32,7 @@ PAGES = [
 CONFIG = replace(
     load_config(REPOSITORY / "configs" / "demo.yaml"),
     evaluation=Evaluated(Path("images"), None),
+    inbox=Inbox("inbox", "2026-01-01", 0.0),
     tracking=(TrackerSection(kind="tensorboard"),),
 )
 MAX_PICTURE_BYTES = 150_000

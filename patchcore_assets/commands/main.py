@@ -7,17 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from patchcore_assets.commands import (
+    accept,
     benchmark,
     evaluate,
     export,
     import_reference,
     predict,
+    reject,
     serve,
 )
 from patchcore_ops.runtime.errors import UserError
 
 # In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
-SUBCOMMANDS = (benchmark, predict, serve, evaluate, export, import_reference)
+SUBCOMMANDS = (benchmark, predict, serve, evaluate, export, import_reference, accept, reject)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
