@@ -19,11 +19,7 @@ from patchcore_assets.commands import (
 from patchcore_ops.runtime.errors import UserError
 
 # In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
-<<<<<<< HEAD
 SUBCOMMANDS = (benchmark, predict, serve, accept, reject, evaluate, export, import_reference)
-=======
-SUBCOMMANDS = (benchmark, predict, serve, evaluate, export, import_reference, accept, reject)
->>>>>>> serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
