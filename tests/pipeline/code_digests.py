@@ -64,6 +64,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "raw_embeddings": (
         "stages.raw_embeddings",
+        "stages.earlier_rows",
         "stages.embedding_shards",
         "embedding.ensemble",
         "dataset.image_stream",
@@ -114,9 +115,21 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.predictions",
         "stages.category_metrics",
         "model.predictor",
+        "model.prediction",
         "model.pixels",
         "model.regions",
         "model.member_engine",
+    ),
+    "inspections": (
+        "inspection.day",
+        "inspection.day_table",
+        "inspection.arrivals",
+        "inspection.rows",
+        "inspection.heat_map",
+        "model.predictor",
+        "model.pixels",
+        "model.member_engine",
+        "model.regions",
     ),
     "category_metrics": (
         "stages.category_metrics",
@@ -140,6 +153,7 @@ DETERMINES_NOTHING = (
     "config.snapshot",
     "config.recorded_settings",
     "dataset.recorded_files",
+    "dataset.additions",
     "config.settings_notes",
     "config.categories",
     "config.overrides",
@@ -181,6 +195,8 @@ DETERMINES_NOTHING = (
     "model.export_note",
     "model.export_text",
     "model.onnx_member",
+    "inspection",
+    "service",
     "report.pictures",
     "stages.layout",
     "stages.illustrations",
@@ -254,12 +270,13 @@ def read_table() -> dict[str, dict[str, Any]]:
 def whole_graph(config: Any) -> Any:
     """Return the asset graph of a configuration that asks for every asset there is."""
     from patchcore_assets.graph import define
-    from patchcore_ops.config.load import Evaluated
+    from patchcore_ops.config.load import Evaluated, Inbox
     from patchcore_ops.config.sections import TrackerSection
 
     everything = replace(
         config,
         evaluation=Evaluated(Path("images"), None),
+        inbox=Inbox("inbox", "2026-01-01", 0.0),
         tracking=(TrackerSection(kind="tensorboard"),),
     )
     return define(everything).resolve_asset_graph()
