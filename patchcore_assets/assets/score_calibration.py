@@ -96,6 +96,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                             "good_test_images": figures.good_images,
                             "false_positives": figures.false_positives,
                             "recall": _shown(figures.recall),
+                            "f1": _shown(figures.f1),
                             "best_f1_chosen_on_test_images": dg.MetadataValue.json(
                                 {
                                     "threshold": figures.f1_threshold,

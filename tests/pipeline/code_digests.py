@@ -140,6 +140,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "metrics.pixel_ranking",
         "metrics.ranking",
         "metrics.region_overlap",
+        "metrics.per_image_overlap",
     ),
     "metrics": ("stages.metrics", "metrics.category", "metrics.history"),
     "benchmark_report": ("stages.benchmark_report", "metrics.history"),
