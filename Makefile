@@ -6,9 +6,9 @@ CONFIG ?= configs/demo.yaml
 WORKERS ?= 2
 BIN = $(VENV)/bin
 # The tests of patchcore_ops; those of the assets, of servers and of faults take minutes more.
-ROOMS = $(addprefix tests/,backbones checks config coreset dataset embedding metrics report runtime scoring stages)
+ROOMS = $(addprefix tests/,backbones calibration checks config coreset dataset embedding estimator inspection metrics model report runtime scoring service stages)
 # Networks are made here, and bottle is benchmarked.
-SLOW = $(addprefix tests/,backbones embedding stages)
+SLOW = $(addprefix tests/,backbones embedding estimator model service stages)
 
 .DEFAULT_GOAL := help
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,14 @@ class Run:
         Largest resident memory of the process (or of the largest of its children).
     result : dict
         What its task returned; empty for a plain command.
+    cpu_seconds : float
+        Of all its threads.
     """
 
     wall_seconds: float
     peak_bytes: int
     result: dict[str, Any]
+    cpu_seconds: float
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -107,7 +110,7 @@ def run_task(
             environment,
         )
         result = json.loads(result_file.read_text(encoding="utf-8"))
-    return Run(run.wall_seconds, run.peak_bytes, result)
+    return replace(run, result=result)
 
 
 def run_command(
@@ -143,7 +146,8 @@ def run_command(
             log.seek(0)
             tail = log.read().decode(errors="replace")[-4000:]
             raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{tail}")
-    return Run(wall_seconds, usage.ru_maxrss * 1024, {})
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Run(wall_seconds, usage.ru_maxrss * 1024, {}, cpu_seconds)
 
 
 def peak_mb() -> float:

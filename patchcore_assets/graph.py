@@ -12,9 +12,10 @@ from patchcore_assets.assets.category_metrics import CATEGORY_METRICS, category_
 from patchcore_assets.assets.evaluation import EVALUATION, evaluation
 from patchcore_assets.assets.faiss_index import faiss_index
 from patchcore_assets.assets.image_manifest import image_manifest
+from patchcore_assets.assets.inspections import INSPECTIONS, inspections
 from patchcore_assets.assets.memory_bank import memory_bank
 from patchcore_assets.assets.metrics import metrics
-from patchcore_assets.assets.model import model
+from patchcore_assets.assets.model import MODEL, model
 from patchcore_assets.assets.observed_inputs import observed_inputs
 from patchcore_assets.assets.raw_embeddings import raw_embeddings
 from patchcore_assets.assets.score_calibration import score_calibration
@@ -22,6 +23,7 @@ from patchcore_assets.assets.test_predictions import test_predictions
 from patchcore_assets.assets.tracked_results import tracked_results
 from patchcore_assets.automation.backfills import BENCHMARK_JOB
 from patchcore_assets.automation.conditions import automation_sensor
+from patchcore_assets.automation.inbox import inbox_sensor
 from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule, summary_sensor
 from patchcore_assets.executor import executor
 from patchcore_assets.inputs.launched import RESOURCE
@@ -32,6 +34,7 @@ from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.results_hash import results_hash
 
 EVALUATION_JOB = "evaluation_job"
+INSPECTIONS_JOB = "inspections_job"
 # In the order of the data; what a configuration does not ask for, its function leaves out.
 ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
     image_manifest,
@@ -43,6 +46,7 @@ ASSETS: tuple[Callable[[BenchmarkConfig], dg.AssetsDefinition | None], ...] = (
     score_calibration,
     model,
     evaluation,
+    inspections,
     metrics,
     benchmark_report,
     tracked_results,
@@ -69,7 +73,8 @@ def define(config: BenchmarkConfig) -> dg.Definitions:
 def _define(config: BenchmarkConfig) -> dg.Definitions:
     assets = [one for asset in ASSETS if (one := asset(config)) is not None]
     again = [one for one in assets if one.key == dg.AssetKey(EVALUATION)]
-    waves = [one for one in assets if one not in again]
+    by_day = [one for one in assets if one.key == dg.AssetKey(INSPECTIONS)]
+    waves = [one for one in assets if one not in (*again, *by_day)]
     interval = config.schedule.seconds_between_looks
     tags = tags_of_runs(waves)
     return dg.Definitions(
@@ -94,13 +99,26 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
                 )
                 for one in again
             ),
+            *(
+                dg.define_asset_job(
+                    INSPECTIONS_JOB,
+                    selection=_selected([one]),
+                    description="Verdicts on the images of a category that arrived on a day.",
+                    tags=tags,
+                )
+                for one in by_day
+            ),
         ],
         schedules=[rebenchmark_schedule(config, POOLS)],
         sensors=[
             watch_sensor(config),
-            automation_sensor(_selected(assets), interval, tags),
+            automation_sensor(_selected([*waves, *again]), interval, tags),
             summary_sensor(
                 interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT), POOLS
+            ),
+            *(
+                inbox_sensor(config, INSPECTIONS_JOB, one.key, dg.AssetKey(MODEL), tags)
+                for one in by_day
             ),
         ],
         resources={

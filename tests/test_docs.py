@@ -17,7 +17,7 @@ from patchcore_assets.graph import define
 from patchcore_assets.inputs.versions import inputs_of
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
-from patchcore_ops.config.load import Evaluated
+from patchcore_ops.config.load import Evaluated, Inbox
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection, TrackerSection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,6 +32,7 @@ PAGES = [
 CONFIG = replace(
     load_config(REPOSITORY / "configs" / "demo.yaml"),
     evaluation=Evaluated(Path("images"), None),
+    inbox=Inbox("inbox", "2026-01-01", 0.0),
     tracking=(TrackerSection(kind="tensorboard"),),
 )
 MAX_PICTURE_BYTES = 150_000
@@ -125,8 +126,8 @@ def test_times_are_those_of_the_section_schedule(guide: str) -> None:
 def test_what_a_section_rebuilds_is_what_depends_on_its_input(
     definitions: dg.Definitions,
 ) -> None:
-    readme = README.read_text(encoding="utf-8")
-    rows = table(readme, "section | input | rebuilt from here on", 3)
+    page = (REPOSITORY / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = table(page, "section | input | rebuilt from here on", 3)
     said = {names(where)[0]: names(first) for _, where, first in rows if names(where)}
     depends = {
         dep.asset_key.to_user_string(): asset.key.to_user_string()
@@ -135,11 +136,11 @@ def test_what_a_section_rebuilds_is_what_depends_on_its_input(
     }
     inputs = [one.key.to_user_string() for one in inputs_of(CONFIG)]
     assert said == {name: [depends[name]] for name in inputs}
-    [without] = [names(sections) for sections, where, _ in rows if not names(where)]
+    [_, without] = [names(sections) for sections, where, _ in rows if not names(where)]
     sections = {name.split(".")[0] for row in rows for name in names(row[0])}
     assert sections == set(ConfigFile.model_fields) - {"overrides"}
     observed = {key.removesuffix("_config") for key in said}
-    assert set(without) == sections - observed - {"dataset", "evaluation"}
+    assert set(without) == sections - observed - {"dataset", "evaluation", "preset"}
 
 
 def keys(page: str) -> Iterator[tuple[str, str]]:
@@ -165,10 +166,11 @@ def test_every_key_is_in_the_table_of_settings_with_its_default() -> None:
         for key in (first, *names(cell)[1:]):
             said[section, key] = values.pop(0).strip("`")
     del said["overrides", "<category>.<section>.<key>"]
+    assert said.pop(("preset", "")) == ConfigFile.model_fields["preset"].default
     there = {
         (section, key): field.default
         for section, one in ConfigFile.model_fields.items()
-        if section != "overrides"
+        if section not in ("overrides", "preset")
         for key, field in model_of(one).model_fields.items()
     }
     assert set(said) == set(there)

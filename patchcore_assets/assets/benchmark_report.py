@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from patchcore_assets.assets.category_metrics import CATEGORY_METRICS
+from patchcore_assets.assets.inspections import INSPECTIONS
 from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.automation.conditions import rebuild_after_the_last_category
+from patchcore_assets.partitions import Partition
 from patchcore_assets.step.artefact_settings import settings_of
 from patchcore_assets.step.presentation import number, place
 from patchcore_assets.step.reasons import plain_reason
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
-from patchcore_assets.storage import is_transient
+from patchcore_assets.storage import DamagedArtefact, MissingArtefact, is_transient
 from patchcore_ops.config import BenchmarkConfig
 
 if TYPE_CHECKING:
-    from patchcore_ops.report.contents import CategoryReport, FailedCategory
+    from patchcore_ops.report.contents import CategoryReport, FailedCategory, InspectedDay
 
 BENCHMARK_REPORT = "benchmark_report"
+# Rows of the table of inspections, and days of a category, at most.
+_INSPECTED_ROWS, _INSPECTED_DAYS = 200, 7
 
 
 def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
@@ -91,6 +95,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     failed=failed,
                     changes=changes,
                     notes=notes_on_mean(used, applied),
+                    inspections=_inspections(work),
                     provenance={**environment(), "configuration": PurePath(work.config.path).name},
                 )
             )
@@ -154,3 +159,27 @@ def _of_category(work: Work, category: str, changes: str, shown_images: int) -> 
             work.hash_of,
         )
         return replace(report, changes=changes)
+
+
+def _inspections(work: Work) -> "list[InspectedDay]":
+    """Read the figures of the latest days of each category.
+
+    The report does not depend on the inspections: they say nothing of the benchmark, and each day
+    would make it stale.
+    """
+    from patchcore_ops.inspection.day_table import SUMMARY, read_figures
+    from patchcore_ops.report.contents import InspectedDay
+
+    if work.config.inbox is None:
+        return []
+    shown = []
+    most = max(1, min(_INSPECTED_DAYS, _INSPECTED_ROWS // len(work.config.categories)))
+    for category in work.config.categories:
+        for day in reversed(work.store.days(INSPECTIONS, category)[-most:]):
+            place = Partition(category, day).place
+            try:
+                with work.store.open(INSPECTIONS, place, only=[SUMMARY]) as artefact:
+                    shown.append(InspectedDay(category, day, read_figures(artefact.folder)))
+            except (MissingArtefact, DamagedArtefact) as problem:
+                work.warn(f"the report leaves out a day: {problem}")
+    return shown

@@ -1,5 +1,6 @@
 """`raw_embeddings`: every image of a category through the network, once."""
 
+import hashlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,15 @@ from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.pools import pool_of
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
+from patchcore_assets.storage import Artefact
 from patchcore_ops.config import BenchmarkConfig
+from patchcore_ops.config.recorded_settings import SETTINGS, settings_content
 from patchcore_ops.config.sections import RuntimeSection
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from patchcore_ops.stages.earlier_rows import Earlier
     from patchcore_ops.stages.raw_embeddings import Embedded
 
 RAW_EMBEDDINGS = "raw_embeddings"
@@ -78,11 +82,13 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 {
                     "members": len(grids),
                     "images": len(images),
+                    "images_embedded": len(images) - embedded.taken_over,
+                    "images_taken_over": embedded.taken_over,
                     "train_patches": sum(grid.patches * grid.train_images for grid in grids),
                     "test_patches": sum(grid.patches * grid.test_images for grid in grids),
                     "dimension": grids[0].dimension,
                     "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
-                    "images_per_second": work.per_second(len(images)),
+                    "images_per_second": work.per_second(len(images) - embedded.taken_over),
                     **{key: dg.MetadataValue.text(value) for key, value in made_by.items()},
                 },
                 provenance=made_by,
@@ -99,7 +105,10 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
 
 
 def _embed(work: Work, images: "pd.DataFrame") -> "Embedded":
-    """Embed the images at once, or in shards where there are many."""
+    """Embed the images at once, or in shards where there are many.
+
+    Shards are all made anew: to copy some 3 MB an image takes about as long as to embed it.
+    """
     from patchcore_ops.stages.embedding_shards import embed_shard, image_shards, join_shards
     from patchcore_ops.stages.raw_embeddings import embed_images
 
@@ -107,7 +116,15 @@ def _embed(work: Work, images: "pd.DataFrame") -> "Embedded":
     if images["split"].value_counts().max() <= runtime.images_per_shard:
         progress = work.progress("images embedded")
         return embed_images(
-            images, root, settings, runtime, work.output, progress, work.hash_of, work.networks
+            images,
+            root,
+            settings,
+            runtime,
+            work.output,
+            progress,
+            work.hash_of,
+            work.networks,
+            earlier=_earlier(work),
         )
     all_train = int((images["split"] == "train").sum())
     shards = image_shards(images, runtime.images_per_shard)
@@ -116,6 +133,46 @@ def _embed(work: Work, images: "pd.DataFrame") -> "Embedded":
     )
     members = len(settings.embedding.members)
     return join_shards(images, folders, members, work.output, work.share)
+
+
+def _earlier(work: Work) -> "Earlier | None":
+    """Open the version before, if an image that is in both has the same rows in both.
+
+    So it is with OpenVINO, which computes image by image, with the same exported networks and
+    settings. With torch, rows depend on the batch.
+    """
+    from patchcore_ops.embedding.engine_choice import exported_identities
+    from patchcore_ops.embedding.openvino_engine import gives_equal_numbers
+    from patchcore_ops.runtime.processors import available_processors
+    from patchcore_ops.stages.earlier_rows import FILES, Earlier
+
+    identities = exported_identities(work.settings, work.runtime, work.hash_of)
+    if identities is None:
+        return None
+    members = range(len(identities))
+    settings = hashlib.sha256(settings_content(work.recorded)).hexdigest()
+
+    def suits(artefact: Artefact) -> bool:
+        made_by = [artefact.provenance.get(f"network_{member}") for member in members]
+        return (
+            made_by == identities
+            and gives_equal_numbers(
+                available_processors(), int(artefact.provenance.get("threads", "0"))
+            )
+            and artefact.files.get(SETTINGS, (0, ""))[1] == settings
+            # A version in shards may come from several machines.
+            and all(
+                f"{member}/{file}" in artefact.files
+                for member in members
+                for file in FILES.values()
+            )
+        )
+
+    artefact = work.earlier_alike(suits)
+    if artefact is None:
+        return None
+    engines = [artefact.provenance[f"engine_{member}"] for member in members]
+    return Earlier(artefact.folder, engines, identities, work.share)
 
 
 def _device(runtime: RuntimeSection) -> str:

@@ -1,5 +1,7 @@
 """`score_calibration`: what normal looks like in scores, and where anomalies begin."""
 
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
 from patchcore_assets.assets.by_category import by_category, categories
@@ -10,9 +12,13 @@ from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.inputs.versions import CALIBRATION_CONFIG
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.pools import CPU_HEAVY, GPU
-from patchcore_assets.step.presentation import charts, number
+from patchcore_assets.step.presentation import charts, number, picture
 from patchcore_assets.step.resource import Benchmark
+from patchcore_assets.step.work import Work
 from patchcore_ops.config import BenchmarkConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORE_CALIBRATION = "score_calibration"
 _CHECKS = (
@@ -25,6 +31,11 @@ _CHECKS = (
         "enough_normal_images",
         "So many normal images were scored that they guarantee "
         "`calibration.false_positive_rate`. Warns.",
+    ),
+    Check(
+        "suspicious_train_images",
+        "No train image has a score far above those of the others (3.5 deviations), "
+        "as a defective one among them would. Warns.",
     ),
 )
 
@@ -79,11 +90,13 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "image_threshold": _shown(made.image_threshold),
                     "pixel_threshold": _shown(made.pixel_threshold),
                     "scores": charts({"Scores of normal and of test images": drawn}),
+                    **_suspects(work, normal),
                     **(
                         {
                             "good_test_images": figures.good_images,
                             "false_positives": figures.false_positives,
                             "recall": _shown(figures.recall),
+                            "f1": _shown(figures.f1),
                             "best_f1_chosen_on_test_images": dg.MetadataValue.json(
                                 {
                                     "threshold": figures.f1_threshold,
@@ -101,10 +114,23 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                         made, work.settings.checks.confidence
                     ),
                     "enough_normal_images": checks.enough_normal_images(made),
+                    "suspicious_train_images": checks.suspicious_train_images(normal),
                 },
             )
 
     return compute
+
+
+def _suspects(work: Work, normal: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:
+    """Show the train images with the greatest scores, if any is suspicious."""
+    from patchcore_ops.calibration import suspects
+    from patchcore_ops.stages.illustrations import SHEET_IMAGES, images_sheet
+
+    paths = normal["path"].to_numpy()[suspects(normal["score"])][:SHEET_IMAGES].tolist()
+    if not paths:
+        return {}
+    sheet = images_sheet(paths, work.config.dataset_root, work.settings.dataset.max_pixels)
+    return {"suspicious_pictures": picture(sheet, "Train images with the greatest scores")}
 
 
 def _shown(value: float | None) -> dg.MetadataValue[float | None]:

@@ -18,6 +18,7 @@ from dagster._core.definitions.events import AssetKeyPartitionKey as Target
 
 from patchcore_assets.automation import event_log
 from patchcore_assets.automation.waves import PARTITION, wait_for_their_summary
+from patchcore_assets.partitions import OF_DAYS
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from patchcore_assets.automation.event_log import Attempt, Category, Latest
 
 # Dagster tags a run of a backfill, or of the automation, with a range even for a single category.
-_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-_AT_WORK = [
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+AT_WORK = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -108,11 +109,14 @@ class Present:
 
     @cached_property
     def busy_categories(self) -> set[str | None]:
-        """The categories with a run at work or queued; None for a run without one."""
+        """The categories with a run at work or queued; None for a run without one.
+
+        What is made of single days, by request only, keeps nothing waiting.
+        """
         computed = self._graph.materializable_asset_keys
         return {
             category
-            for run in self._instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
+            for run in self._instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
             if run.asset_selection is None or run.asset_selection & computed
             for category in self._of_run(run)
         }
@@ -121,15 +125,18 @@ class Present:
     def _categories(self) -> list[str]:
         """All categories, in their order."""
         for key in self._graph.materializable_asset_keys:
-            if (partitions := self._graph.get(key).partitions_def) is not None:
+            partitions = self._graph.get(key).partitions_def
+            if partitions is not None and not isinstance(partitions, dg.MultiPartitionsDefinition):
                 return list(partitions.get_partition_keys())
         return []
 
     def _of_run(self, run: dg.DagsterRun) -> list[str] | list[None]:
         """Return the category of a run, or those of its range of partitions."""
+        start, end = (run.tags.get(tag) for tag in RANGE)
+        if OF_DAYS in (run.tags.get(PARTITION) or start or ""):
+            return []
         if PARTITION in run.tags:
             return [run.tags[PARTITION]]
-        start, end = (run.tags.get(tag) for tag in _RANGE)
         if start in self._categories and end in self._categories:
             return self._categories[self._categories.index(start) : self._categories.index(end) + 1]
         return [None]

@@ -6,15 +6,35 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from patchcore_assets.commands import benchmark, evaluate, export, import_reference
+from patchcore_assets.commands import (
+    accept,
+    benchmark,
+    evaluate,
+    export,
+    import_reference,
+    predict,
+    reject,
+    serve,
+    suspects,
+)
 from patchcore_ops.runtime.errors import UserError
 
 # In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
-SUBCOMMANDS = (benchmark, evaluate, export, import_reference)
+SUBCOMMANDS = (
+    benchmark,
+    predict,
+    serve,
+    suspects,
+    accept,
+    reject,
+    evaluate,
+    export,
+    import_reference,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return its exit code, 2 after a mistake of the user."""
+    """Run a subcommand; return its exit code: 2 after a mistake of the user, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="patchcore", description="Benchmark PatchCore, and use what it has learned."
     )
@@ -31,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as mistake:
         print(mistake, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from patchcore_assets.partitions import Partition
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -15,17 +16,18 @@ from patchcore_ops.runtime.errors import ConfigError
 ONE_CATEGORY_A_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
 
-def category_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig) -> str | None:
-    """Return the category of a step; None where its asset has no categories."""
+def partition_of_step(context: dg.AssetExecutionContext, config: BenchmarkConfig) -> Partition:
+    """Return the partition of a step."""
     if context.assets_def.partitions_def is None:
-        return None
+        return Partition(None)
     asset = context.asset_key.to_user_string()
     if not (context.has_partition_key or context.has_partition_key_range):
         raise ConfigError(f"{asset}: this run has no category; give one, with --partition")
-    categories = context.partition_keys
-    if len(categories) > 1:
-        raise ConfigError(f"{asset}: {_several(categories, config)}")
-    return str(categories[0])
+    keys = context.partition_keys
+    if len(keys) > 1:
+        raise ConfigError(f"{asset}: {_several(keys, config)}")
+    [key] = keys
+    return Partition.of(key)
 
 
 def refuse_partition_range(config: BenchmarkConfig) -> None:

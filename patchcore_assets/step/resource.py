@@ -16,7 +16,7 @@ from patchcore_assets.step.failures import (
     plain_failures,
     transient_errors_retried,
 )
-from patchcore_assets.step.one_category import category_of_step
+from patchcore_assets.step.one_category import partition_of_step
 from patchcore_assets.step.pools import DEVICE_TAG
 from patchcore_assets.step.work import Work
 from patchcore_assets.storage import HashedFiles, open_store
@@ -70,7 +70,8 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
                     "it has read then. Start a new run to use the file as it is now"
                 )
             asset = context.asset_key.to_user_string()
-            category = category_of_step(context, config)
+            partition = partition_of_step(context, config)
+            category = partition.category
             deps = {dep.asset_key for dep in context.assets_def.get_asset_spec().deps}
             device = "cpu" if device_of is None else device_name(device_of(config.runtime))
             tags = {} if device_of is None else {DEVICE_TAG: device}
@@ -84,14 +85,14 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             store = open_store(
                 config.storage_root, self._hashes, config.storage_cache, config.storage_cache_bytes
             )
-            staging = stack.enter_context(store.stage(asset, category))
+            staging = stack.enter_context(store.stage(asset, partition.place))
             if not is_kept:
                 tags.update(keep_configuration(config, run_id, staging.folder))
             if tags:
                 instance.add_run_tags(run_id, tags)
             self._of_run[run_id] = config
             yield Work(
-                context, config, store, staging, stack, asset, category, hash_of, used, device
+                context, config, store, staging, stack, asset, partition, hash_of, used, device
             )
             if category is not None:
                 record_newer_settings(instance, config, category, deps, hash_of)

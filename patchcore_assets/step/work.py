@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from patchcore_assets.partitions import Partition
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.step.checks import log_findings, refusals, results
+from patchcore_assets.step.earlier import Suits, is_alike, open_earlier
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
@@ -28,8 +30,6 @@ from patchcore_assets.step.shards import MakeShard, Shards, StoreAddress
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
-    DamagedArtefact,
-    MissingArtefact,
     Staging,
     missing,
 )
@@ -55,7 +55,7 @@ class Work:
     _staging: Staging
     _stack: ExitStack
     _asset: str
-    _category: str | None
+    _partition: Partition
     hash_of: HashOf
     _used: Mapping[str, str]
     _device: str
@@ -73,6 +73,17 @@ class Work:
         if self._category is None:
             raise ValueError(f"{self._asset} has no partitions")
         return self._category
+
+    @property
+    def day(self) -> str:
+        """The day of the step's partition: ISO 8601."""
+        if self._partition.day is None:
+            raise ValueError(f"{self._asset} has no days")
+        return self._partition.day
+
+    @property
+    def _category(self) -> str | None:
+        return self._partition.category
 
     @property
     def settings(self) -> CategoryConfig:
@@ -117,14 +128,17 @@ class Work:
 
     def earlier(self) -> Path | None:
         """Open the version that this step replaces, if there is an undamaged one."""
-        try:
-            own = self.store.open(self._asset, self._category)
-            return self._stack.enter_context(own).folder
-        except MissingArtefact:
-            return None
-        except DamagedArtefact as damage:
-            self._context.log.warning(f"the version before is not taken into account: {damage}")
-            return None
+        artefact = self._earlier(None)
+        return None if artefact is None else artefact.folder
+
+    def earlier_alike(self, suits: Suits) -> Artefact | None:
+        """Open the version that this step replaces, if it was computed as this one and `suits`."""
+        own = self._provenance(self._device)
+        return self._earlier(lambda artefact: is_alike(artefact, own) and suits(artefact))
+
+    def _earlier(self, suits: Suits | None) -> Artefact | None:
+        place_of = self._partition.place
+        return open_earlier(self.store, self._asset, place_of, suits, self.warn, self._stack)
 
     def require_any(self, asset: str) -> tuple[list[str], list[str]]:
         """Return the configured categories with an artefact, and those without; refuse if none."""

@@ -36,7 +36,10 @@ class DamagedArtefact(UserError):
 
 @dataclass(frozen=True)
 class Artefact:
-    """What one asset holds for one category (or for all, where `category` is None)."""
+    """What one asset holds for one category (or for all, where `category` is None).
+
+    Where an asset has days as well, `category` is `category/day`.
+    """
 
     asset: str
     category: str | None
@@ -239,7 +242,9 @@ def of(category: str | None) -> str:
 
 def command(asset: str, category: str | None) -> str:
     """Return the command that materialises an artefact."""
-    partition = "" if category is None else f" --partition {shlex.quote(category)}"
+    # Dagster writes category and day so.
+    key = None if category is None else category.replace("/", "|")
+    partition = "" if key is None else f" --partition {shlex.quote(key)}"
     return f"dagster asset materialize -m patchcore_assets --select {asset}{partition}"
 
 

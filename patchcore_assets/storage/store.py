@@ -50,6 +50,8 @@ class Staging(Protocol):
 class ArtefactStore(Protocol):
     """Keeps one version of each artefact at `<root>/<asset>/<category>/`.
 
+    Where an asset has days as well, `category/day` stands for the category.
+
     A version appears and disappears as a whole. While one is being read it stays.
     """
 
@@ -84,6 +86,12 @@ class ArtefactStore(Protocol):
 
     def categories(self, asset: str) -> list[str]:
         """Return the categories for which the asset has an artefact, sorted."""
+
+    def days(self, asset: str, category: str) -> list[str]:
+        """Return the days of a category for which the asset has an artefact, sorted.
+
+        Of a day that is being made for the first time there may be none yet.
+        """
 
 
 def open_store(

@@ -2,6 +2,7 @@
 
 from patchcore_ops.calibration.conformal import conformal_threshold, guaranteed_rate, p_values
 from patchcore_ops.calibration.record import Calibration, Probability, TestFigures
+from patchcore_ops.calibration.suspects import suspects
 
 __all__ = [
     "Calibration",
@@ -10,4 +11,5 @@ __all__ = [
     "conformal_threshold",
     "guaranteed_rate",
     "p_values",
+    "suspects",
 ]

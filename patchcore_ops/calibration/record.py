@@ -42,8 +42,8 @@ class TestFigures(_Part):
     good_images, defective_images : int
     false_positives : int
         Good images above the threshold.
-    recall : float, optional
-        Share of the defective images above it; None without any.
+    recall, f1 : float, optional
+        Share of the defective images above it, and the F1 score there; None without any.
     f1_threshold, f1_false_positives, f1_recall : float, int, float, optional
         Of the threshold with the best F1 score. It is chosen with the test images' labels, so that
         its figures are too good for new images. None if only one kind of images is there.
@@ -53,6 +53,7 @@ class TestFigures(_Part):
     defective_images: int
     false_positives: int
     recall: float | None = None
+    f1: float | None = None
     f1_threshold: float | None = None
     f1_false_positives: int | None = None
     f1_recall: float | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
-from patchcore_ops.calibration import Calibration
-from patchcore_ops.checks.finding import Finding, counted
+import pandas as pd
+
+from patchcore_ops.calibration import Calibration, suspects
+from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
 
 
 def false_positives_are_as_asked(calibration: Calibration, confidence: float) -> Finding:
@@ -59,5 +61,21 @@ def enough_normal_images(calibration: Calibration) -> Finding:
         f"only, where {asked:.2%} was asked for, which takes {needed:,}; add train images, or "
         "raise calibration.images or calibration.false_positive_rate.",
         {"images": images, "asked": asked, "guaranteed": guaranteed},
+        is_error=False,
+    )
+
+
+def suspicious_train_images(normal: pd.DataFrame) -> Finding:
+    """List train images whose scores are far above those of the others; see `suspects`."""
+    found = normal.iloc[suspects(normal["score"])][["path", "score"]].head(NAMED_FILES)
+    count = len(suspects(normal["score"]))
+    return Finding.of(
+        count == 0,
+        f"None of {counted(len(normal), 'train image')} has a score far above the others.",
+        f"{counted(count, 'train image')} {'has' if count == 1 else 'have'} a score far above the "
+        f"others ({such_as(found['path'].tolist())}); look whether each is normal, and move it out "
+        "of train if it is not.",
+        {"scored": len(normal), "suspicious": count},
+        found,
         is_error=False,
     )

@@ -25,6 +25,7 @@ from patchcore_ops.config.paths import (
     configuration_place,
     resolve_dataset_root,
     resolve_folder,
+    resolve_place,
     resolve_storage_root,
 )
 from patchcore_ops.config.presets import with_preset
@@ -33,6 +34,7 @@ from patchcore_ops.config.sections import (
     ConfigFile,
     DatasetSection,
     EvaluationSection,
+    InboxSection,
     RuntimeSection,
     ScheduleSection,
     StorageSection,
@@ -56,14 +58,24 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Inbox:
+    """Where new images arrive: a folder or a URL of categories, and the first day (ISO 8601)."""
+
+    root: str
+    first_day: str
+    settled_seconds: float
+
+
+@dataclass(frozen=True)
 class BenchmarkConfig:
     """A whole configuration, validated and resolved.
 
     All paths are absolute. `path` and `storage_root` may be URLs; `storage_cache` is None for the
     user's cache folder. `by_category` is in the file's order, or sorted where discovered.
     `tracking` says for each tracker in which folder it writes, if it writes on this machine.
-    `evaluation` is None where nothing is evaluated again. `of_discovered` are the settings of a
-    discovered category without overrides, None where categories are named.
+    `evaluation` is None where nothing is evaluated again, `inbox` where no images arrive.
+    `of_discovered` are the settings of a discovered category without overrides, None where
+    categories are named.
     """
 
     path: str
@@ -76,6 +88,7 @@ class BenchmarkConfig:
     tracking: tuple[TrackerSection, ...]
     by_category: Mapping[str, CategoryConfig]
     evaluation: Evaluated | None = None
+    inbox: Inbox | None = None
     of_discovered: CategoryConfig | None = field(default=None, compare=False)
 
     @property
@@ -133,11 +146,13 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")
     schedule = _validate(ScheduleSection, raw.get("schedule", {}), mistakes, "schedule")
     evaluation = _validate(EvaluationSection, raw.get("evaluation", {}), mistakes, "evaluation")
+    inbox = _validate(InboxSection, raw.get("inbox", {}), mistakes, "inbox")
     root = resolve_dataset_root(dataset.root, mistakes) if dataset else None
     store = resolve_storage_root(storage.root, mistakes) if storage else None
     cache = resolve_folder("storage.cache", storage.cache if storage else None, mistakes)
     tracking = read_trackers(raw.get("tracking", []), store, mistakes)
     evaluated = _resolve_evaluation(evaluation, mistakes)
+    arriving = _resolve_inbox(inbox, mistakes)
     categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
     default = resolve_category(raw, {}, mistakes, "")
     resolved = {
@@ -157,6 +172,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
         tracking=tracking,
         by_category={name: _certain(config) for name, config in by_category.items()},
         evaluation=evaluated,
+        inbox=arriving,
         of_discovered=default if _certain(dataset).categories == "discover" else None,
     )
 
@@ -241,3 +257,10 @@ def _resolve_evaluation(section: EvaluationSection | None, mistakes: Mistakes) -
     if section.models is not None and section.dataset is None:
         mistakes.add("evaluation.dataset", "is missing; name the folder to evaluate the models on")
     return None if dataset is None else Evaluated(dataset, models)
+
+
+def _resolve_inbox(section: InboxSection | None, mistakes: Mistakes) -> Inbox | None:
+    if section is None or section.root is None:
+        return None
+    root = resolve_place("inbox.root", section.root, mistakes)
+    return None if root is None else Inbox(root, section.first_day, section.settled_seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -83,6 +84,26 @@ class EvaluationSection(Section):
 
     dataset: Name | None = None
     models: Name | None = None
+
+
+class InboxSection(Section):
+    """New images that the asset `inspections` scores; without a root there is no such asset.
+
+    `root` is a folder of categories, or a URL without credentials. `first_day` is the first day
+    that can be inspected. A file is scored when it has not changed for `settled_seconds`.
+    """
+
+    root: Name | None = None
+    first_day: Name = "2026-01-01"
+    settled_seconds: Number = Field(30.0, ge=0, le=86400)
+
+    @field_validator("first_day")
+    @classmethod
+    def _is_a_day(cls, day: str) -> str:
+        try:
+            return date.fromisoformat(day).isoformat()
+        except ValueError:
+            raise ValueError(f"must be a day such as 2026-01-31 (got {day[:60]!r})") from None
 
 
 class ChecksSection(Section):

@@ -85,6 +85,15 @@ def resolve_folder(key: str, folder: str | None, mistakes: Mistakes) -> Path | N
     return None if resolved is None else Path(resolved)
 
 
+def resolve_place(key: str, place: str, mistakes: Mistakes) -> str | None:
+    """Make the place of a key absolute: a folder or a URL."""
+    if holds_credentials(place):
+        mistakes.add(key, CREDENTIALS_IN_URL)
+        return None
+    place = place.removeprefix("file://")
+    return place.rstrip("/") if is_url(place) else resolve_path(key, place, mistakes)
+
+
 def _root(
     section: str, configured: str, variable: str, mistakes: Mistakes
 ) -> tuple[str, str, Path | None]:

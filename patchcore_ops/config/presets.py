@@ -23,12 +23,12 @@ PRESETS: Mapping[str, Sections] = {
     "reference": {},
     "accurate": {
         "embedding": {"target_embed_dimension": 256},
-        "coreset": {"percentage": 0.04},
+        "coreset": {"percentage": 0.1},
         "scoring": _SMOOTHED,
     },
     "fast": {
         "embedding": {"target_embed_dimension": 256},
-        "coreset": {"percentage": 0.01},
+        "coreset": {"percentage": 0.04},
         "scoring": _SMOOTHED,
     },
 }

@@ -75,8 +75,12 @@ def read_settings_by_category(folder: Path) -> dict[str, Recorded]:
 
 def write_settings(folder: Path, recorded: Recorded) -> None:
     """Write `settings.json` of an artefact."""
-    text = json.dumps(recorded, indent=2, ensure_ascii=False) + "\n"
-    (folder / SETTINGS).write_text(text, encoding="utf-8")
+    (folder / SETTINGS).write_bytes(settings_content(recorded))
+
+
+def settings_content(recorded: Recorded) -> bytes:
+    """Return the content of `settings.json`; equal settings of one release have equal contents."""
+    return (json.dumps(recorded, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_settings(folder: Path) -> Recorded | None:

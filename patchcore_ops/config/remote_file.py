@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from patchcore_ops.runtime.errors import ConfigError, ConfigOutOfReach
 
-# Of a client that reaches its storage, and will not go away by itself.
 _FINAL = (PermissionError, IsADirectoryError, ValueError, TypeError)
 _FINAL_NAMES = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
+
+
+def is_final(error: Exception) -> bool:
+    """Tell whether a client reaches its storage, and its error will not go away by itself."""
+    return isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES
 
 
 def read_url(url: str) -> bytes:
@@ -40,7 +44,7 @@ def read_url(url: str) -> bytes:
         raise
     except Exception as error:
         said = type(error).__name__
-        if isinstance(error, _FINAL) or said in _FINAL_NAMES:
+        if is_final(error):
             raise ConfigError(
                 f"{url}: cannot be read ({said}); see that the credentials in use may read it, and "
                 "that region and endpoint are right"

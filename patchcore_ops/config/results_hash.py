@@ -30,9 +30,12 @@ def results_hash(config: BenchmarkConfig, hash_of: HashOf = file_hash) -> str:
         for name, settings in config.by_category.items()
         if settings is not general
     }
+    # Only where there is one: the partitions must be the same on all machines.
+    inbox = {} if config.inbox is None else {"first day": config.inbox.first_day}
     return section_hash(
         extra={
             **counted,
+            **inbox,
             "categories": "\n".join(config.categories)
             if general is None
             else hash_of_settings(general),

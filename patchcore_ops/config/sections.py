@@ -17,6 +17,7 @@ from pydantic import (
 
 from patchcore_ops.config.operating_sections import ChecksSection as ChecksSection  # noqa: PLC0414 - API
 from patchcore_ops.config.operating_sections import EvaluationSection as EvaluationSection  # noqa: PLC0414
+from patchcore_ops.config.operating_sections import InboxSection as InboxSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import RuntimeSection as RuntimeSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import ScheduleSection as ScheduleSection  # noqa: PLC0414
 from patchcore_ops.config.operating_sections import StorageSection as StorageSection  # noqa: PLC0414
@@ -340,4 +341,5 @@ class ConfigFile(CategoryConfig):
     schedule: ScheduleSection = ScheduleSection()
     tracking: list[TrackerSection] = Field(default=[])
     evaluation: EvaluationSection = EvaluationSection()
+    inbox: InboxSection = InboxSection()
     overrides: dict[str, dict[str, dict[str, Any]]] = Field(default={})

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from patchcore_ops.config.load import BenchmarkConfig, Evaluated
+from patchcore_ops.config.load import BenchmarkConfig, Evaluated, Inbox
 from patchcore_ops.config.sections import (
     CategoryConfig,
     RuntimeSection,
@@ -43,6 +44,7 @@ def restore(text: str) -> BenchmarkConfig:
         ),
         by_category={name: settings[at] for name, at in content["categories"].items()},
         evaluation=_evaluated(content.get("evaluation")),
+        inbox=Inbox(**content["inbox"]) if "inbox" in content else None,
     )
 
 
@@ -60,8 +62,10 @@ def _document(config: BenchmarkConfig) -> dict[str, Any]:
     cache = config.storage_cache
     again = config.evaluation
     evaluated = {} if again is None else {"evaluation": _paths(again)}
+    inbox = {} if config.inbox is None else {"inbox": asdict(config.inbox)}
     return {
         **evaluated,
+        **inbox,
         "path": config.path,
         "dataset_root": str(config.dataset_root),
         "storage_root": config.storage_root,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -38,31 +40,48 @@ _Reader: TypeAlias = Callable[[IO[bytes]], ImageFile.ImageFile]
 _SIGNATURE_BYTES = 16
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """The bytes of an image file that is not on the disk, and what to call it."""
+
+    name: str
+    content: bytes
+
+
 class UnfitImage(Exception):
     """An image that is not damaged but cannot be used; the message is a sentence with a remedy."""
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def opened(source: Path | EncodedImage, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Open an image of at most `max_pixels`, after checks of its header; pixels are not decoded.
 
     The body's own errors pass through. Decode inside `decoding`.
     """
     with ExitStack() as stack:
-        with decoding(path):
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise UnfitImage("is not a regular file; replace it by an image or remove it")
-            if status.st_size == 0:
-                raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
-            stream = stack.enter_context(path.open("rb"))
+        with decoding(source):
+            stream = stack.enter_context(_bytes_of(source))
             image = _reader(stream)(stream)
-            _refuse_unfit(image, max_pixels)
+            _refuse_large(image, max_pixels, isinstance(source, Path))
+            _refuse_unfit(image)
         yield image
 
 
+def _bytes_of(source: Path | EncodedImage) -> IO[bytes]:
+    if isinstance(source, EncodedImage):
+        if not source.content:
+            raise UnfitImage("is empty (0 bytes); send the image itself")
+        return BytesIO(source.content)
+    status = source.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UnfitImage("is not a regular file; replace it by an image or remove it")
+    if status.st_size == 0:
+        raise UnfitImage("is empty (0 bytes); copy the image again or remove the file")
+    return source.open("rb")
+
+
 @contextmanager
-def decoding(path: Path) -> Iterator[None]:
+def decoding(source: Path | EncodedImage) -> Iterator[None]:
     """Turn every error of reading a file into a DatasetError; put nothing else inside."""
     try:
         yield
@@ -80,7 +99,8 @@ def decoding(path: Path) -> Iterator[None]:
         problem = f"cannot be {what} ({_reason(error)}); replace or remove the file"
     else:
         return
-    raise DatasetError(f"{printable(path)}: {problem}")
+    name = source.name if isinstance(source, EncodedImage) else source
+    raise DatasetError(f"{printable(name)}: {problem}")
 
 
 def printable(path: Path | str) -> str:
@@ -120,13 +140,20 @@ def _reader(stream: IO[bytes]) -> _Reader:
     )
 
 
-def _refuse_unfit(image: ImageFile.ImageFile, max_pixels: int) -> None:
+def _refuse_large(image: ImageFile.ImageFile, max_pixels: int, is_file: bool) -> None:
     width, height = image.size
     if width * height > max_pixels:
+        has = f"has {width} x {height} = {width * height:,} pixels, more than "
         raise UnfitImage(
-            f"has {width} x {height} = {width * height:,} pixels, more than dataset.max_pixels "
-            f"({max_pixels:,}); raise that if the image is what it should be, or reduce the image"
+            f"{has}dataset.max_pixels ({max_pixels:,}); raise that if the image is what it should "
+            "be, or reduce the image"
+            if is_file
+            else f"{has}the limit of {max_pixels:,}; reduce the image"
         )
+
+
+def _refuse_unfit(image: ImageFile.ImageFile) -> None:
+    width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnfitImage(
             f"has {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide, and "

@@ -10,7 +10,7 @@ from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.crop import Crop
-from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened
+from patchcore_ops.dataset.image_formats import DEEP_MODES, EncodedImage, decoding, opened
 from patchcore_ops.dataset.png import decoded
 
 __all__ = [
@@ -49,10 +49,12 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     return load_with_crop(path, size)[0]
 
 
-def load_with_crop(path: Path, size: ImageSize) -> tuple[npt.NDArray[np.uint8], Crop]:
+def load_with_crop(
+    source: Path | EncodedImage, size: ImageSize
+) -> tuple[npt.NDArray[np.uint8], Crop]:
     """Load an image as `load_image`, and say where the crop lies in it."""
-    with opened(path, size.max_pixels) as image:
-        with decoding(path):
+    with opened(source, size.max_pixels) as image:
+        with decoding(source):
             picture = decoded(image)
         return network_input(to_mode(picture, "RGB"), size)
 

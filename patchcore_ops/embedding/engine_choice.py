@@ -15,7 +15,7 @@ from patchcore_ops.embedding.exported_network import (
     network_settings,
 )
 from patchcore_ops.runtime.devices import device_name
-from patchcore_ops.runtime.errors import EnvironmentProblem
+from patchcore_ops.runtime.errors import EnvironmentProblem, WeightsError
 from patchcore_ops.runtime.fingerprints import HashOf
 from patchcore_ops.runtime.processors import available_processors
 
@@ -82,6 +82,20 @@ def computes_by_openvino(runtime: RuntimeSection) -> bool:
     if runtime.engine == "auto":
         return device_name(runtime.device) == "cpu"
     return runtime.engine == "openvino"
+
+
+def exported_identities(
+    config: CategoryConfig, runtime: RuntimeSection, hash_of: HashOf
+) -> list[str] | None:
+    """Return the identities of the networks that OpenVINO is to run; None where torch computes."""
+    if not computes_by_openvino(runtime) or find_spec("openvino") is None:
+        return None
+    try:
+        members = range(len(config.embedding.members))
+        return [network_settings(config, member, hash_of).identity for member in members]
+    except (OSError, WeightsError):
+        # Who loads the weights says what is wrong with them.
+        return None
 
 
 def _torch_engine(

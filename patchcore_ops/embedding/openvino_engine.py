@@ -66,6 +66,11 @@ class OpenVinoEngine:
         return np.asarray(rows, dtype=np.float32)
 
 
+def gives_equal_numbers(processors: int, others: int) -> bool:
+    """Tell whether it makes no difference to the numbers on how many processors one computes."""
+    return processors == others or max(processors, others) <= _MOST_STREAMS
+
+
 def compile_graph(folder: Path, precision: str, processors: int, streams: int) -> Any:
     """Compile an exported graph for the CPU."""
     core = import_openvino().Core()

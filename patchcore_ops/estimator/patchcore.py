@@ -22,7 +22,8 @@ from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
 from patchcore_ops.estimator.training_images import EmbeddedImages, embed_training_images, images_in
 from patchcore_ops.model.folder import new_folder
 from patchcore_ops.model.pixels import AnyImage, named
-from patchcore_ops.model.predictor import Model, Prediction
+from patchcore_ops.model.prediction import Prediction
+from patchcore_ops.model.predictor import Model
 from patchcore_ops.runtime.errors import ConfigError, DatasetError
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.stages.faiss_index import index_memory_bank

@@ -12,7 +12,8 @@ import pandas as pd
 
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.metrics.lost_defects import find_faint_masks, name_lost_defects
-from patchcore_ops.metrics.pixel_ranking import PixelRanking, pixel_sets
+from patchcore_ops.metrics.per_image_overlap import per_image_overlap
+from patchcore_ops.metrics.pixel_ranking import PixelRanking, PixelSet, pixel_sets
 from patchcore_ops.metrics.ranking import (
     Ranking,
     auroc,
@@ -30,6 +31,8 @@ METRICS = (
     "full_pixel_auroc",
     "anomaly_pixel_auroc",
     "aupro",
+    "aupro_0_05",
+    "aupimo",
     "instance_ap",
     "instance_f1_max",
     "instance_f1_threshold",
@@ -43,6 +46,9 @@ MEAN = "Mean"
 NORMAL = ""
 _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
+_FEW_NORMAL = "the normal test images have too few pixels for a false-positive rate of 0.0001"
+# MVTec AD 2's, see Heckler-Kram et al., "The MVTec AD 2 Dataset" (2025).
+_STRICT_LIMIT = 0.05
 _ALL_MASKED = "every pixel is marked as a defect"
 
 Curve = dict[str, list[float]]
@@ -104,6 +110,8 @@ def category_metrics(
     pixels = PixelRanking.of(list(sets.values()))
     limit = settings.aupro_fpr_limit
     result = {**_image_metrics(images), **_pixel_metrics(pixels, limit)}
+    overlaps = _overlaps(anomaly_maps, mask_levels, has_truth & is_anomaly, sets, settings)
+    result["aupimo"] = _mean(overlaps)
     per_defect = []
     for defect in sorted(set(labels[is_anomaly])):
         chosen = (labels == defect) | ~is_anomaly
@@ -114,6 +122,7 @@ def category_metrics(
                 "images": int((labels == defect).sum()),
                 **_image_metrics(rank(scores[chosen], is_anomaly[chosen])),
                 **_pixel_metrics(PixelRanking.of(its_sets), limit),
+                "aupimo": _mean(overlaps[labels == defect]),
             }
         )
     return {
@@ -154,7 +163,8 @@ def summary_table(by_category: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     (['nut', 'Mean'], [0.5, 0.5])
     """
     rows = [
-        {"category": category, **{name: metrics[name] for name in METRICS}}
+        # An earlier release did not have them all.
+        {"category": category, **{name: metrics.get(name, math.nan) for name in METRICS}}
         for category, metrics in by_category.items()
     ]
     table = pd.DataFrame(rows, columns=["category", *METRICS])
@@ -186,10 +196,34 @@ def _pixel_metrics(pixels: PixelRanking, fpr_limit: float) -> dict[str, float]:
         "full_pixel_auroc": auroc(pixels.reference),
         "anomaly_pixel_auroc": auroc(pixels.reference_in_masked),
         "aupro": area_under_pro(pixels.all, fpr_limit),
+        "aupro_0_05": area_under_pro(pixels.all, _STRICT_LIMIT),
         "pixel_ap": average_precision(pixels.all),
         "pixel_f1_max": best,
         "pixel_f1_threshold": threshold,
     }
+
+
+def _overlaps(
+    anomaly_maps: npt.NDArray[np.float32],
+    mask_levels: npt.NDArray[np.uint8],
+    is_defective: npt.NDArray[np.bool_],
+    sets: Mapping[tuple[str, bool], PixelSet],
+    settings: MetricsSection,
+) -> npt.NDArray[np.float64]:
+    """Return each image's overlap at the rate of the normal images; NaN without a mask."""
+    overlaps = np.full(len(mask_levels), np.nan)
+    masks = mask_levels >= settings.mask_threshold * 255
+    chosen = np.flatnonzero(is_defective & masks.any(axis=(1, 2)))
+    normal = sets.get((NORMAL, False))
+    if normal is not None:
+        defects = (np.asarray(anomaly_maps[at])[masks[at]] for at in chosen)
+        overlaps[chosen] = per_image_overlap(normal.normal, defects)
+    return overlaps
+
+
+def _mean(overlaps: npt.NDArray[np.float64]) -> float:
+    known = overlaps[~np.isnan(overlaps)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _roc(ranking: Ranking) -> Curve | None:
@@ -203,8 +237,11 @@ def _pro(ranking: Ranking, limit: float) -> Curve | None:
 def _notes(result: Mapping[str, float], pixels: PixelRanking) -> dict[str, str]:
     """Say why each undefined metric is undefined."""
     of_pixels = _ALL_MASKED if pixels.all.has_positives else _NO_MASKS
-    return {
+    undefined = {
         name: _ONE_CLASS if name.startswith("instance") else of_pixels
         for name in METRICS
         if math.isnan(result[name])
     }
+    if "aupimo" in undefined and not math.isnan(result["aupro"]):
+        undefined["aupimo"] = _FEW_NORMAL
+    return undefined

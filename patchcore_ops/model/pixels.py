@@ -15,11 +15,12 @@ from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.crop import Crop
+from patchcore_ops.dataset.image_formats import EncodedImage
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.dataset.images import load_with_crop, network_input, to_mode
 from patchcore_ops.runtime.errors import DatasetError
 
-AnyImage = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+AnyImage = str | os.PathLike[str] | EncodedImage | Image.Image | npt.NDArray[Any]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -38,11 +39,15 @@ def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
 
     An array of two dimensions, or of three with 3 or 4 channels, is one image.
     """
-    if isinstance(images, str | os.PathLike | Image.Image) or _is_one(images):
+    if isinstance(images, str | os.PathLike | EncodedImage | Image.Image) or _is_one(images):
         images = [images]  # type: ignore[list-item]
     for position, image in enumerate(images):
-        is_path = isinstance(image, str | os.PathLike)
-        yield NamedImage(str(image) if is_path else f"image {position}", image)
+        name = f"image {position}"
+        if isinstance(image, str | os.PathLike):
+            name = str(image)
+        elif isinstance(image, EncodedImage):
+            name = image.name
+        yield NamedImage(name, image)
 
 
 def _is_one(images: Any) -> bool:
@@ -57,8 +62,8 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
     Parameters
     ----------
     one : NamedImage
-        A path; a PIL image; or an array of uint8, shape [H, W] or [H, W, 1] (grey), [H, W, 3]
-        (RGB) or [H, W, 4] (RGBA).
+        A path; the bytes of a file; a PIL image; or an array of uint8, shape [H, W] or [H, W, 1]
+        (grey), [H, W, 3] (RGB) or [H, W, 4] (RGBA).
     size : ImageSize
 
     Returns
@@ -76,6 +81,8 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
     image = one.image
     if isinstance(image, str | os.PathLike):
         return load_with_crop(Path(image), size)
+    if isinstance(image, EncodedImage):
+        return load_with_crop(image, size)
     if not isinstance(image, Image.Image):
         image = _picture(one.name, np.asarray(image))
     if image.width * image.height > size.max_pixels:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
 from patchcore_ops.model.member_engine import open_member, settings_of
 from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixels_of
-from patchcore_ops.model.regions import Region, regions_above
+from patchcore_ops.model.prediction import Prediction, Unreadable
+from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.index_file import read_index
 from patchcore_ops.scoring.maps import Range, combine, ensemble_maps, image_scores, patch_scores
@@ -29,69 +31,12 @@ from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
 _SAMPLE_TOLERANCE = 1e-4
-_NOTHING: Pixels = np.empty(0, dtype=np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says of an image.
-
-    Attributes
-    ----------
-    name : str
-        The image's path, or its position among the images.
-    score : float
-        The anomaly score, as `scores.parquet` has it.
-    anomaly_map : ndarray of float32, shape [height, width]
-        Of the crop that the network saw; NaN in its padding.
-    member_scores : tuple of float
-        Each member's own score, not scaled.
-    crop : Crop
-        Where the map lies in the image.
-    p_value : float, optional
-        How likely a normal image has such a score or a greater one. None, as what follows, if the
-        model is not calibrated.
-    is_anomaly : bool, optional
-        Whether the score exceeds the model's image threshold.
-    probability : float, optional
-        Of a defect. None as well if the model's category has no labelled test images.
-    regions : tuple of Region
-        Connected parts of the map above the model's pixel threshold, the greatest peak first.
-    """
-
-    name: str
-    score: float
-    anomaly_map: Floats
-    member_scores: tuple[float, ...]
-    crop: Crop
-    p_value: float | None = None
-    is_anomaly: bool | None = None
-    probability: float | None = None
-    regions: tuple[Region, ...] = ()
-
-    def map_in_image(self) -> Floats:
-        """Return the map at the size of the image that was given.
-
-        Returns
-        -------
-        ndarray of float32, shape [height, width]
-            NaN where the network did not see the image.
-        """
-        return self.crop.map_in_image(self.anomaly_map)
-
-
-class Unreadable(NamedTuple):
-    """An image that cannot be read or used, and why, in one sentence."""
-
-    name: str
-    reason: str
 
 
 class _Scored(NamedTuple):
     """An image, and each member's patch scores of it, shape [1, h, w]."""
 
-    name: str
-    crop: Crop
+    loaded: _Loaded
     patch_scores: list[Floats]
 
 
@@ -123,6 +68,8 @@ class Model:
         self._networks = networks
         self._searchers = searchers
         self._decoders = decoders
+        # A thread searches for all patches of an image.
+        self._searched_at_once = max(searcher.threads for searcher in searchers)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], runtime: RuntimeSection | None = None) -> Model:
@@ -175,7 +122,7 @@ class Model:
 
         Parameters
         ----------
-        images : path, PIL image or array, or an iterable of them
+        images : path, EncodedImage, PIL image or array, or an iterable of them
             An array holds uint8, shape [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
 
         Returns
@@ -220,7 +167,7 @@ class Model:
             for one in scored:
                 if isinstance(one, Unreadable):
                     raise DatasetError(one.reason)
-                yield one.name, one.patch_scores
+                yield one.loaded.name, one.patch_scores
         finally:
             scored.close()
 
@@ -238,18 +185,17 @@ class Model:
 
         def batches() -> Iterator[tuple[Pixels, list[object]]]:
             for loaded in ahead(load, named(images), self._decoders):
-                if isinstance(loaded, Unreadable):
-                    waiting.append(loaded)
-                else:
-                    waiting.append(loaded._replace(pixels=_NOTHING))
+                waiting.append(loaded)
+                if isinstance(loaded, _Loaded):
                     yield loaded.pixels[np.newaxis], [loaded.name]
 
         embedded = self._networks.embed_all(batches())
         try:
-            for of_members in embedded:
-                while isinstance(first := waiting.popleft(), Unreadable):
-                    yield first
-                yield _Scored(first.name, first.crop, self._search(of_members))
+            while of_images := list(islice(embedded, self._searched_at_once)):
+                for patches in self._search(of_images):
+                    while isinstance(first := waiting.popleft(), Unreadable):
+                        yield first
+                    yield _Scored(first, patches)
             yield from (one for one in waiting if isinstance(one, Unreadable))
         finally:
             embedded.close()
@@ -276,37 +222,41 @@ class Model:
                 "faiss that its settings name"
             )
 
-    def _search(self, embedded: Sequence[Embeddings]) -> list[Floats]:
-        """Score the patches of one image by each member's embeddings of it."""
-        described = self.description
-        scoring = described.scoring
-        neighbours, distance = scoring.anomaly_scorer_num_nn, scoring.distance
-        return [
-            patch_scores(searcher.search(rows, neighbours)[0], 1, member.grid, distance)
-            for member, searcher, rows in zip(
-                described.members, self._searchers, embedded, strict=True
+    def _search(self, of_images: Sequence[Sequence[Embeddings]]) -> list[list[Floats]]:
+        """Score the patches of some images by each member's embeddings of them."""
+        scoring = self.description.scoring
+        of_members = []
+        for number, member in enumerate(self.description.members):
+            height, width = member.grid
+            rows = np.concatenate([of_image[number] for of_image in of_images])
+            distances, _ = self._searchers[number].search(
+                rows, scoring.anomaly_scorer_num_nn, height * width
             )
-        ]
+            scores = patch_scores(distances, len(of_images), member.grid, scoring.distance)
+            of_members.append(np.split(scores, len(of_images)))
+        return [list(of_image) for of_image in zip(*of_members, strict=True)]
 
     def _prediction(
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
     ) -> Prediction:
+        loaded = scored.loaded
         size = self.description.image_size.crop_size
         scoring = self.description.scoring_section
         sigma = scoring.smoothing_sigma
         insides = None
         if self.description.preprocessing.fit == "pad":
-            insides = np.array([scored.crop.inside])
+            insides = np.array([loaded.crop.inside])
         scores = [image_scores(patches, scoring, size, insides) for patches in scored.patch_scores]
         score = float(combine(scores, score_ranges)[0])
         [maps] = ensemble_maps(scored.patch_scores, size, sigma, map_ranges, insides)
         anomaly_map = maps[0]
         prediction = Prediction(
-            scored.name,
+            loaded.name,
             score,
             anomaly_map,
             tuple(float(one[0]) for one in scores),
-            scored.crop,
+            loaded.crop,
+            loaded.pixels,
         )
         calibration = self.description.calibration
         if calibration is None:
@@ -317,7 +267,8 @@ class Model:
             p_value=calibration.p_value(score),
             is_anomaly=calibration.is_anomaly(score),
             probability=None if probability is None else float(probability.of(score)),
-            regions=() if threshold is None else regions_above(anomaly_map, threshold, scored.crop),
+            regions=() if threshold is None else regions_above(anomaly_map, threshold, loaded.crop),
+            pixel_threshold=threshold,
         )
 
     def _ranges(self, which: str) -> list[Range]:

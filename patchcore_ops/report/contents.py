@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from patchcore_ops.inspection.day_table import Figures
 from patchcore_ops.report.pictures import Picture
 
 
@@ -86,6 +87,15 @@ class FailedCategory:
     reason: str
 
 
+@dataclass(frozen=True)
+class InspectedDay:
+    """The images of a category that arrived on a day; see `Figures`."""
+
+    category: str
+    day: str
+    figures: Figures
+
+
 @dataclass(frozen=True, eq=False)
 class BenchmarkReport:
     """The results of a benchmark.
@@ -106,6 +116,8 @@ class BenchmarkReport:
         By category, settings that have changed since, in words.
     notes : sequence of str
         Sentences for the reader of the summary.
+    inspections : sequence of InspectedDay
+        The latest days of each category, the latest first.
     provenance : mapping of str to str
         Versions of packages, platform and the like.
     """
@@ -120,4 +132,5 @@ class BenchmarkReport:
     failed: Sequence[FailedCategory] = ()
     changes: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    inspections: Sequence[InspectedDay] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)

@@ -9,37 +9,12 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from patchcore_ops.inspection.heat_map import overlay_heat
+
 Picture = npt.NDArray[np.uint8]  # shape [H, W, 3]
 
-# Dark blue over green to red, as in most publications on the subject.
-_HEAT_STOPS = np.array(
-    [[0, 0, 96], [0, 64, 255], [0, 220, 220], [255, 230, 0], [255, 96, 0], [160, 0, 0]], dtype=float
-)
-_HEAT_COLOURS = np.stack(
-    [
-        np.interp(np.linspace(0, len(_HEAT_STOPS) - 1, 1024), np.arange(len(_HEAT_STOPS)), channel)
-        for channel in _HEAT_STOPS.T
-    ],
-    axis=-1,
-).astype(np.uint8)
 _GAP = 4
 _OUTLINE = np.array([0, 255, 80], dtype=np.uint8)
-
-
-def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> Picture:
-    """Colour values from `low` to `high`, clipped; a last axis of 3 is added."""
-    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-    return np.asarray(_HEAT_COLOURS[np.rint(share * (len(_HEAT_COLOURS) - 1)).astype(np.intp)])
-
-
-def overlay_heat(
-    image: Picture, anomaly_map: npt.NDArray[np.floating], low: float, high: float
-) -> Picture:
-    """Blend an anomaly map, shape [H, W], over an image, with more opacity where it is higher."""
-    share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    opacity = (0.25 + 0.45 * share)[..., None]
-    blended = image + opacity * (heat_colours(anomaly_map, low, high).astype(np.float32) - image)
-    return np.asarray(np.rint(blended).astype(np.uint8))
 
 
 def outline_mask(image: Picture, mask: npt.NDArray[np.bool_], width: int = 2) -> Picture:

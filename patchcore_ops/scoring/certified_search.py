@@ -33,8 +33,9 @@ from patchcore_ops.scoring.faiss_library import import_faiss
 # Coordinates of the first, coarse bounds, and of the better ones.
 COARSE_COORDINATES = 80
 FINE_COORDINATES = 192
-# Below this the flat scan is quicker than the preparation.
+# Below these the flat scan is quicker than the preparation.
 SMALLEST_BANK = 2048
+SMALLEST_DIMENSION = 256
 # With more rows than these expected or left, the next step is quicker without this one.
 MOST_COARSE_CANDIDATES = 4096
 MOST_FINE_CANDIDATES = 4096
@@ -96,7 +97,7 @@ class CertifiedSearch:
             isinstance(index, faiss.IndexFlat)
             and index.metric_type == faiss.METRIC_L2
             and index.ntotal >= SMALLEST_BANK
-            and index.d >= 2 * FINE_COORDINATES
+            and index.d >= SMALLEST_DIMENSION
         )
 
     def search(

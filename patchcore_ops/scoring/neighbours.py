@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,15 +46,16 @@ class Searcher:
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
         self._faiss = faiss = only_faiss()
         # More threads than processors would only wait for each other.
-        self._threads = min(runtime.faiss_num_workers, available_processors())
+        self.threads = min(runtime.faiss_num_workers, available_processors())
         self._libraries = ThreadpoolController()
         set_parameters(faiss, index, section)
         self._index: Any = index
+        self._is_on_gpu = runtime.faiss_on_gpu
         if runtime.faiss_on_gpu:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
             with self._threads_of_a_search():
-                self._index = CertifiedSearch(index, self._threads)
+                self._index = CertifiedSearch(index, self.threads)
         self._rows = index.ntotal
 
     def search(
@@ -108,12 +111,7 @@ class Searcher:
                 found = self._index.search(queries, neighbours, of_one_image, limits, excluded)
             else:
                 images = images_of(queries, of_one_image)
-                parts = [
-                    search_without(self._index, image, neighbours, without)
-                    for image, without in zip(
-                        images, excluded or [NO_ROWS] * len(images), strict=True
-                    )
-                ]
+                parts = self._search_images(images, neighbours, excluded or [NO_ROWS] * len(images))
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
                 )
@@ -125,11 +123,32 @@ class Searcher:
             )
         return found
 
+    def _search_images(
+        self,
+        images: Sequence[Floats],
+        neighbours: int,
+        excluded: Sequence[npt.NDArray[np.int64]],
+    ) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
+        """Search by FAISS alone, for several images at once where it can."""
+        search = partial(search_without, self._index, neighbours=neighbours)
+        if self._is_on_gpu or len(images) == 1:
+            return [
+                search(image, excluded=own) for image, own in zip(images, excluded, strict=True)
+            ]
+        # Where others use the processors too, FAISS's own threads wait for each other, busily.
+        share = max(self.threads // len(images), 1)
+        with ThreadPoolExecutor(
+            self.threads, "search", self._faiss.omp_set_num_threads, (share,)
+        ) as executor:
+            return list(
+                executor.map(lambda image, own: search(image, excluded=own), images, excluded)
+            )
+
     @contextmanager
     def _threads_of_a_search(self) -> Iterator[None]:
         """Let each thread of a search compute its matrix products alone."""
         blas = self._libraries.limit(limits=1, user_api="blas")
-        with blas, _threads(self._faiss, self._threads):
+        with blas, _threads(self._faiss, self.threads):
             yield
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 
 from patchcore_ops.config.recorded_settings import Recorded
 from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.inspection.heat_map import overlay_heat
 from patchcore_ops.report.contents import CategoryReport, GalleryItem, ImageScores, Origin
 from patchcore_ops.report.gallery import GALLERY_LIMIT, choose_items
-from patchcore_ops.report.pictures import overlay_heat
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.stages.illustrations import DECODERS, PredictionPictures, short_name
 from patchcore_ops.stages.layout import read_scores

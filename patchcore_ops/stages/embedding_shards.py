@@ -18,16 +18,16 @@ from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.runtime.rows import even_bounds, part_file
 from patchcore_ops.stages import layout
+from patchcore_ops.stages.earlier_rows import FILES
 from patchcore_ops.stages.raw_embeddings import Embedded, Grid, embed_images
 
 MADE_BY = "made_by.json"
-_FILES = {"train": layout.TRAIN_EMBEDDINGS, "test": layout.TEST_EMBEDDINGS}
 
 
 def image_shards(images: pd.DataFrame, images_per_shard: int) -> list[pd.DataFrame]:
     """Divide the rows of a manifest into shards of one split, as even as they can be, in order."""
     shards: list[pd.DataFrame] = []
-    for split in _FILES:
+    for split in FILES:
         rows = images[images["split"] == split]
         count = max(-(-len(rows) // images_per_shard), 1)
         bounds = even_bounds(len(rows), count)
@@ -90,8 +90,8 @@ def _join_member(
     shards: Sequence[Path], member: str, folder: Path, share: Callable[[Path, str], None]
 ) -> Grid:
     grids = [Grid.read(shard / member) for shard in shards]
-    train, test = (sum(getattr(one, f"{split}_images") for one in grids) for split in _FILES)
-    for split, file in _FILES.items():
+    train, test = (sum(getattr(one, f"{split}_images") for one in grids) for split in FILES)
+    for split, file in FILES.items():
         of_split = [
             shard / member / file
             for shard, grid in zip(shards, grids, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,24 +35,29 @@ _SAMPLED_MAPS = 64
 _FILE_QUALITY = 90
 # Decoding is most of the cost of these pictures: about 20 ms for a PNG of 900 x 900 pixels.
 DECODERS = 2
-_SHEET_IMAGES, _SHEET_COLUMNS, _SHEET_SIDE = 6, 3, 170
+SHEET_IMAGES, _SHEET_COLUMNS, _SHEET_SIDE = 6, 3, 170
 
 
 def train_contact_sheet(
     manifest: pd.DataFrame, dataset_root: Path, max_pixels: int = ImageSize().max_pixels
 ) -> Picture:
-    """Show evenly spaced train images, uncropped; a file that cannot be decoded is grey."""
+    """Show evenly spaced train images, as `images_sheet`."""
     paths = manifest.loc[manifest["split"] == "train", "path"].tolist()
-    chosen = np.unique(np.linspace(0, len(paths) - 1, _SHEET_IMAGES).astype(int))
+    chosen = np.unique(np.linspace(0, len(paths) - 1, SHEET_IMAGES).astype(int))
+    return images_sheet([paths[at] for at in chosen], dataset_root, max_pixels)
 
-    def tile(at: int) -> Picture:
+
+def images_sheet(paths: Sequence[str], dataset_root: Path, max_pixels: int) -> Picture:
+    """Show images, uncropped, in rows of three; a file that cannot be decoded is grey."""
+
+    def tile(path: str) -> Picture:
         try:
-            return load_thumbnail(dataset_root / paths[at], _SHEET_SIDE, max_pixels)
+            return load_thumbnail(dataset_root / path, _SHEET_SIDE, max_pixels)
         except DatasetError:
             return np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 128, dtype=np.uint8)
 
     with ThreadPoolExecutor(DECODERS) as executor:
-        return contact_sheet(list(executor.map(tile, chosen)), _SHEET_COLUMNS, _SHEET_SIDE)
+        return contact_sheet(list(executor.map(tile, paths)), _SHEET_COLUMNS, _SHEET_SIDE)
 
 
 def most_wrong(scores: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -126,8 +132,8 @@ class PredictionPictures:
         return np.zeros(self._size.crop_size, dtype=bool)
 
     def anomaly_map(self, row: int) -> npt.NDArray[np.float32]:
-        """Read the anomaly map of a test image, shape [H, W]; padding has the lowest colour."""
-        return np.asarray(np.nan_to_num(self._maps.read(row, row + 1)[0], nan=self.low))
+        """Read the anomaly map of a test image, shape [H, W]."""
+        return np.asarray(self._maps.read(row, row + 1)[0])
 
     def strip(self, row: int) -> Picture:
         """Draw one test image: image, ground truth and heat map side by side."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from patchcore_ops.config.sections import CoresetSection
-from patchcore_ops.scoring.certified_search import FINE_COORDINATES, SMALLEST_BANK
+from patchcore_ops.scoring.certified_search import SMALLEST_BANK, SMALLEST_DIMENSION
 from patchcore_ops.scoring.index_file import BYTES_AT_ONCE
 
 _FLOAT = 4
@@ -86,7 +86,7 @@ def search(queries: int, bank: int, dimension: int, flat: bool, certified: bool)
     width = dimension * _FLOAT
     held = min(bank, BYTES_AT_ONCE // width) if flat else bank
     memory = SEARCHING_BYTES + queries * _FLOAT + held * width
-    if not (flat and certified) or bank < SMALLEST_BANK or dimension < 2 * FINE_COORDINATES:
+    if not (flat and certified) or bank < SMALLEST_BANK or dimension < SMALLEST_DIMENSION:
         return Cost(memory, 2.0 * queries * bank * dimension)
     return Cost(
         memory + held * CERTIFIED_BYTES_A_ROW,

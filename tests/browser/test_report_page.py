@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from report_samples import figures, make_category, make_gallery, make_metrics, make_report
 
+from patchcore_ops.inspection.day_table import Figures
 from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.report import ImageScores, Origin, published_baseline, render_report
+from patchcore_ops.report.contents import InspectedDay
 
 NAMES = ("bottle", "cable", "capsule", "screw")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
@@ -58,6 +60,11 @@ def report_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("report") / "index.html"
     report = make_report(
         *sample_categories(),
+        inspections=[
+            InspectedDay("bottle", "2026-03-03", Figures(412, 3, 1, 0.4876)),
+            InspectedDay("bottle", "2026-03-02", Figures(398, 0, 0, 0.5123)),
+            InspectedDay("cable", "2026-03-03", Figures(0, None, 0, None)),
+        ],
         missing=["zipper"],
         published=published_baseline(),
         previous=figures(bottle=0.96, cable=0.94),

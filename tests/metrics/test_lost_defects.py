@@ -54,7 +54,7 @@ def test_the_rule_is_set_aside_where_it_would_lose_the_defect_of_an_image(levels
     levels[3] = np.minimum(levels[3], 254)
     result, expected = judge(levels), judge(levels, BY_THRESHOLD)
     assert result["lost_defects"]["without_white"] == [PATHS[3]]
-    assert (result["reference_masks_applied"], result["notes"]) == (False, {})
+    assert (result["reference_masks_applied"], list(result["notes"])) == (False, ["aupimo"])
     finding = no_marked_defect_is_lost(result)
     assert (finding.passed, finding.is_error) == (False, False)
     assert finding.facts["files"] == [PATHS[3]]

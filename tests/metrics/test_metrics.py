@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.metrics.category import METRICS, aupro, category_metrics, summary_table
+from patchcore_ops.metrics.per_image_overlap import per_image_overlap
 
 Floats = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.uint8]
@@ -23,7 +24,14 @@ LABELS = np.array(["blot", "cut", "cut", "cut", "good", "good", "hole", "hole"])
 HAS_TRUTH = LABELS != "blot"
 IS_ANOMALY = LABELS != "good"
 SCORES = np.array([6, 5, 3, 3, 3, 1, 4, 2], dtype=np.float32)
-PIXELS = ("full_pixel_auroc", "anomaly_pixel_auroc", "aupro", "pixel_ap", "pixel_f1_max")
+PIXELS = (
+    "full_pixel_auroc",
+    "anomaly_pixel_auroc",
+    "aupro",
+    "aupro_0_05",
+    "pixel_ap",
+    "pixel_f1_max",
+)
 EVERY = np.ones(len(LABELS), dtype=bool)
 
 
@@ -100,6 +108,7 @@ def literal_pixel_metrics(
         "full_pixel_auroc": roc_auc_score(reference.ravel(), maps.ravel()),
         "anomaly_pixel_auroc": roc_auc_score(reference[anomalous].ravel(), maps[anomalous].ravel()),
         "aupro": aupro(maps, masks, settings.aupro_fpr_limit),
+        "aupro_0_05": aupro(maps, masks, 0.05),
         "pixel_ap": average_precision_score(masks.ravel(), maps.ravel()),
         "pixel_f1_max": best_f1(masks.ravel(), maps.ravel()),
     }
@@ -130,7 +139,9 @@ def test_metrics_and_their_curves_equal_slow_ones(
     known = maps[HAS_TRUTH], mask_levels[HAS_TRUTH]
     assert_metrics(result, literal_image_metrics())
     assert_metrics(result, literal_pixel_metrics(*known, settings))
-    assert result["notes"] == {}
+    # So few normal pixels say nothing of rates of 1 in 10,000.
+    assert list(result["notes"]) == ["aupimo"]
+    assert "too few pixels" in result["notes"]["aupimo"]
     assert (result["images"], result["anomalous_images"], result["masked_images"]) == (8, 6, 5)
     for kind, scores, positive in (
         ("instance", SCORES, IS_ANOMALY),
@@ -171,7 +182,7 @@ def test_each_defect_type_is_judged_against_all_normal_images(
 def test_whatever_is_undefined_is_nan_with_a_reason(maps: Floats, mask_levels: Levels) -> None:
     black, white = np.zeros_like(mask_levels), np.full_like(mask_levels, 255)
     no_mask = "no test image has a ground-truth mask"
-    pixels = {*PIXELS, "pixel_f1_threshold"}
+    pixels = {*PIXELS, "pixel_f1_threshold", "aupimo"}
     for has_truth in (~IS_ANOMALY, ~EVERY):
         result = judge(maps, black, has_truth=has_truth)
         assert {name for name, why in result["notes"].items() if no_mask in why} == pixels
@@ -183,6 +194,23 @@ def test_whatever_is_undefined_is_nan_with_a_reason(maps: Floats, mask_levels: L
     result = judge(maps, white, has_truth=EVERY, chosen=IS_ANOMALY)
     for name in ("full_pixel_auroc", "anomaly_pixel_auroc", "aupro"):
         assert "every pixel" in result["notes"][name]
+
+
+def test_overlaps_are_taken_at_rates_of_the_normal_images() -> None:
+    random = np.random.default_rng(3)
+    levels = np.zeros((8, 80, 80), dtype=np.uint8)
+    for at in np.flatnonzero(IS_ANOMALY):
+        levels[at, 20:30, 30:42] = 255
+    maps = (random.gamma(2, 1, levels.shape) + levels / 30).astype(np.float32)
+    result = judge(maps, levels, has_truth=EVERY)
+    normal = np.sort(maps[~IS_ANOMALY], axis=None)
+    expected = per_image_overlap(
+        normal, [maps[at][levels[at] > 0] for at in range(8) if IS_ANOMALY[at]]
+    )
+    assert result["aupimo"] == pytest.approx(expected.mean())
+    assert 0.05 < result["aupimo"] < 0.95
+    [cuts] = [row for row in result["per_defect"] if row["defect_type"] == "cut"]
+    assert cuts["aupimo"] == pytest.approx(expected[1:4].mean())
 
 
 def test_summary_means_leave_nan_out_and_thresholds_have_none() -> None:

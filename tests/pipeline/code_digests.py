@@ -64,6 +64,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "raw_embeddings": (
         "stages.raw_embeddings",
+        "stages.earlier_rows",
         "stages.embedding_shards",
         "embedding.ensemble",
         "dataset.auto_size",
@@ -117,9 +118,21 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.predictions",
         "stages.category_metrics",
         "model.predictor",
+        "model.prediction",
         "model.pixels",
         "model.regions",
         "model.member_engine",
+    ),
+    "inspections": (
+        "inspection.day",
+        "inspection.day_table",
+        "inspection.arrivals",
+        "inspection.rows",
+        "inspection.heat_map",
+        "model.predictor",
+        "model.pixels",
+        "model.member_engine",
+        "model.regions",
     ),
     "category_metrics": (
         "stages.category_metrics",
@@ -130,6 +143,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "metrics.pixel_ranking",
         "metrics.ranking",
         "metrics.region_overlap",
+        "metrics.per_image_overlap",
     ),
     "metrics": ("stages.metrics", "metrics.category", "metrics.history"),
     "benchmark_report": ("stages.benchmark_report", "metrics.history"),
@@ -143,6 +157,7 @@ DETERMINES_NOTHING = (
     "config.snapshot",
     "config.recorded_settings",
     "dataset.recorded_files",
+    "dataset.additions",
     "config.settings_notes",
     "config.categories",
     "config.overrides",
@@ -184,6 +199,8 @@ DETERMINES_NOTHING = (
     "model.export_note",
     "model.export_text",
     "model.onnx_member",
+    "inspection",
+    "service",
     "report.pictures",
     "stages.layout",
     "stages.illustrations",
@@ -192,6 +209,8 @@ DETERMINES_NOTHING = (
     "checks",
     "estimator",
     "embedding.network_folder",
+    "calibration.suspects",
+    "config.presets",
     "tracking",
     "metrics.bootstrap",
     "coreset.coverage",
@@ -255,12 +274,13 @@ def read_table() -> dict[str, dict[str, Any]]:
 def whole_graph(config: Any) -> Any:
     """Return the asset graph of a configuration that asks for every asset there is."""
     from patchcore_assets.graph import define
-    from patchcore_ops.config.load import Evaluated
+    from patchcore_ops.config.load import Evaluated, Inbox
     from patchcore_ops.config.sections import TrackerSection
 
     everything = replace(
         config,
         evaluation=Evaluated(Path("images"), None),
+        inbox=Inbox("inbox", "2026-01-01", 0.0),
         tracking=(TrackerSection(kind="tensorboard"),),
     )
     return define(everything).resolve_asset_graph()

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 import torch
 from bench_kit import Bench
+from inspection_kit import INBOX, Line
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
@@ -20,6 +21,7 @@ from pipeline_kit import (
     Configure,
     Finished,
     Metadata,
+    complete,
     make_site,
     write_config,
 )
@@ -119,3 +121,23 @@ def bench(finished_folder: Path, tmp_path: Path) -> Iterator[Bench]:
         bench = Bench(folder, instance)
         bench.configure()
         yield bench
+
+
+@pytest.fixture(scope="session")
+def line_folder(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a category with a model, its history, and no inbox yet; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("line")
+    build_tiny_dataset(folder / "dataset", categories=(CATEGORY, OTHER), size=SIDE, train=24)
+    file = write_config(folder / "benchmark.yaml", folder / "dataset", inbox=INBOX)
+    (folder / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
+        complete(file, *BY_CATEGORY, instance=instance)
+    return folder
+
+
+@pytest.fixture
+def line(line_folder: Path, tmp_path: Path) -> Iterator[Line]:
+    folder = tmp_path / "line"
+    shutil.copytree(line_folder, folder, symlinks=True)
+    with dg.DagsterInstance.local_temp(str(folder / "home")) as instance:
+        yield Line(folder, instance)

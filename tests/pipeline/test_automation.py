@@ -189,6 +189,18 @@ def test_the_table_waits_for_a_category_at_work(automated: Automated) -> None:
     assert automated.tick() == {}, "a failure is not repeated"
 
 
+def test_inspections_at_work_hold_nothing_up(automated: Automated) -> None:
+    automated.configure(inbox={"root": "inbox"}, scoring={"smoothing_sigma": 2.0})
+    automated.look()
+    day = automated.planned("inspections", f"{CATEGORY}|2026-03-01")
+    requested = automated.tick()
+    assert set(requested["test_predictions"]) == {CATEGORY, OTHER}
+    automated.run(requested)
+    assert automated.tick() == SUMMARY
+    automated.run(SUMMARY)
+    automated.instance.report_run_failed(day)
+
+
 def test_a_failure_is_tried_again_when_an_input_changes(automated: Automated) -> None:
     broken = {"index": {"factory": "PQ7"}}  # 24 dimensions do not split into 7
     automated.configure(overrides={CATEGORY: broken})

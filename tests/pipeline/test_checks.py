@@ -206,7 +206,7 @@ def test_the_section_checks_belongs_to_no_input(configure: Configure) -> None:
 
 def test_every_check_says_what_it_checks(configure: Configure) -> None:
     graph = define(load_config(configure())).resolve_asset_graph()
-    assert len(graph.asset_check_keys) == 28
+    assert len(graph.asset_check_keys) == 29
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
         assert len(spec.description or "") > 20

@@ -124,3 +124,26 @@ def test_a_file_is_shared_between_artefacts(store: ArtefactStore) -> None:
     assert read(store, "other") == expected
     store.remove("other", "c")
     assert read(store) == {"x.bin": b"new"}
+
+
+def test_days_of_a_category_are_artefacts_of_their_own(store: ArtefactStore) -> None:
+    for day in ("2026-03-02", "2026-03-01"):
+        for content in (b"first", day.encode()):
+            with store.stage("asset", f"c/{day}") as staging:
+                (staging.folder / "x.bin").write_bytes(content)
+                staging.commit({})
+    # Whoever writes next clears away what nobody needs, and nothing else.
+    put(store, FILES, category="d")
+    assert store.days("asset", "c") == ["2026-03-01", "2026-03-02"]
+    assert store.categories("asset") == ["d"]
+    with store.open("asset", "c/2026-03-01") as artefact:
+        assert (artefact.folder / "x.bin").read_bytes() == b"2026-03-01"
+        assert artefact.category == "c/2026-03-01"
+    with (
+        pytest.raises(MissingArtefact, match=r"--select asset --partition 'c\|2026-03-03'$"),
+        store.open("asset", "c/2026-03-03"),
+    ):
+        pass
+    store.remove("asset", "c/2026-03-01")
+    assert store.days("asset", "c") == ["2026-03-02"]
+    assert store.days("asset", "e") == []

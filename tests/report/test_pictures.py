@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from patchcore_ops.inspection.heat_map import heat_colours, overlay_heat
 from patchcore_ops.report.pictures import (
     captioned,
     contact_sheet,
-    heat_colours,
     outline_mask,
-    overlay_heat,
     prediction_strip,
     stack_strips,
 )

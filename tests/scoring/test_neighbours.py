@@ -142,6 +142,7 @@ def test_certified_search_finds_what_the_flat_scan_finds(
     monkeypatch: pytest.MonkeyPatch, neighbours: int, most_candidates: int
 ) -> None:
     monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "SMALLEST_DIMENSION", 16)
     monkeypatch.setattr(certified_search, "SMALLEST_BANK", 100)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", most_candidates)
     bank = low_rank(3000, seed=0)
@@ -163,6 +164,7 @@ def test_certified_search_finds_what_the_flat_scan_finds(
 
 def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certified_search, "FINE_COORDINATES", 8)
+    monkeypatch.setattr(certified_search, "SMALLEST_DIMENSION", 16)
     monkeypatch.setattr(certified_search, "MOST_CANDIDATES", 20)
     monkeypatch.setattr(certified_search, "_QUERIES_PER_PART", 100)
     index = build_index(low_rank(3000, seed=0), "Flat")
@@ -257,3 +259,21 @@ def test_excluded_rows_are_no_neighbours(rows: int) -> None:
         # A scan by products cancels sums of squares of about 400.
         np.testing.assert_allclose(distances, np.sort(expected)[:3], rtol=1e-5, atol=1e-2)
         assert set(nearest.tolist()) == set((np.argsort(expected)[:3] + first).tolist())
+
+
+@pytest.mark.parametrize("rows", [500, 4096], ids=["flat scan", "bounds"])
+def test_images_searched_at_once_get_what_each_gets_alone(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(6)
+    bank = random.normal(size=(rows, 400)).astype(np.float32)
+    queries = random.normal(size=(90, 400)).astype(np.float32)
+    index = build_index(bank, "Flat")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = Searcher(index, IndexSection(), RuntimeSection())
+    expected = [alone.search(image, 2) for image in np.split(queries, 3)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    at_once = Searcher(index, IndexSection(), RuntimeSection())
+    distances, nearest = at_once.search(queries, 2, of_one_image=30)
+    np.testing.assert_array_equal(distances, np.concatenate([one for one, _ in expected]))
+    np.testing.assert_array_equal(nearest, np.concatenate([one for _, one in expected]))

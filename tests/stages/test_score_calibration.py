@@ -123,6 +123,7 @@ def test_labelled_test_images_show_how_the_threshold_does() -> None:
     assert made.test is not None
     assert (made.test.good_images, made.test.false_positives) == (3, 1)
     assert made.test.recall == 1.0
+    assert made.test.f1 == pytest.approx(2 * 2 / (3 + 2))
     # At 3 and more: both defects and one good image, which is F1 = 0.8; at 6 it is 2 / 3.
     assert made.test.f1_threshold == 3.0
     assert (made.test.f1_false_positives, made.test.f1_recall) == (1, 1.0)

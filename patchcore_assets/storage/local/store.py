@@ -1,9 +1,10 @@
 """Artefacts in a local folder: each version is a folder of its own, and a link names the current.
 
-`<root>/<asset>/<category>` is a symbolic link to `<root>/.versions/<asset>/<category>/<version>`.
-Renaming a new link over the old one switches all files of an artefact at once. A version folder is
-in use as long as some process holds a lock on the file beside it, be it to fill or to read it; any
-other version folder that no link names is litter, and the next writer removes it.
+`<root>/<asset>/<category>` (or `<category>/<day>`) is a symbolic link to
+`<root>/.versions/<asset>/<category>/<version>`. Renaming a new link over the old one switches all
+files of an artefact at once. A version folder is in use as long as some process holds a lock on the
+file beside it, be it to fill or to read it; any other version folder that no link names is litter,
+and the next writer removes it.
 
 Of what a writer leaves, the lock file comes first and goes last: whenever it dies, the lock file
 leads to the rest. A version's name is unique and otherwise means nothing; no clock is relied upon.
@@ -139,7 +140,13 @@ class LocalStore:
 
     def categories(self, asset: str) -> list[str]:
         """Return the categories for which the asset has an artefact, sorted."""
-        folder = self._root / asset
+        return self._artefacts_in(self._root / asset)
+
+    def days(self, asset: str, category: str) -> list[str]:
+        """Return the days of a category for which the asset has an artefact, sorted."""
+        return self._artefacts_in(self._root / asset / category)
+
+    def _artefacts_in(self, folder: Path) -> list[str]:
         if not folder.is_dir():
             return []
         return sorted(
@@ -167,13 +174,15 @@ class LocalStore:
 
     def _remove_all_litter(self) -> None:
         """Remove what killed writers of any artefact have left."""
-        for versions in (self._root / _VERSIONS).glob("*/*/"):
-            self._remove_litter(versions)
+        # A day lies one folder deeper than a category.
+        for pattern in ("*/*/*.lock", "*/*/*/*.lock"):
+            for versions in {lock.parent for lock in (self._root / _VERSIONS).glob(pattern)}:
+                self._remove_litter(versions)
 
     def _remove_litter(self, versions: Path) -> None:
         """Remove an artefact's versions that are neither current nor in use."""
-        asset, name = versions.parts[-2:]
-        category = None if name == _NO_CATEGORY else name
+        asset, *names = versions.relative_to(self._root / _VERSIONS).parts
+        category = None if names == [_NO_CATEGORY] else "/".join(names)
         for lock in versions.glob("*.lock"):
             folder = lock.with_suffix("")
             with (

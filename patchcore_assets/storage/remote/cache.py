@@ -57,7 +57,8 @@ class ArtefactCache:
         Whoever reads one goes on; then it is removed by the next writer.
         """
         found = []
-        for link in [*self.folder.glob("*/*"), *self.folder.glob("*/*/*")]:
+        # Below a root: an asset, its categories, and their days.
+        for link in (one for depth in (2, 3, 4) for one in self.folder.glob("/".join("*" * depth))):
             with suppress(FileNotFoundError, NotADirectoryError):  # Removed by another process.
                 used = (link / SIDECAR).stat().st_mtime_ns
                 if link.is_symlink():
@@ -68,8 +69,8 @@ class ArtefactCache:
             if kept + size <= self.limit:
                 kept += size
             else:
-                root, asset, *category = place.parts
-                self._store(self.folder / root).forget(asset, category[0] if category else None)
+                root, asset, *names = place.parts
+                self._store(self.folder / root).forget(asset, "/".join(names) or None)
 
     def _store(self, folder: Path) -> LocalStore:
         return LocalStore(str(folder), self._hashes, "storage.cache")

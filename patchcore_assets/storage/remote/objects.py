@@ -153,6 +153,16 @@ class Objects:
             if path.startswith(f"{place}/")
         }
 
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders in a folder, sorted, without what is in them."""
+        try:
+            with plainly(self.root):
+                found = self._system.ls(self._path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        names = [str(one["name"]) for one in found if one["type"] == "directory"]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in names)
+
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}"
 

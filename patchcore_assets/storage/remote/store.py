@@ -160,6 +160,13 @@ class RemoteStore:
         parts = [name.split("/") for name in self._objects.listing(asset)]
         return sorted(part[0] for part in parts if part[1:] == [SIDECAR])
 
+    def days(self, asset: str, category: str) -> list[str]:
+        """Return the days of a category for which the asset has an artefact, sorted.
+
+        One that was never finished is among them: to look would be a request for each.
+        """
+        return self._objects.folders(f"{asset}/{category}")
+
 
 class RemoteStaging:
     """A folder of the cache whose content will be uploaded; see `Staging`."""

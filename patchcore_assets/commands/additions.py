@@ -1,0 +1,68 @@
+"""What `patchcore accept` and `patchcore reject` share: images that become part of a category."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchcore_assets.location import CONFIG_VARIABLE, config_path
+from patchcore_ops.runtime.errors import DatasetError
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of both subcommands."""
+    parser.add_argument("category", metavar="CATEGORY", help="a category of the configuration")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", type=Path, help="an image file; it stays where it is"
+    )
+    parser.add_argument(
+        "--config",
+        default=None,
+        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
+    )
+
+
+def add(
+    options: argparse.Namespace,
+    place: str,
+    origin: str,
+    fine: Sequence[str] = (),
+    mask: Path | None = None,
+) -> bool:
+    """Add the images, and say what has become of each and what to do next; true if any is new."""
+    from patchcore_ops.config import load_config
+    from patchcore_ops.dataset.additions import add_images
+    from patchcore_ops.dataset.image_formats import printable
+
+    config = load_config(options.config or config_path())
+    settings = config.for_category(options.category)
+    folder = config.dataset_root / options.category
+    if not (folder / "train" / "good").is_dir():
+        raise DatasetError(
+            f"{folder}/train/good: no such folder; set dataset.root or PATCHCORE_DATASET_ROOT to "
+            "the folder of the categories"
+        )
+    additions = add_images(
+        options.images, config.dataset_root, options.category, place, origin, settings, fine, mask
+    )
+    for one in additions:
+        name = printable(one.target.relative_to(folder).as_posix())
+        if one.is_new:
+            print(f"{name}: from {printable(one.source)}")
+        else:
+            print(f"{printable(one.source)}: not copied, for it is there as {name}")
+        for remark in one.remarks:
+            print(f"  note: it {remark}")
+    if is_changed := any(one.is_new for one in additions):
+        print(f"\nnext, unless rebuild_what_changed does it: {_next(options)}")
+    return is_changed
+
+
+def _next(options: argparse.Namespace) -> str:
+    """Return the command that makes everything of the category that follows from its images."""
+    from patchcore_assets.storage import command
+
+    variable = f"{CONFIG_VARIABLE}={shlex.quote(options.config)} " if options.config else ""
+    return variable + command("'image_manifest*'", options.category)

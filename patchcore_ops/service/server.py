@@ -1,0 +1,134 @@
+"""The service as a process: one listener, one worker, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from patchcore_ops.runtime.errors import EnvironmentProblem
+from patchcore_ops.service.application import create_application
+from patchcore_ops.service.settings import TOKEN_VARIABLE, ServiceSettings
+
+_LOG = logging.getLogger(__name__)
+_BACKLOG = 1024
+# Without a request, or in the middle of its headers.
+_IDLE_SECONDS = 15.0
+
+
+def serve(
+    settings: ServiceSettings, host: str, port: int, on_listening: Callable[[str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests that have begun are answered first.
+
+    Parameters
+    ----------
+    settings : ServiceSettings
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    on_listening : callable
+        Called with the service's URL.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If there is no model, or the address cannot be had.
+    """
+    server = server_of(settings)
+    with _listener(host, port) as listener:
+        url = _url(host, listener.getsockname()[1])
+        if settings.token is None and not _is_loopback(host):
+            _LOG.warning(
+                "%s: everyone who reaches this address can use the service; set %s, and put a "
+                "proxy with TLS before it (docs/serving.md)",
+                url,
+                TOKEN_VARIABLE,
+            )
+        on_listening(url)
+        # uvicorn ends in order, then raises the signal again: that is no failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        server.run([listener])
+
+
+def server_of(settings: ServiceSettings) -> uvicorn.Server:
+    """Make the server, which `run` starts with a listening socket.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If there is no model.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_application(settings),
+            http=_PatientForAWhile,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(settings.limits.seconds) + 1,
+        )
+    )
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise EnvironmentProblem(
+            f"{host}:{port}: cannot be listened to ({reason}); name another --port or --host"
+        ) from None
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _PatientForAWhile(H11Protocol):
+    """uvicorn's protocol, which closes connections on which no request comes or goes on.
+
+    uvicorn itself waits for ever for the headers of a request, and for the rest of a body that has
+    been answered already.
+    """
+
+    _seen: RequestResponseCycle | None
+    _look: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._seen = None
+        self._look = self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def _close_if_idle(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is self._seen:
+            self.transport.abort() if self._is_sending() else self.transport.close()
+            return
+        self._seen = self.cycle
+        self._look = self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
+
+    def _is_sending(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY
