@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from patchcore_ops.config.sections import ImageSize
+
+if TYPE_CHECKING:
+    # Who serves a model needs no tables.
+    import pandas as pd
 
 Floats = npt.NDArray[np.float32]
 
