@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
-from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.errors import ConfigError, UserError
 from patchcore_ops.runtime.process import tune_process
 
 NAME = "benchmark"
@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="queue the runs for the daemon (and its cluster) and follow them, instead of running "
         "here",
+    )
+    parser.add_argument(
+        "--presets",
+        nargs="+",
+        metavar="PRESET",
+        help="run once with each of these presets, into a storage of its own, and compare",
     )
     parser.add_argument(
         "categories", nargs="*", help="run only these categories; default: all of the file"
@@ -56,6 +62,12 @@ def run(options: argparse.Namespace) -> int:
     chosen = options.categories or list(config.categories)
     for category in chosen:
         config.for_category(category)
+    if options.presets:
+        from patchcore_assets.commands.presets import run_presets
+
+        if options.launch:
+            raise ConfigError("--presets: runs here; leave --launch out")
+        return run_presets(str(config.path), options.presets, options.categories)
     if options.launch:
         from patchcore_assets.commands.launched_wave import launch_wave
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -23,12 +23,15 @@ from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
 from patchcore_assets.step.configuration import tags_of_configuration
 from patchcore_assets.step.reasons import reason_of, succeeded
-from patchcore_assets.storage import StorageBusy, open_store
+from patchcore_assets.storage import ArtefactStore, StorageBusy, open_store
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
-_SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
+SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 
 
 def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
@@ -101,23 +104,32 @@ def _kept_in(instance: dg.DagsterInstance) -> str:
 
 def show_table(config: BenchmarkConfig, has_report: bool) -> None:
     """Print the table, and where it and the report are."""
+    table, notes = read_table(config)
+    shown = table[list(SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
+    say("\n" + shown + "\n")
+    for note in notes:
+        say(f"{note}.\n")
+    store = _store(config)
+    say(f"table:   {store.location(METRICS, None)}/metrics.csv")
+    if has_report:
+        say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
+
+
+def read_table(config: BenchmarkConfig) -> tuple[pd.DataFrame, list[str]]:
+    """Read the table of all categories, and the notes to it."""
     import pandas as pd
 
     from patchcore_ops.stages.layout import METRICS_PARQUET, NOTES
 
-    store = open_store(
+    with _store(config).open(METRICS, None) as artefact:
+        table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
+        return table, (artefact.folder / NOTES).read_text(encoding="utf-8").splitlines()
+
+
+def _store(config: BenchmarkConfig) -> ArtefactStore:
+    return open_store(
         config.storage_root, cache=config.storage_cache, cache_bytes=config.storage_cache_bytes
     )
-    with store.open(METRICS, None) as artefact:
-        table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
-        notes = (artefact.folder / NOTES).read_text(encoding="utf-8").splitlines()
-    shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
-    say("\n" + shown + "\n")
-    for note in notes:
-        say(f"{note}.\n")
-    say(f"table:   {store.location(METRICS, None)}/metrics.csv")
-    if has_report:
-        say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
 
 
 def say(text: str, stream: Any = None) -> None:

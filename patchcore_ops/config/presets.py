@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from patchcore_ops.config.mistakes import Mistakes, did_you_mean, shown
 
+PRESET_VARIABLE = "PATCHCORE_PRESET"
 Preset = Literal["reference", "accurate", "fast"]
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -35,9 +37,12 @@ PRESETS: Mapping[str, Sections] = {
 
 
 def with_preset(raw: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
-    """Fill what the sections of a configuration do not write with the settings of its preset."""
+    """Fill what the sections of a configuration do not write with the settings of its preset.
+
+    `PATCHCORE_PRESET` wins over the file.
+    """
     written = {key: section for key, section in raw.items() if key != "preset"}
-    name = raw.get("preset", "reference")
+    name = os.environ.get(PRESET_VARIABLE) or raw.get("preset", "reference")
     if not isinstance(name, str) or name not in PRESETS:
         names = get_args(Preset)
         near = did_you_mean(name, names) if isinstance(name, str) else ""

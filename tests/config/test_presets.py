@@ -54,3 +54,10 @@ def test_a_preset_hashes_as_its_settings_written_out(load: Load) -> None:
 def test_any_other_preset_is_refused(load: Load, value: str) -> None:
     with pytest.raises(ConfigError, match=r"bench\.yaml: preset: must be one of reference, accur"):
         load(f"preset: {value}")
+
+
+def test_the_environment_wins_over_the_file(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHCORE_PRESET", "fast")
+    found = load("preset: accurate\ncoreset: {seed: 2}").for_category("bottle")
+    assert found.coreset.percentage == PRESETS["fast"]["coreset"]["percentage"]
+    assert found.coreset.seed == 2

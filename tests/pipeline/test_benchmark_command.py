@@ -217,3 +217,36 @@ def test_a_report_that_fails_leaves_the_table_and_a_reason(
     assert "report:" not in said.out
     failed = [line for line in said.err.splitlines() if line.startswith("FAILED ")]
     assert failed == ["FAILED benchmark_report: KeyError: 'bottle'"]
+
+
+@pytest.mark.usefixtures("pip_weights", "home")
+def test_presets_are_run_into_storages_of_their_own_and_compared(
+    configure: Configure,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("PATCHCORE_PRESET", "PATCHCORE_STORAGE_ROOT"):
+        # The command sets them; afterwards they are as before.
+        monkeypatch.setenv(name, "")
+    presets = ["reference", "fast"]
+    assert main([CATEGORY, "--config", str(configure()), "--presets", *presets]) == 0
+    said = capsys.readouterr().out.splitlines()
+    side_by_side = [line.split() for line in said if line.split()[:1] == ["Mean"]][2:]
+    for preset, shown in zip(presets, side_by_side, strict=True):
+        storage = tmp_path / f"storage-{preset}"
+        table = pd.read_parquet(storage / "metrics" / "metrics.parquet")
+        assert shown[:2] == ["Mean", preset]
+        assert shown[2] == f"{table['instance_auroc'].iloc[-1]:.4f}"
+        settings = (storage / "test_predictions" / CATEGORY / "settings.json").read_text()
+        assert ("smoothed_max" in settings) is (preset == "fast")
+    assert not (tmp_path / "storage").exists()
+
+
+def test_an_unknown_preset_is_refused(
+    configure: Configure, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATCHCORE_PRESET", "")
+    monkeypatch.setenv("PATCHCORE_STORAGE_ROOT", "")
+    assert main(["--config", str(configure()), "--presets", "fats"]) == 2
+    assert "preset: must be one of reference, accurate, fast" in capsys.readouterr().err
