@@ -54,7 +54,7 @@ class ImageSize(Section):
     fit : "crop", "stretch" or "pad"
         The image is resized with its aspect ratio kept, and the centre cut out; or resized as a
         whole to `imagesize`, whatever its aspect ratio; or resized as a whole with its aspect ratio
-        kept, and continued by its edges to `imagesize`.
+        kept, in the middle of a black input.
     resize : int or (int, int)
         For `crop`: the shorter side after resizing; or a height and a width that the resized image
         covers. Where it would not cover `imagesize`, the image is resized so that it does.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,9 @@ _OUTLINE = (0, 255, 80, 255)
 
 
 def picture_uri(picture: Picture, max_side: int = MAX_SIDE) -> str:
-    """Encode a picture as a WebP of at most `max_side` pixels and `MAX_PICTURE_BYTES`."""
+    """Encode a picture as a WebP of at most `max_side` squared pixels and `MAX_PICTURE_BYTES`."""
     image = Image.fromarray(np.ascontiguousarray(picture))
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    image.thumbnail(_bounds(image, max_side), Image.Resampling.LANCZOS)
     content = b""
     for quality in _QUALITIES:
         content = _webp(image, quality=quality)
@@ -37,12 +38,18 @@ def outline_uri(mask: npt.NDArray[np.bool_], max_side: int = MAX_SIDE) -> str:
     So one outline serves the image and the heat map.
     """
     image = Image.fromarray(mask.astype(np.uint8) * 255)
-    image.thumbnail((max_side, max_side), Image.Resampling.BOX)
+    image.thumbnail(_bounds(image, max_side), Image.Resampling.BOX)
     # Any coverage counts, or a defect of a few pixels would vanish with the downscaling.
     small = np.asarray(image) > 0
     layer = np.zeros((*small.shape, 4), dtype=np.uint8)
     layer[ndimage.binary_dilation(small, iterations=2) & ~small] = _OUTLINE
     return _uri(_webp(Image.fromarray(layer), lossless=True))
+
+
+def _bounds(image: Image.Image, max_side: int) -> tuple[float, float]:
+    """Return sides that leave an image as many pixels as a square one has."""
+    longer = max_side * math.sqrt(max(image.size) / min(image.size))
+    return longer, longer
 
 
 def _webp(image: Image.Image, *, quality: int = 78, lossless: bool = False) -> bytes:

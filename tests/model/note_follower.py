@@ -45,7 +45,7 @@ def crop(file: Path, preprocessing: Any) -> tuple[Floats, Floats]:
     if preprocessing["fit"] == "pad":
         down, across = (-top, height + top - size[1]), (-left, width + left - size[0])
         seen = np.pad(np.ones(size[::-1], dtype=bool), (down, across))
-        return np.pad(resized, (down, across, (0, 0)), mode="edge"), seen
+        return np.pad(resized, (down, across, (0, 0))), seen
     cut = resized[top : top + height, left : left + width]
     return cut, np.ones((height, width), dtype=bool)
 

@@ -44,7 +44,8 @@ def test_size_and_number_of_pictures_are_limited() -> None:
 def test_pictures_keep_their_shape() -> None:
     wide = np.full((100, 400, 3), (200, 20, 20), dtype=np.uint8)
     image = picture_of(picture_uri(wide))
-    assert image.size == (MAX_SIDE, MAX_SIDE // 4)
+    # As many pixels as a square has.
+    assert image.size == (2 * MAX_SIDE, MAX_SIDE // 2)
     assert np.abs(np.asarray(image.convert("RGB"), dtype=int) - (200, 20, 20)).max() < 12
     assert picture_of(picture_uri(wide[:, :50])).size == (50, 100)
 
