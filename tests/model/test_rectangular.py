@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from patchcore_ops import Model
 from patchcore_ops.checks.predictions import predictions_are_finite
 from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.crop import insides_of
+from patchcore_ops.inspection.heat_map import heat_map
 from patchcore_ops.model.export import export_model
+from patchcore_ops.service.heat_map import layer_of
 from patchcore_ops.stages.category_metrics import evaluate
 from patchcore_ops.stages.illustrations import PredictionPictures
 from patchcore_ops.stages.layout import read_images
@@ -85,6 +88,18 @@ def test_the_model_gives_the_scores_and_maps_of_the_benchmark(category: Benchmar
             left, top, right, bottom = region.box
             assert 0 <= left < right <= WIDTH
             assert 0 <= top < bottom <= HEIGHT
+
+
+def test_the_layer_over_an_image_covers_what_was_seen_of_it(category: Benchmarked) -> None:
+    [found] = Model.load(category.folder / "model", RUNTIME).predict(category.images[0])
+    assert heat_map(found).shape == (*category.config.dataset.crop_size, 3)
+    layer = np.asarray(Image.open(io.BytesIO(layer_of(found))))
+    assert layer.shape == (HEIGHT, WIDTH, 4)
+    is_seen = np.isfinite(found.map_in_image())
+    is_opaque = layer[..., 3] > 0
+    # A row or a column of which only a part was seen is covered.
+    assert is_opaque[is_seen].all()
+    assert is_opaque.sum() <= is_seen.sum() + 2 * (WIDTH + HEIGHT)
 
 
 def test_who_follows_the_note_of_the_export_gets_the_same(
