@@ -80,6 +80,7 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
         from patchcore_assets.step.planning import plan_table, planned
         from patchcore_ops.checks import dataset, same_images
         from patchcore_ops.checks.plan import fits_this_machine
+        from patchcore_ops.dataset.auto_size import with_decided_size
         from patchcore_ops.dataset.manifest import count_labels
         from patchcore_ops.stages.illustrations import train_contact_sheet
         from patchcore_ops.stages.image_manifest import write_manifest
@@ -87,6 +88,7 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
         with benchmark.work(context) as work:
             root = work.config.dataset_root
             scan = write_manifest(work.category, root, work.settings, work.output, work.hash_of)
+            work.decide(with_decided_size(work.settings, scan.images))
             plan, machine = planned(work, scan.images)
             return work.finish(
                 {

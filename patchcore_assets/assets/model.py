@@ -42,6 +42,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
         Copy it anywhere; `patchcore_ops.Model.load` reads it and needs no torch. Files are shared
         with the assets that they come from, where the file system can.
         """
+        from patchcore_ops.dataset.auto_size import decided_as
         from patchcore_ops.stages.model import Sources, assemble_model, judgement_of
 
         with benchmark.work(context) as work:
@@ -65,7 +66,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 Sources(
                     [lineage.get(f"{RAW_EMBEDDINGS}.network_{at}", "") for at in range(members)],
                     work.networks,
-                    work.config.for_category(work.category),
+                    decided_as(work.config.for_category(work.category), work.settings),
                     work.runtime,
                     work.hash_of,
                 ),

@@ -66,10 +66,12 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
         settings, is selection and search.
         """
         from patchcore_ops.checks import embeddings, same_images
+        from patchcore_ops.dataset.auto_size import with_decided_size
         from patchcore_ops.stages.layout import read_manifest
 
         with benchmark.work(context, _device, _LESS_MEMORY) as work:
             images = read_manifest(work.read(IMAGE_MANIFEST))
+            work.decide(with_decided_size(work.settings, images))
             embedded = _embed(work, images)
             for fallback in dict.fromkeys(filter(None, embedded.fallbacks)):
                 work.warn(f"{fallback}; torch computes it instead, which takes longer")

@@ -59,6 +59,7 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
     def compute(context: dg.AssetExecutionContext, benchmark: Benchmark) -> CheckedResult:
         """An anomaly score and an anomaly map of each test image, by nearest-neighbour search."""
         from patchcore_ops.checks import predictions as checks
+        from patchcore_ops.dataset.crop import insides_of
         from patchcore_ops.stages.illustrations import PredictionPictures
         from patchcore_ops.stages.layout import (
             PICTURES,
@@ -97,9 +98,11 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 unversioned=[f"{PICTURES}/{name}.jpg" for name in _PICTURES],
                 findings={
                     "one_prediction_per_image": checks.one_prediction_per_image(
-                        images, scores, work.output, work.settings.dataset.imagesize
+                        images, scores, work.output, work.settings.dataset.crop_size
                     ),
-                    "predictions_are_finite": checks.predictions_are_finite(scores, work.output),
+                    "predictions_are_finite": checks.predictions_are_finite(
+                        scores, work.output, insides_of(images, work.settings.dataset)
+                    ),
                 },
                 device="cuda" if work.runtime.faiss_on_gpu else "cpu",
             )

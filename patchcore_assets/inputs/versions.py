@@ -99,7 +99,7 @@ INPUTS = (
     ),
     ObservedInput(
         EMBEDDING_CONFIG,
-        "The resolved `embedding` section with `dataset.resize`, `dataset.imagesize` and the "
+        "The resolved `embedding` section with `dataset.fit`, `resize`, `imagesize` and the "
         "content of local weights files.",
         "yaml",
         ("dataset", "embedding"),

@@ -64,6 +64,7 @@ class Work:
     _ancestry: Ancestry = field(default_factory=Ancestry, init=False)
     _inherited: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _recorded_by_settings: dict[int, Recorded] = field(default_factory=dict, init=False)
+    _decided: CategoryConfig | None = field(default=None, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
 
     @property
@@ -91,7 +92,15 @@ class Work:
         Sections that determined what the step has read are the recorded ones; the others come from
         the configuration.
         """
-        return apply(self.config.for_category(self.category), self._inherited)
+        return apply(self._configured, self._inherited)
+
+    @property
+    def _configured(self) -> CategoryConfig:
+        return self._decided or self.config.for_category(self.category)
+
+    def decide(self, settings: CategoryConfig) -> None:
+        """Use and record settings that say in numbers what the configured ones leave open."""
+        self._decided = settings
 
     @property
     def runtime(self) -> RuntimeSection:
@@ -166,7 +175,7 @@ class Work:
         sections = sections_of({dep.asset_key for dep in self._spec.deps})
         if not sections or self._category is None:
             return self._inherited
-        own = record(self.config.for_category(self._category), sections, self.hash_of)
+        own = record(self._configured, sections, self.hash_of)
         return {**self._inherited, **own}
 
     def shards(

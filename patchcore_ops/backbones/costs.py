@@ -12,24 +12,25 @@ from importlib import resources
 from typing import NamedTuple
 
 from patchcore_ops.backbones.names import EFFICIENTNET_LITE0, REFERENCE_NAMES
+from patchcore_ops.config.setting_types import height_and_width
 
 _MEASURED_SIDE = 224
 
 
 class Cost(NamedTuple):
-    """Of some layers: the side of the first one's map, and the multiplications up to the last."""
+    """Of some layers: the first one's map, and the multiplications up to the last."""
 
-    side: int
+    grid: tuple[int, int]
     multiplications: float
 
 
-def cost_of(backbone: str, layers: Sequence[str], imagesize: int) -> Cost | None:
+def cost_of(backbone: str, layers: Sequence[str], imagesize: int | tuple[int, int]) -> Cost | None:
     """Return what one image costs; None where the table has no such backbone or layer.
 
     Examples
     --------
     >>> cost_of("wideresnet50", ["layer2", "layer3"], 224)
-    Cost(side=28, multiplications=9187000000.0)
+    Cost(grid=(28, 28), multiplications=9187000000.0)
     """
     name = REFERENCE_NAMES.get(backbone, backbone).partition(".")[0]
     if name == EFFICIENTNET_LITE0:
@@ -38,10 +39,12 @@ def cost_of(backbone: str, layers: Sequence[str], imagesize: int) -> Cost | None
     known = [row for row in rows if row is not None]
     if len(known) < len(rows):
         return None
-    # Convolutions with padding round the side up.
-    side = -(-imagesize // known[0][0])
+    height, width = height_and_width(imagesize)
+    stride = known[0][0]
     deepest = max(multiplications for _, multiplications in known)
-    return Cost(side, deepest * (imagesize / _MEASURED_SIDE) ** 2)
+    # Convolutions with padding round the sides up.
+    grid = -(-height // stride), -(-width // stride)
+    return Cost(grid, deepest * height * width / _MEASURED_SIDE**2)
 
 
 @cache

@@ -14,12 +14,15 @@ from typing import Any
 import timm
 import torch
 
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.runtime.errors import WeightsError
 
 State = Mapping[str, torch.Tensor]
 
 
-def size_options(name: str, imagesize: int | None) -> dict[str, int]:
+def size_options(
+    name: str, imagesize: int | tuple[int, int] | None
+) -> dict[str, int | tuple[int, int]]:
     """Return what `timm.create_model` is to be given for images of a size.
 
     Raises
@@ -34,12 +37,14 @@ def size_options(name: str, imagesize: int | None) -> dict[str, int]:
     if network is None:
         return {}
     patch = _patch_size(network)
-    if imagesize % patch:
-        nearest = max(imagesize // patch, 1) * patch
+    sides = height_and_width(imagesize)
+    if odd := [side for side in sides if side % patch]:
+        nearest = max(odd[0] // patch, 1) * patch
+        instead = "" if sides[0] == sides[1] else f" instead of {odd[0]}"
         raise WeightsError(
-            f"'{name}' cannot take images of {imagesize} x {imagesize} pixels (its patches have "
-            f"{patch}); change dataset.imagesize, to {nearest} or {nearest + patch}, or choose "
-            "another backbone"
+            f"'{name}' cannot take images of {sides[0]} x {sides[1]} pixels (its patches have "
+            f"{patch}); change dataset.imagesize, to {nearest} or {nearest + patch}{instead}, or "
+            "choose another backbone"
         )
     return {"img_size": imagesize}
 
@@ -75,7 +80,7 @@ def _own_size(name: str) -> int | None:
     return int(configuration.input_size[-1])
 
 
-def _made_for(name: str, imagesize: int) -> torch.nn.Module | None:
+def _made_for(name: str, imagesize: int | tuple[int, int]) -> torch.nn.Module | None:
     """Make a network without weights for images of a size; None where timm cannot."""
     try:
         network: torch.nn.Module = timm.create_model(name, pretrained=False, img_size=imagesize)

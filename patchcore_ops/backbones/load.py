@@ -24,7 +24,7 @@ from patchcore_ops.runtime.errors import WeightsError
 def load_backbone(
     name: str,
     weights: str | os.PathLike[str] | None = None,
-    imagesize: int | None = None,
+    imagesize: int | tuple[int, int] | None = None,
 ) -> torch.nn.Module:
     """Load a pretrained backbone, frozen and in eval mode.
 
@@ -34,10 +34,10 @@ def load_backbone(
         `efficientnet_lite0`, a name of `REFERENCE_NAMES`, or any timm model name.
     weights : path-like, optional
         A local `.safetensors` file or `.pth` state dict; None means the published weights.
-    imagesize : int, optional
-        Side of the square images that it will be given. A network that is made for images of one
-        size, as most transformers are, is made for these where timm can; what depends on the size
-        in its weights is resized. By default the size is the network's own.
+    imagesize : int or (int, int), optional
+        Side, or height and width, of the images that it will be given. A network that is made for
+        images of one size, as most transformers are, is made for these where timm can; what depends
+        on the size in its weights is resized. By default the size is the network's own.
 
     Returns
     -------
@@ -86,7 +86,9 @@ def weights_hash(backbone: torch.nn.Module) -> str:
 
 
 def _load_timm(
-    name: str, weights: str | os.PathLike[str] | None, imagesize: int | None
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    imagesize: int | tuple[int, int] | None,
 ) -> torch.nn.Module:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):

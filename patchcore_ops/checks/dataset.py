@@ -102,13 +102,17 @@ def image_sizes_agree(images: pd.DataFrame) -> Finding:
 
 def images_are_large_enough(images: pd.DataFrame, size: ImageSize) -> Finding:
     """Check that no image has to be enlarged to fill the crop."""
-    small = images.loc[images[["width", "height"]].min(axis=1) < size.imagesize, "path"].tolist()
+    height, width = size.crop_size
+    is_lower, is_narrower = images["height"] < height, images["width"] < width
+    is_small = is_lower & is_narrower if size.fit == "pad" else is_lower | is_narrower
+    small = images.loc[is_small, "path"].tolist()
     return Finding.of(
         not small,
-        f"Every image has at least {size.imagesize} pixels on its shorter side, the side of the "
-        "crop.",
+        f"Every image has at least {height} pixels on its shorter side, the side of the crop."
+        if height == width and size.fit != "pad"
+        else f"No image has to be enlarged for the network's input, {height} x {width} pixels.",
         f"{counted(len(small), 'image is', 'images are')} smaller than the crop of "
-        f"{size.imagesize} x {size.imagesize} pixels ({such_as(small)}) and enlarged, which adds "
+        f"{height} x {width} pixels ({such_as(small)}) and enlarged, which adds "
         "no detail; take larger images, or lower dataset.resize and dataset.imagesize.",
         {"small_images": len(small)},
         small,

@@ -9,13 +9,14 @@ import pandas as pd
 
 from patchcore_ops.checks.finding import Finding, counted, such_as
 from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.scoring.padding import Insides
 from patchcore_ops.stages.layout import ANOMALY_MAPS
 
 _MAPS_PER_BLOCK = 16
 
 
 def one_prediction_per_image(
-    images: pd.DataFrame, scores: pd.DataFrame, folder: Path, imagesize: int
+    images: pd.DataFrame, scores: pd.DataFrame, folder: Path, map_size: tuple[int, int]
 ) -> Finding:
     """Check that every embedded test image has one score and one map, in the same order."""
     expected, found = images["path"].tolist(), scores["path"].tolist()
@@ -31,10 +32,10 @@ def one_prediction_per_image(
         )
     elif found != expected:
         problem = "Scores are not in the order of the embeddings"
-    elif shape != (len(expected), imagesize, imagesize):
+    elif shape != (len(expected), *map_size):
         problem = (
             f"The anomaly maps are an array of {' x '.join(map(str, shape))} values instead of "
-            f"{len(expected)} x {imagesize} x {imagesize}"
+            f"{len(expected)} x {' x '.join(map(str, map_size))}"
         )
     return Finding.of(
         not problem,
@@ -45,14 +46,20 @@ def one_prediction_per_image(
     )
 
 
-def predictions_are_finite(scores: pd.DataFrame, folder: Path) -> Finding:
-    """Check that scores and anomaly maps hold neither NaN nor infinity."""
+def predictions_are_finite(
+    scores: pd.DataFrame, folder: Path, insides: Insides | None = None
+) -> Finding:
+    """Check that scores and anomaly maps hold neither NaN nor infinity, but for the padding."""
     bad = scores.loc[~np.isfinite(scores["score"].to_numpy(dtype=np.float64)), "path"].tolist()
-    # A sum is finite only if all its terms are, and is quicker than testing each.
-    bad_maps = sum(
-        int((~np.isfinite(block.sum(axis=(1, 2), dtype=np.float64))).sum())
-        for block in ArrayFile(folder / ANOMALY_MAPS).blocks(_MAPS_PER_BLOCK)
-    )
+    maps = ArrayFile(folder / ANOMALY_MAPS).blocks(_MAPS_PER_BLOCK)
+    if insides is None:
+        # A sum is finite only if all its terms are, and is quicker than testing each.
+        sums = [block.sum(axis=(1, 2), dtype=np.float64) for block in maps]
+        bad_maps = int((~np.isfinite(np.concatenate(sums))).sum())
+    else:
+        finite = np.concatenate([np.isfinite(block).sum(axis=(1, 2)) for block in maps])
+        areas = np.prod(insides[:, 2:] - insides[:, :2], axis=1)
+        bad_maps = int((finite != areas).sum())
     return Finding.of(
         not bad and not bad_maps,
         "All scores and anomaly maps are finite.",

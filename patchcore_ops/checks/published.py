@@ -68,6 +68,8 @@ def differs_from_published(config: CategoryConfig) -> list[str]:
 def _comparable(config: CategoryConfig) -> dict[str, Any]:
     content = config.model_dump()
     content.pop("checks")
+    # It is left out where it is the default.
+    content["dataset"]["fit"] = config.dataset.fit
     content["coreset"].pop("seed")
     content["index"].pop("search_parameters")
     for member in content["embedding"]["members"]:

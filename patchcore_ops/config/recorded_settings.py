@@ -16,6 +16,8 @@ from patchcore_ops.runtime.fingerprints import HashOf
 SETTINGS = "settings.json"
 SETTINGS_BY_CATEGORY = "settings_by_category.json"
 
+# What was used has numbers instead.
+_DECIDED = ("dataset.imagesize", "auto")
 Recorded = Mapping[str, Mapping[str, Any]]
 
 
@@ -101,7 +103,7 @@ def _with_later_keys(recorded: Recorded) -> Recorded:
 
 
 def differences(used: Recorded, other: Recorded) -> list[Difference]:
-    """List the settings that differ, in the sections that both have."""
+    """List the settings that differ, in the sections that both have; numbers do not from `auto`."""
     found: list[Difference] = []
     for section in used:
         if section in other:
@@ -109,7 +111,7 @@ def differences(used: Recorded, other: Recorded) -> list[Difference]:
             found.extend(
                 Difference(key, mine.get(key, "not set"), theirs.get(key, "not set"))
                 for key in dict.fromkeys([*mine, *theirs])
-                if mine.get(key) != theirs.get(key)
+                if mine.get(key) != theirs.get(key) and (key, theirs.get(key)) != _DECIDED
             )
     return found
 

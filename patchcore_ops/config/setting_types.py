@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+)
 
 LARGEST_IN_FACTORY = 1 << 20
+SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 
 # YAML 1.1 reads a number with an exponent as text unless it has a point and a sign: 1e-2, 1.5e3.
 _WITH_EXPONENT = re.compile(r"[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]{1,3}")
@@ -44,6 +51,43 @@ def _safe_for_faiss(factory: str) -> str:
     return factory
 
 
+def _sides(value: Any, others: str = "") -> int | tuple[int, int]:
+    """Read one number, or a pair of them; a pair of equal ones is one number."""
+    pair = (value, value) if isinstance(value, int) else value
+    is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+    if not is_pair or any(
+        type(side) is not int or not SMALLEST_SIDE <= side <= LARGEST_SIDE for side in pair
+    ):
+        raise ValueError(
+            f"must be a number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}, or two of them: "
+            f"[height, width]{others} (got {repr(value)[:60]})"
+        )
+    height, width = pair
+    return height if height == width else (height, width)
+
+
+def height_and_width(sides: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the height and the width of what has one side, or both.
+
+    Examples
+    --------
+    >>> height_and_width(224), height_and_width((704, 256))
+    ((224, 224), (704, 256))
+    """
+    return (sides, sides) if isinstance(sides, int) else sides
+
+
+def sides_text(sides: int | tuple[int, int]) -> str:
+    """Write one number or a pair as a configuration has it."""
+    return str(sides) if isinstance(sides, int) else f"[{sides[0]}, {sides[1]}]"
+
+
+def _sides_or_auto(value: Any) -> int | tuple[int, int] | str:
+    return "auto" if value == "auto" else _sides(value, ", or auto")
+
+
+Sides = Annotated[int | tuple[int, int], BeforeValidator(_sides)]
+SidesOrAuto = Annotated[int | tuple[int, int] | Literal["auto"], BeforeValidator(_sides_or_auto)]
 Text = Annotated[
     str, StringConstraints(max_length=4096), AfterValidator(_without_control_characters)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,12 +46,12 @@ class ImageStream:
     def __enter__(self) -> ImageStream:
         if self._num_workers > 0:
             self._executor = ThreadPoolExecutor(self._num_workers, thread_name_prefix="decode")
-            ahead = _BYTES_AHEAD // (3 * self._size.imagesize**2)
+            ahead = _BYTES_AHEAD // (3 * math.prod(self._size.crop_size))
             self._submit(max(ahead, self._num_workers))
         return self
 
     def batches(self, count: int, batch_size: int) -> Iterator[Pixels]:
-        """Yield the next `count` images as RGB batches, uint8 [B, imagesize, imagesize, 3].
+        """Yield the next `count` images as RGB batches, uint8 [B, height, width, 3].
 
         A DatasetError names every unusable file left in the stream.
         """

@@ -13,14 +13,21 @@ from patchcore_ops.dataset.crop import Crop
 from patchcore_ops.dataset.image_formats import DEEP_MODES, EncodedImage, decoding, opened
 from patchcore_ops.dataset.png import decoded
 
-__all__ = ["load_image", "load_thumbnail", "load_with_crop", "resize_and_crop", "to_mode"]
+__all__ = [
+    "load_image",
+    "load_thumbnail",
+    "load_with_crop",
+    "network_input",
+    "resize_and_crop",
+    "to_mode",
+]
 
 
 def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
     """Load an image as the network's crop, before normalisation.
 
-    The shorter side is resized to `size.resize` (bilinear with antialiasing, on 8-bit values, as
-    torchvision does with PIL images), then the central square is cropped.
+    The image is resized (bilinear with antialiasing, on 8-bit values, as torchvision does with PIL
+    images) and its centre cropped, as `size` says.
 
     Parameters
     ----------
@@ -31,7 +38,7 @@ def load_image(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 
     Returns
     -------
-    ndarray of uint8, shape [imagesize, imagesize, 3]
+    ndarray of uint8, shape [height, width, 3]
         RGB.
 
     Raises
@@ -49,8 +56,7 @@ def load_with_crop(
     with opened(source, size.max_pixels) as image:
         with decoding(source):
             picture = decoded(image)
-        pixels = np.asarray(resize_and_crop(to_mode(picture, "RGB"), size))
-        return pixels, Crop.of(*picture.size, size)
+        return network_input(to_mode(picture, "RGB"), size)
 
 
 def load_thumbnail(
@@ -73,8 +79,22 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def network_input(image: Image.Image, size: ImageSize) -> tuple[npt.NDArray[np.uint8], Crop]:
+    """Return the pixels of an image as the network sees them, and where they lie in the image.
+
+    Padding repeats the edge's pixels: a black one would be an edge that the images do not have.
+    """
+    crop = Crop.of(*image.size, size)
+    pixels = np.asarray(resize_and_crop(image, size))
+    left, top, right, bottom = crop.inside
+    if (bottom - top, right - left) != crop.size:
+        around = (top, crop.size[0] - bottom), (left, crop.size[1] - right), (0, 0)
+        pixels = np.pad(pixels[top:bottom, left:right], around, mode="edge")
+    return pixels, crop
+
+
 def resize_and_crop(image: Image.Image, size: ImageSize) -> Image.Image:
-    """Resize the shorter side and crop the centre, with torchvision's rounding of both."""
+    """Resize an image, or a mask, and crop the centre, see `Crop`; padding is black."""
     crop = Crop.of(*image.size, size)
     return image.resize(crop.resized, Image.Resampling.BILINEAR).crop(crop.box)
 

@@ -56,7 +56,11 @@ def _doubts(content: MaskContent, size: ImageSize, least: float) -> Iterator[str
         yield FAINT
     if share > 0.5:
         yield WHOLE if share == 1 else MOSTLY
-    if not (np.asarray(resize_and_crop(content.levels, size)) >= least).any():
+    # With `auto`, whole images are in view.
+    if (
+        size.imagesize != "auto"
+        and not (np.asarray(resize_and_crop(content.levels, size)) >= least).any()
+    ):
         yield OUT_OF_VIEW
     if grey and _has_faint_region(np.asarray(content.levels), least):
         yield PARTLY_FAINT

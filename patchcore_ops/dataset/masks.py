@@ -51,7 +51,7 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 
     Returns
     -------
-    ndarray of uint8, shape [imagesize, imagesize]
+    ndarray of uint8, shape [height, width]
         Grey levels: resizing mixes black and white along the defect's edge.
 
     Raises
@@ -66,11 +66,11 @@ def load_mask(path: Path, size: ImageSize) -> npt.NDArray[np.uint8]:
 def load_masks(
     paths: Sequence[Path | None], size: ImageSize, num_workers: int
 ) -> npt.NDArray[np.uint8]:
-    """Load many masks as uint8 [len(paths), imagesize, imagesize]; None gives an empty mask.
+    """Load many masks as uint8 [len(paths), height, width]; None gives an empty mask.
 
     A DatasetError has one line for each unusable file.
     """
-    masks = np.zeros((len(paths), size.imagesize, size.imagesize), dtype=np.uint8)
+    masks = np.zeros((len(paths), *size.crop_size), dtype=np.uint8)
     present = [position for position, path in enumerate(paths) if path is not None]
     files = [path for path in paths if path is not None]
     problems = []

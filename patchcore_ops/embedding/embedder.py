@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from patchcore_ops.backbones.features import FeatureExtractor
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.embedding.patch_pooling import PatchPooling, pooling_matrices
 
 
@@ -20,8 +21,8 @@ class PatchEmbedder(torch.nn.Module):
         A frozen network in eval mode, on the device where embedding shall happen; it is not copied.
     layers : sequence of str
         Layer names; the first one's resolution is the patch grid.
-    imagesize : int
-        Side of the square input, in pixels.
+    imagesize : int or (int, int)
+        Of the input, in pixels: one side of a square, or height and width.
     pretrain_embed_dimension : int
         Dimension to which each layer's patch is pooled.
     target_embed_dimension : int
@@ -46,14 +47,14 @@ class PatchEmbedder(torch.nn.Module):
         self,
         backbone: torch.nn.Module,
         layers: Sequence[str],
-        imagesize: int,
+        imagesize: int | tuple[int, int],
         pretrain_embed_dimension: int,
         target_embed_dimension: int,
         patchsize: int = 3,
     ) -> None:
         super().__init__()
         device = next(backbone.parameters()).device
-        probe = torch.zeros(1, 3, imagesize, imagesize, device=device)
+        probe = torch.zeros(1, 3, *height_and_width(imagesize), device=device)
         layouts = FeatureExtractor(backbone, layers).find_layouts(probe)
         self.extractor = FeatureExtractor(backbone, layers, layouts)
         self.grid = layouts[layers[0]].shape[1:]
@@ -73,7 +74,7 @@ class PatchEmbedder(torch.nn.Module):
 
         Parameters
         ----------
-        images : Tensor of float32, shape [B, 3, imagesize, imagesize]
+        images : Tensor of float32, shape [B, 3, height, width]
 
         Returns
         -------

@@ -44,7 +44,7 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        images : ndarray of uint8, shape [B, imagesize, imagesize, 3]
+        images : ndarray of uint8, shape [B, height, width, 3]
             RGB.
 
         Returns

@@ -89,7 +89,7 @@ class Networks:
 
         Parameters
         ----------
-        images : ndarray of uint8, shape [B, imagesize, imagesize, 3]
+        images : ndarray of uint8, shape [B, height, width, 3]
         names : sequence, optional
             What to call the images where something is wrong; by default their numbers.
 

@@ -41,7 +41,7 @@ class NetworkSettings(BaseModel, frozen=True):
     patchsize: int
     pretrain_embed_dimension: int
     target_embed_dimension: int
-    imagesize: int
+    imagesize: int | tuple[int, int]
     precision: str
     libraries: tuple[str, ...]
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -79,7 +79,7 @@ def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> Ne
         patchsize=section.patchsize,
         pretrain_embed_dimension=section.pretrain_embed_dimension,
         target_embed_dimension=section.target_embed_dimension,
-        imagesize=config.dataset.imagesize,
+        imagesize=config.dataset.sides,
         precision=section.precision,
         libraries=tuple(f"{name} {metadata.version(name)}" for name in _EXPORTING),
     )

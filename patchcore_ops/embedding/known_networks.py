@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from patchcore_ops.backbones.costs import cost_of
@@ -29,14 +30,13 @@ def known_networks(
 
     Nothing is loaded or computed for it.
     """
-    side = config.dataset.imagesize
     known = []
     for number, member in enumerate(config.embedding.members):
-        cost = cost_of(member.backbone, member.layers, side)
+        cost = cost_of(member.backbone, member.layers, config.dataset.sides)
         if cost is None:
             known.append(_exported_before(config, number, networks, hash_of))
         else:
-            known.append(KnownNetwork(cost.side**2, cost.multiplications))
+            known.append(KnownNetwork(math.prod(cost.grid), cost.multiplications))
     return known
 
 

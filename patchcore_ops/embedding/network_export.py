@@ -13,6 +13,7 @@ import torch
 
 from patchcore_ops.backbones.load import weights_hash
 from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.embedding.exported_network import GRAPH, ExportedNetwork, NetworkSettings
 from patchcore_ops.embedding.openvino_engine import compile_graph
 from patchcore_ops.embedding.openvino_library import import_openvino
@@ -49,7 +50,7 @@ def export_network(
 
 
 def export_embedder(
-    network: ImageEmbedder, imagesize: int, folder: Path
+    network: ImageEmbedder, imagesize: int | tuple[int, int], folder: Path
 ) -> tuple[str, float | None]:
     """Write a network as OpenVINO's intermediate representation, and try that."""
     image = noise_images(imagesize)
@@ -67,10 +68,11 @@ def export_embedder(
     return refusal, error
 
 
-def noise_images(side: int, count: int = 1) -> torch.Tensor:
+def noise_images(imagesize: int | tuple[int, int], count: int = 1) -> torch.Tensor:
     """Return images on which an exported network is compared with where it comes from."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
+    shape = count, *height_and_width(imagesize), 3
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
 
 def _convert(network: ImageEmbedder, image: torch.Tensor, file: Path) -> None:

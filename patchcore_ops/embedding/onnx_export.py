@@ -28,7 +28,7 @@ class OnnxGraph(NamedTuple):
     operators: tuple[str, ...]
 
 
-def write_onnx(network: ImageEmbedder, imagesize: int, file: Path) -> OnnxGraph:
+def write_onnx(network: ImageEmbedder, imagesize: int | tuple[int, int], file: Path) -> OnnxGraph:
     """Write a network as an ONNX graph.
 
     It takes any number of images at once, or one where the network cannot be traced for more.
@@ -54,10 +54,12 @@ def write_onnx(network: ImageEmbedder, imagesize: int, file: Path) -> OnnxGraph:
     return OnnxGraph(any_batch, tuple(sorted({node.op_type for node in graph.node})))
 
 
-def _traced(network: ImageEmbedder, side: int) -> tuple[torch.export.ExportedProgram, bool]:
+def _traced(
+    network: ImageEmbedder, imagesize: int | tuple[int, int]
+) -> tuple[torch.export.ExportedProgram, bool]:
     """Trace a network for any number of images; if that cannot be, for one."""
     # Of one image, tracing would not tell the number of images from the other ones in shapes.
-    several = noise_images(side, 2)
+    several = noise_images(imagesize, 2)
     batch = torch.export.Dim("batch", min=1)
     with quiet_tracing(), torch.no_grad():
         try:

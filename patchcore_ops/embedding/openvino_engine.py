@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.exported_network import GRAPH, ExportedNetwork
@@ -47,9 +48,9 @@ class OpenVinoEngine:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.calls_at_once):
             self._requests.put(compiled.create_infer_request())
-        side = described.settings.imagesize
+        size = height_and_width(described.settings.imagesize)
         with _FIRST_CALL:
-            self.embed(np.zeros((1, side, side, 3), dtype=np.uint8))
+            self.embed(np.zeros((1, *size, 3), dtype=np.uint8))
 
     def embed(self, images: Pixels) -> Embeddings:
         """Embed images one after the other; see `Engine.embed`."""

@@ -34,7 +34,7 @@ class ImageEmbedder(torch.nn.Module):
             buffer.copy_(torch.tensor(values).reshape(buffer.shape))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed images, a Tensor of uint8, shape [B, imagesize, imagesize, 3]."""
+        """Embed images, a Tensor of uint8, shape [B, height, width, 3]."""
         pixels = images.permute(0, 3, 1, 2).float() / 255
         normalised: torch.Tensor = (pixels - self.mean) / self.std
         rows: torch.Tensor = self.embedder(normalised)
@@ -49,15 +49,15 @@ def load_embedder(config: CategoryConfig, member: int, device: torch.device) -> 
     WeightsError
         If the backbone cannot be had, or a layer does not exist, never runs or gives no map.
     """
-    section, side = config.embedding, config.dataset.imagesize
+    section, imagesize = config.embedding, config.dataset.sides
     settings = section.members[member]
-    backbone = load_backbone(settings.backbone, settings.weights, side)
+    backbone = load_backbone(settings.backbone, settings.weights, imagesize)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with _image_size_suits(settings.backbone, side):
+    with _image_size_suits(settings.backbone, config.dataset.crop_size):
         embedder = PatchEmbedder(
             backbone,
             settings.layers,
-            side,
+            imagesize,
             section.pretrain_embed_dimension,
             section.target_embed_dimension,
             section.patchsize,
@@ -94,13 +94,13 @@ class TorchEngine:
 
 
 @contextmanager
-def _image_size_suits(name: str, side: int) -> Iterator[None]:
+def _image_size_suits(name: str, size: tuple[int, int]) -> Iterator[None]:
     """Say that a network does not take images of a size; it can only be found by trying."""
     try:
         yield
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"'{name}' cannot take images of {side} x {side} pixels ({reason}); change "
+            f"'{name}' cannot take images of {size[0]} x {size[1]} pixels ({reason}); change "
             "dataset.imagesize, or choose another backbone"
         ) from None

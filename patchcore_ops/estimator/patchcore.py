@@ -19,7 +19,7 @@ from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
-from patchcore_ops.estimator.training_images import embed_training_images, images_in
+from patchcore_ops.estimator.training_images import EmbeddedImages, embed_training_images, images_in
 from patchcore_ops.model.folder import new_folder
 from patchcore_ops.model.pixels import AnyImage, named
 from patchcore_ops.model.prediction import Prediction
@@ -55,8 +55,12 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Share of the patches that the memory bank keeps.
     n_neighbors : int
         A patch's score is the mean squared distance to so many rows of the bank.
-    resize, imagesize : int
-        The shorter side is resized, then the centre is cut out, in pixels.
+    resize, imagesize : int or (int, int)
+        The shorter side after resizing, and the side of the centre that is cut out, in pixels;
+        either may be a height and a width.
+    fit_mode : str
+        `crop`; `stretch`, the whole image resized to `imagesize`; or `pad`, the same with its
+        aspect ratio kept.
     false_positive_rate : float
         Share of normal images that may be called anomalous.
     random_state : int
@@ -91,8 +95,9 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         weights: str | os.PathLike[str] | None = None,
         percentage: float = 0.1,
         n_neighbors: int = 1,
-        resize: int = 256,
-        imagesize: int = 224,
+        resize: int | tuple[int, int] = 256,
+        imagesize: int | tuple[int, int] = 224,
+        fit_mode: str = "crop",
         false_positive_rate: float = 0.01,
         random_state: int = 0,
         device: str = "auto",
@@ -105,6 +110,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_neighbors = n_neighbors
         self.resize = resize
         self.imagesize = imagesize
+        self.fit_mode = fit_mode
         self.false_positive_rate = false_positive_rate
         self.random_state = random_state
         self.device = device
@@ -143,7 +149,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             embedded = embed_training_images(images, config, runtime, store, embeddings)
             select_memory_bank(embeddings, config, runtime, bank)
             index_memory_bank(bank, config, index)
-            calibration = _calibrated(embedded.images, embeddings, bank, index, config, runtime)
+            calibration = _calibrated(embedded, embeddings, bank, index, config, runtime)
             folder = Path(kept.name, "model")
             folder.mkdir()
             assemble_model(
@@ -205,31 +211,39 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             config = CategoryConfig.model_validate(
                 {
-                    "dataset": {"resize": self.resize, "imagesize": self.imagesize},
+                    "dataset": {
+                        "fit": self.fit_mode,
+                        "resize": self.resize,
+                        "imagesize": self.imagesize,
+                    },
                     "embedding": {"members": [member]},
                     "coreset": {"percentage": self.percentage, "seed": self.random_state},
                     "scoring": {"anomaly_scorer_num_nn": self.n_neighbors},
                     "calibration": {"false_positive_rate": self.false_positive_rate},
                 }
             )
-            return config, RuntimeSection(device=self.device)
+            runtime = RuntimeSection(device=self.device)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "device"
             raise ConfigError(f"{where}: {first['msg']}") from None
+        if config.dataset.imagesize == "auto":
+            raise ConfigError("imagesize: auto is for configurations; give numbers here")
+        return config, runtime
 
 
 def _calibrated(
-    images: int,
+    embedded: EmbeddedImages,
     embeddings: Path,
     bank: Path,
     index: Path,
     config: CategoryConfig,
     runtime: RuntimeSection,
 ) -> Calibration:
-    chosen = sampled(images, config.calibration.images, config.coreset.seed)
+    chosen = sampled(embedded.images, config.calibration.images, config.coreset.seed)
     scores = leave_one_out_scores(embeddings, bank, index, config, runtime, chosen)
-    return calibrate_normal(scores, NO_RANGES, config).calibration
+    insides = None if embedded.insides is None else embedded.insides[chosen]
+    return calibrate_normal(scores, NO_RANGES, config, insides).calibration
 
 
 def _threshold(calibration: Calibration) -> float:

@@ -8,23 +8,31 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.dataset.crop import Crop
 from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS
 from patchcore_ops.dataset.image_stream import Pixels
-from patchcore_ops.embedding.ensemble import Networks, open_networks
+from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixels_of
 from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.errors import DatasetError
+from patchcore_ops.scoring.padding import Insides
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.raw_embeddings import Grid
 
 
 class EmbeddedImages(NamedTuple):
-    """How many images were embedded, and the identity of each member's exported network."""
+    """How many images were embedded, and the identity of each member's exported network.
+
+    `insides` is that of `padding`, for images that are padded.
+    """
 
     images: int
     identities: list[str]
+    insides: Insides | None
 
 
 def images_in(images: AnyImage | Iterable[AnyImage]) -> Any:
@@ -68,18 +76,24 @@ def embed_training_images(
             writers.append(
                 stack.enter_context(ArrayWriter(target / layout.TRAIN_EMBEDDINGS, shape))
             )
-        batches = _batches(images, config, runtime, opened)
+        crops: list[Crop] = []
+        batches = _batches(images, config, runtime, crops)
         for embedded in stack.enter_context(closing(opened.embed_all(batches))):
             for writer, rows in zip(writers, embedded, strict=True):
                 writer.append(rows)
-    return EmbeddedImages(len(images), [engine.network for engine in opened.engines])
+    insides = np.array([crop.inside for crop in crops]) if config.dataset.fit == "pad" else None
+    return EmbeddedImages(len(images), [engine.network for engine in opened.engines], insides)
 
 
 def _batches(
-    images: Sequence[AnyImage], config: CategoryConfig, runtime: RuntimeSection, opened: Networks
+    images: Sequence[AnyImage],
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    crops: list[Crop],
 ) -> Iterator[tuple[Pixels, list[object]]]:
-    def load(one: NamedImage) -> tuple[str, Pixels]:
-        return one.name, pixels_of(one, config.dataset)[0]
+    def load(one: NamedImage) -> tuple[str, Pixels, Crop]:
+        return one.name, *pixels_of(one, config.dataset)
 
-    for name, pixels in ahead(load, named(images), max(runtime.num_workers, 1)):
+    for name, pixels, crop in ahead(load, named(images), max(runtime.num_workers, 1)):
+        crops.append(crop)
         yield pixels[None], [name]

@@ -30,7 +30,7 @@ def heat_map(prediction: Prediction) -> Pixels:
 
     Returns
     -------
-    ndarray of uint8, shape [imagesize, imagesize, 3]
+    ndarray of uint8, shape [height, width, 3]
         RGB. The pixel threshold is in the middle of the scale, between green and yellow, so that
         colours mean the same in all images of a model. A model without one has colours from the
         median of the image's own map to its greatest value.
@@ -43,12 +43,13 @@ def heat_limits(prediction: Prediction) -> tuple[float, float]:
     threshold = prediction.pixel_threshold
     if threshold is not None:
         return 0.5 * threshold, 1.5 * threshold
-    return float(np.median(prediction.anomaly_map)), float(prediction.anomaly_map.max())
+    values = prediction.anomaly_map
+    return float(np.nanmedian(values)), float(np.nanmax(values))
 
 
 def heat_colours(values: npt.NDArray[np.floating], low: float, high: float) -> Pixels:
     """Colour values from `low` to `high`, clipped; a last axis of 3 is added."""
-    share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    share = _share(values, low, high)
     return np.asarray(_COLOURS[np.rint(share * (len(_COLOURS) - 1)).astype(np.intp)])
 
 
@@ -56,7 +57,12 @@ def overlay_heat(
     image: Pixels, anomaly_map: npt.NDArray[np.floating], low: float, high: float
 ) -> Pixels:
     """Blend an anomaly map, shape [H, W], over an image, with more opacity where it is higher."""
-    share = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    share = _share(anomaly_map, low, high).astype(np.float32)
     opacity = (0.25 + 0.45 * share)[..., None]
     blended = image + opacity * (heat_colours(anomaly_map, low, high).astype(np.float32) - image)
     return np.asarray(np.rint(blended).astype(np.uint8))
+
+
+def _share(values: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.floating]:
+    """Return how far values are on the way from `low` to `high`; padding, NaN, is at its start."""
+    return np.asarray(np.nan_to_num(np.clip((values - low) / max(high - low, 1e-12), 0, 1)))

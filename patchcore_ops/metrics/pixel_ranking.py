@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import MetricsSection
-from patchcore_ops.metrics.ranking import Floats, Ranking, rank_positives
+from patchcore_ops.metrics.ranking import Floats, Ranking, rank_positives, sorted_numbers
 from patchcore_ops.metrics.region_overlap import label_regions, missed_regions, weights_of
 
 Scores = npt.NDArray[np.float32]
@@ -60,7 +60,8 @@ def pixel_sets(
 ) -> Mapping[tuple[str, bool], PixelSet]:
     """Sort the pixels of the images with known truth, by label and by whether they have a mask.
 
-    `anomaly_maps`, shape [n, H, W], may be a memory map: each image is read once.
+    `anomaly_maps`, shape [n, H, W], may be a memory map: each image is read once. Their NaN is
+    padding outside of the image.
     """
     is_masked = mask_levels.any(axis=(1, 2))
     sets = {}
@@ -83,7 +84,7 @@ def _sorted(
 ) -> PixelSet:
     if not is_masked:
         nothing = np.empty(0, dtype=maps.dtype)
-        normal = np.sort(maps, axis=None)
+        normal = sorted_numbers(maps)
         return PixelSet(rows, False, nothing, nothing, normal, np.empty(0), np.zeros_like(rows))
     positive = levels >= settings.mask_threshold * 255
     white = levels == 255 if settings.reference_masks else positive
@@ -96,7 +97,7 @@ def _sorted(
         True,
         maps[white],
         maps[edge][order],
-        np.sort(maps[~positive]),
+        sorted_numbers(maps[~positive]),
         np.concatenate([weights[white], weights[edge][order]]),
         missed_regions(regions, white),
     )

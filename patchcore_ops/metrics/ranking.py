@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.floating]
+_Number = TypeVar("_Number", bound=np.floating)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ def rank_positives(
         covered=covered,
         negatives=sum(len(negatives) for negatives in sorted_negatives),
     )
+
+
+def sorted_numbers(scores: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """Sort scores without NaN, which is a pixel outside of its image."""
+    ascending = np.sort(scores, axis=None)
+    # NaN is last.
+    return ascending[: np.searchsorted(ascending, np.nan)]
 
 
 def _count_from(ascending: Scores, thresholds: Scores) -> tuple[Counts, Counts]:

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from patchcore_ops.metrics.ranking import Floats, Ranking, rank_positives, weighted_roc_curve
+from patchcore_ops.metrics.ranking import (
+    Floats,
+    Ranking,
+    rank_positives,
+    sorted_numbers,
+    weighted_roc_curve,
+)
 
 # Connected within an image by edges and corners, never across images.
 _EIGHT_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)
@@ -78,7 +84,7 @@ def aupro(
     Parameters
     ----------
     anomaly_maps : ndarray of float, shape [n, H, W]
-        Higher is more anomalous.
+        Higher is more anomalous; NaN, outside of an image, does not count.
     masks : ndarray, shape [n, H, W]
         Non-zero marks a defect; normal images have empty masks and count for false positives.
     fpr_limit : float
@@ -97,7 +103,7 @@ def aupro(
     positive = masks.astype(bool)
     ranking = rank_positives(
         anomaly_maps[positive],
-        [np.sort(anomaly_maps[~positive])],
+        [sorted_numbers(anomaly_maps[~positive])],
         region_weights(positive)[positive],
     )
     return area_under_pro(ranking, fpr_limit)

@@ -11,6 +11,7 @@ from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import (
     CategoryConfig,
     Distance,
+    Fit,
     ImageScore,
     ImageSize,
     Precision,
@@ -33,16 +34,16 @@ class _Part(BaseModel):
 
 
 class Preprocessing(_Part):
-    """From a file to the network's input: uint8, shape [1, imagesize, imagesize, 3].
+    """From a file to the network's input: uint8, shape [1, height, width, 3].
 
-    The shorter side is resized to `resize`, then the centre is cut out. Normalisation is part of
-    the network.
+    `fit`, `resize` and `imagesize` are those of `ImageSize`. Normalisation is part of the network.
     """
 
     colour: Literal["RGB"] = "RGB"
     resampling: Literal["bilinear, antialiased"] = "bilinear, antialiased"
-    resize: int
-    imagesize: int
+    fit: Fit
+    resize: int | tuple[int, int]
+    imagesize: int | tuple[int, int]
     max_pixels: int
 
 
@@ -159,8 +160,9 @@ def draft_of(
     return ModelDraft(
         category=category,
         preprocessing=Preprocessing(
+            fit=config.dataset.fit,
             resize=config.dataset.resize,
-            imagesize=config.dataset.imagesize,
+            imagesize=config.dataset.sides,
             max_pixels=config.dataset.max_pixels,
         ),
         embedding=Embedding(**config.embedding.model_dump(include=set(Embedding.model_fields))),

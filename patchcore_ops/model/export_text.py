@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.model.export_note import ExportNote, TensorNote
 from patchcore_ops.scoring.maps import Range
 
@@ -18,6 +19,7 @@ _TRUNCATED = 4.0
 
 def text_of(note: ExportNote) -> str:
     """Write `README.md` of an exported model."""
+    height, width = height_and_width(note.preprocessing.imagesize)
     environment = Environment(
         loader=PackageLoader("patchcore_ops.model", "."),
         autoescape=True,
@@ -29,6 +31,9 @@ def text_of(note: ExportNote) -> str:
     return environment.get_template("export_note.md").render(
         note=note,
         size=note.preprocessing,
+        height=height,
+        width=width,
+        order="" if height == width else " (height x width)",
         title=_TITLES[note.networks],
         tensor=_tensor,
         limits=_limits,

@@ -37,16 +37,16 @@ def export_onnx(
 ) -> NetworkNote:
     """Write the ONNX graph of a member into a folder; see `export_model`."""
     network = _built_again(description, number, model, weights)
-    side = description.preprocessing.imagesize
+    size = description.image_size.crop_size
     try:
-        graph = write_onnx(network, side, folder / GRAPH)
+        graph = write_onnx(network, size, folder / GRAPH)
     # What the exporter may raise is of no common kind.
     except Exception as reason:
         raise ModelError(
             f"{model}: the network of member {number} cannot be exported to ONNX "
             f"({one_line(reason)}); export the model to openvino"
         ) from None
-    images = noise_images(side, 2 if graph.any_batch else 1).numpy()
+    images = noise_images(size, 2 if graph.any_batch else 1).numpy()
     expected = _own_embeddings(description, number, model, network, images)
     error = _relative_error(run_onnx(folder / GRAPH, images), expected)
     if not error <= MOST_RELATIVE_ERROR:
@@ -61,7 +61,7 @@ def export_onnx(
         first = "batch", f"{rows}*batch"
     return NetworkNote(
         file=GRAPH,
-        input=TensorNote(name=INPUT, dtype="uint8", shape=(first[0], side, side, 3)),
+        input=TensorNote(name=INPUT, dtype="uint8", shape=(first[0], *size, 3)),
         output=TensorNote(name=OUTPUT, dtype="float32", shape=(first[1], dimension)),
         operators=graph.operators,
         opset=OPSET,

@@ -17,7 +17,7 @@ from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.crop import Crop
 from patchcore_ops.dataset.image_formats import EncodedImage
 from patchcore_ops.dataset.image_stream import Pixels
-from patchcore_ops.dataset.images import load_with_crop, resize_and_crop, to_mode
+from patchcore_ops.dataset.images import load_with_crop, network_input, to_mode
 from patchcore_ops.runtime.errors import DatasetError
 
 AnyImage = str | os.PathLike[str] | EncodedImage | Image.Image | npt.NDArray[Any]
@@ -68,7 +68,7 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
 
     Returns
     -------
-    pixels : ndarray of uint8, shape [imagesize, imagesize, 3]
+    pixels : ndarray of uint8, shape [height, width, 3]
         RGB.
     crop : Crop
         Where these lie in the image.
@@ -90,8 +90,7 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
             f"{one.name}: has {image.width} x {image.height} pixels, and the model takes up to "
             f"{size.max_pixels}; make it smaller"
         )
-    pixels = np.asarray(resize_and_crop(to_mode(image, "RGB"), size))
-    return pixels, Crop.of(*image.size, size)
+    return network_input(to_mode(image, "RGB"), size)
 
 
 def _picture(name: str, array: npt.NDArray[Any]) -> Image.Image:

@@ -23,13 +23,13 @@ class Prediction:
         The image's path, or its position among the images.
     score : float
         The anomaly score, as `scores.parquet` has it.
-    anomaly_map : ndarray of float32, shape [imagesize, imagesize]
-        Of the crop that the network saw.
+    anomaly_map : ndarray of float32, shape [height, width]
+        Of the crop that the network saw; NaN in its padding.
     member_scores : tuple of float
         Each member's own score, not scaled.
     crop : Crop
         Where the map lies in the image.
-    pixels : ndarray of uint8, shape [imagesize, imagesize, 3]
+    pixels : ndarray of uint8, shape [height, width, 3]
         The crop that the network saw, RGB.
     p_value : float, optional
         How likely a normal image has such a score or a greater one. None, as what follows, if the
@@ -55,6 +55,16 @@ class Prediction:
     probability: float | None = None
     regions: tuple[Region, ...] = ()
     pixel_threshold: float | None = None
+
+    def map_in_image(self) -> npt.NDArray[np.float32]:
+        """Return the map at the size of the image that was given.
+
+        Returns
+        -------
+        ndarray of float32, shape [height, width]
+            NaN where the network did not see the image.
+        """
+        return self.crop.map_in_image(self.anomaly_map)
 
 
 class Unreadable(NamedTuple):

@@ -26,7 +26,7 @@ from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.index_file import read_index
-from patchcore_ops.scoring.maps import Range, anomaly_maps, combine, image_scores, patch_scores
+from patchcore_ops.scoring.maps import Range, combine, ensemble_maps, image_scores, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
@@ -240,13 +240,16 @@ class Model:
         self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
     ) -> Prediction:
         loaded = scored.loaded
-        side = self.description.preprocessing.imagesize
+        size = self.description.image_size.crop_size
         scoring = self.description.scoring_section
         sigma = scoring.smoothing_sigma
-        scores = [image_scores(patches, scoring, side) for patches in scored.patch_scores]
-        maps = [anomaly_maps(patches, side, sigma) for patches in scored.patch_scores]
+        insides = None
+        if self.description.preprocessing.fit == "pad":
+            insides = np.array([loaded.crop.inside])
+        scores = [image_scores(patches, scoring, size, insides) for patches in scored.patch_scores]
         score = float(combine(scores, score_ranges)[0])
-        anomaly_map = combine(maps, map_ranges)[0]
+        [maps] = ensemble_maps(scored.patch_scores, size, sigma, map_ranges, insides)
+        anomaly_map = maps[0]
         prediction = Prediction(
             loaded.name,
             score,

@@ -16,11 +16,11 @@ def with_ranges(draft: ModelDraft, model: Model, images: Sequence[Path]) -> Mode
     """Return a draft with each member's range of scores and maps over normal images."""
     scored = [of_members for _, of_members in model.patch_scores(images)]
     by_member = [np.concatenate(of_images) for of_images in zip(*scored, strict=True)]
-    rule, side = model.description.scoring_section, draft.preprocessing.imagesize
-    maps = map_extents(by_member, side, rule.smoothing_sigma)
+    rule, size = model.description.scoring_section, draft.preprocessing.imagesize
+    maps = map_extents(by_member, size, rule.smoothing_sigma)
     members = tuple(
         member.model_copy(
-            update={"score_range": extent(image_scores(scores, rule, side)), "map_range": of_maps}
+            update={"score_range": extent(image_scores(scores, rule, size)), "map_range": of_maps}
         )
         for member, scores, of_maps in zip(draft.members, by_member, maps, strict=True)
     )

@@ -42,7 +42,7 @@ def regions_above(
 
     Parameters
     ----------
-    anomaly_map : ndarray of float32, shape [imagesize, imagesize]
+    anomaly_map : ndarray of float32, shape [height, width]
     threshold : float
     crop : Crop
         Where the map lies in the image.

@@ -10,10 +10,13 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from patchcore_ops.config.sections import Distance, ScoringSection
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.runtime.block_threads import block_threads, blocks
+from patchcore_ops.scoring.padding import Insides, blank_padding, cells_inside, continued
 
 Floats = npt.NDArray[np.float32]
 Range = tuple[float, float]
+Sides = int | tuple[int, int]
 _IMAGES_PER_BLOCK = 32
 _IMAGES_PER_THREAD = 4
 
@@ -49,7 +52,10 @@ def patch_scores(
 
 
 def image_scores(
-    scores: Floats, scoring: ScoringSection | None = None, imagesize: int = 224
+    scores: Floats,
+    scoring: ScoringSection | None = None,
+    imagesize: Sides = 224,
+    insides: Insides | None = None,
 ) -> Floats:
     """Score images by their patch scores: [n, h, w] -> [n].
 
@@ -58,8 +64,10 @@ def image_scores(
     scores : ndarray of float32, shape [n, h, w]
     scoring : ScoringSection, optional
         Its `image_score` says how; by default the greatest patch score.
-    imagesize : int
-        Side of a map, in pixels.
+    imagesize : int or (int, int)
+        Of a map, in pixels: one side of a square, or height and width.
+    insides : ndarray of int, shape [n, 4], optional
+        Where each image lies in the input, see `padding`; the padding does not count.
 
     Examples
     --------
@@ -69,9 +77,14 @@ def image_scores(
     rule = ScoringSection() if scoring is None else scoring
     if rule.image_score == "smoothed_max":
         of_blocks = [
-            maps.max(axis=(1, 2)) for maps in _blocks(scores, imagesize, rule.image_smoothing_sigma)
+            peaks(maps) for maps in _blocks(scores, imagesize, rule.image_smoothing_sigma, insides)
         ]
         return np.concatenate(of_blocks) if of_blocks else np.empty(0, dtype=np.float32)
+    if insides is not None:
+        size = height_and_width(imagesize)
+        cells = cells_inside(scores.shape[1:], size, insides)
+        own = [one[inside][None] for one, inside in zip(scores, cells, strict=True)]
+        return np.array([image_scores(one, rule)[0] for one in own], dtype=scores.dtype)
     if rule.image_score == "top_share":
         patches = scores.reshape(len(scores), -1)
         count = max(round(patches.shape[1] * rule.image_top_share), 1)
@@ -80,7 +93,7 @@ def image_scores(
     return np.asarray(scores.max(axis=(1, 2)))
 
 
-def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 4.0) -> Floats:
+def anomaly_maps(patch_scores: Floats, imagesize: Sides, smoothing_sigma: float = 4.0) -> Floats:
     """Resize patch scores to the image, bilinearly, and smooth them by a Gaussian.
 
     Both are linear along either axis, so that a map is one matrix times the scores times another.
@@ -88,23 +101,27 @@ def anomaly_maps(patch_scores: Floats, imagesize: int, smoothing_sigma: float = 
     Parameters
     ----------
     patch_scores : ndarray of float32, shape [n, h, w]
-    imagesize : int
-        Side of a map, in pixels.
+    imagesize : int or (int, int)
+        Of a map, in pixels: one side of a square, or height and width.
     smoothing_sigma : float
         Standard deviation of the Gaussian, in pixels; 0 for none.
 
     Returns
     -------
-    ndarray of float32, shape [n, imagesize, imagesize]
+    ndarray of float32, shape [n, H, W]
 
     Examples
     --------
     >>> anomaly_maps(np.array([[[0.0, 4.0]]], dtype=np.float32), 4, smoothing_sigma=0)[0, 0]
     array([0., 1., 3., 4.], dtype=float32)
     """
-    images, height, width = patch_scores.shape
-    rows, columns = (_enlarging(side, imagesize, smoothing_sigma) for side in (height, width))
-    maps = np.empty((images, imagesize, imagesize), dtype=np.float32)
+    images, *grid = patch_scores.shape
+    size = height_and_width(imagesize)
+    rows, columns = (
+        _enlarging(patches, pixels, smoothing_sigma)
+        for patches, pixels in zip(grid, size, strict=True)
+    )
+    maps = np.empty((images, *size), dtype=np.float32)
 
     def compute(block: slice) -> None:
         maps[block] = rows @ patch_scores[block].astype(np.float64) @ columns.T
@@ -127,9 +144,14 @@ def _enlarging(patches: int, pixels: int, sigma: float) -> npt.NDArray[np.float6
     return enlarging
 
 
+def peaks(maps: Floats) -> Floats:
+    """Return the greatest value of each map, shape [n, H, W]; NaN does not count."""
+    return np.asarray(np.fmax.reduce(maps, axis=(1, 2)))
+
+
 def extent(values: Floats) -> Range:
-    """Return the least and the greatest of a member's values."""
-    return float(values.min()), float(values.max())
+    """Return the least and the greatest of a member's values; NaN does not count."""
+    return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
 
 
 def combine(members: Sequence[Floats], ranges: Sequence[Range]) -> Floats:
@@ -157,27 +179,46 @@ def combine(members: Sequence[Floats], ranges: Sequence[Range]) -> Floats:
     return np.asarray(np.mean(scaled, axis=0, dtype=np.float32))
 
 
-def map_extents(members: Sequence[Floats], imagesize: int, smoothing_sigma: float) -> list[Range]:
+def map_extents(
+    members: Sequence[Floats],
+    imagesize: Sides,
+    smoothing_sigma: float,
+    insides: Insides | None = None,
+) -> list[Range]:
     """Return the range of each member's anomaly maps over all images, from its patch scores."""
     ranges = []
     for scores in members:
-        of_blocks = [extent(maps) for maps in _blocks(scores, imagesize, smoothing_sigma)]
+        of_blocks = [extent(maps) for maps in _blocks(scores, imagesize, smoothing_sigma, insides)]
         ranges.append((min(low for low, _ in of_blocks), max(high for _, high in of_blocks)))
     return ranges
 
 
 def ensemble_maps(
-    members: Sequence[Floats], imagesize: int, smoothing_sigma: float, ranges: Sequence[Range]
+    members: Sequence[Floats],
+    imagesize: Sides,
+    smoothing_sigma: float,
+    ranges: Sequence[Range],
+    insides: Insides | None = None,
 ) -> Iterator[Floats]:
-    """Make the anomaly maps of an ensemble from patch scores, a block of images at a time."""
-    of_members = (_blocks(scores, imagesize, smoothing_sigma) for scores in members)
+    """Make the anomaly maps of an ensemble from patch scores, a block of images at a time.
+
+    Outside of `insides` they are NaN.
+    """
+    of_members = (_blocks(scores, imagesize, smoothing_sigma, insides) for scores in members)
     for maps in zip(*of_members, strict=True):
         yield combine(maps, ranges)
 
 
-def _blocks(scores: Floats, imagesize: int, smoothing_sigma: float) -> Iterator[Floats]:
+def _blocks(
+    scores: Floats, imagesize: Sides, smoothing_sigma: float, insides: Insides | None
+) -> Iterator[Floats]:
     for start in range(0, len(scores), _IMAGES_PER_BLOCK):
-        yield anomaly_maps(scores[start : start + _IMAGES_PER_BLOCK], imagesize, smoothing_sigma)
+        block = slice(start, start + _IMAGES_PER_BLOCK)
+        if insides is None:
+            yield anomaly_maps(scores[block], imagesize, smoothing_sigma)
+        else:
+            own = continued(scores[block], height_and_width(imagesize), insides[block])
+            yield blank_padding(anomaly_maps(own, imagesize, smoothing_sigma), insides[block])
 
 
 def _scale(values: Floats, low: float, high: float) -> Floats:

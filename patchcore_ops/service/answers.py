@@ -67,7 +67,7 @@ class PredictionAnswer(_Answer):
             is_anomaly=prediction.is_anomaly,
             probability=prediction.probability,
             image_size=(crop.width, crop.height),
-            inspected=crop.box_in_image(0, 0, crop.side, crop.side),
+            inspected=crop.box_in_image(*crop.inside),
             regions=[RegionAnswer.of(region) for region in prediction.regions],
         )
 
@@ -112,7 +112,9 @@ class ModelAnswer(_Answer):
         description="that so many normal images guarantee; larger where they are too few"
     )
     normal_images: int = Field(description="whose scores the thresholds rest upon")
-    image_size: int = Field(description="side of the square that the network sees, in pixels")
+    image_size: int | tuple[int, int] = Field(
+        description="what the network sees, in pixels: the side of a square, or height, width"
+    )
     max_pixels: int = Field(description="of an image")
 
     @staticmethod

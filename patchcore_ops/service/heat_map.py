@@ -21,10 +21,12 @@ def picture_of(prediction: Prediction) -> bytes:
 
 def layer_of(prediction: Prediction) -> bytes:
     """Draw the heat map alone, to be laid over the image: transparent what was not inspected."""
-    crop, anomaly_map = prediction.crop, prediction.anomaly_map
-    picture = Image.fromarray(heat_colours(anomaly_map, *heat_limits(prediction)))
+    crop = prediction.crop
+    across, down = slice(*crop.inside[::2]), slice(*crop.inside[1::2])
+    seen = prediction.anomaly_map[down, across]
+    picture = Image.fromarray(heat_colours(seen, *heat_limits(prediction)))
     scale = min(_LONGEST / max(crop.width, crop.height), 1.0)
-    box = np.array(crop.box_in_image(0, 0, crop.side, crop.side)) * scale
+    box = np.array(crop.box_in_image(*crop.inside)) * scale
     left, top, right, bottom = np.rint(box).astype(int).tolist()
     inside = picture.resize((max(right - left, 1), max(bottom - top, 1)), Image.Resampling.BILINEAR)
     size = max(round(crop.width * scale), 1), max(round(crop.height * scale), 1)

@@ -77,7 +77,7 @@ def evaluate_model(
     recorded = layout.recorded_images(images, dataset_root)
     with unchanged(recorded, "this evaluation", hash_of, "evaluate again"):
         by_member = _patch_scores(model, image_files(images, _TEST, dataset_root), on_progress)
-    ranges, ranges_of = _ranges(model, by_member, settings)
+    ranges, ranges_of = _ranges(model, by_member, images, settings)
     write_predictions(images, by_member, ranges, settings, folder)
     found = evaluate(category, dataset_root, folder, settings, runtime, folder, hash_of)
     pictures = _save_pictures(dataset_root, settings, folder, hash_of)
@@ -137,7 +137,9 @@ def _patch_scores(
     return by_member
 
 
-def _ranges(model: Model, by_member: list[Floats], settings: CategoryConfig) -> tuple[Ranges, str]:
+def _ranges(
+    model: Model, by_member: list[Floats], images: pd.DataFrame, settings: CategoryConfig
+) -> tuple[Ranges, str]:
     members = model.description.members
     if len(members) == 1:
         return NO_RANGES, ""
@@ -145,7 +147,7 @@ def _ranges(model: Model, by_member: list[Floats], settings: CategoryConfig) -> 
     maps = [one.map_range for one in members if one.map_range is not None]
     if len(scores) == len(maps) == len(members):
         return Ranges(scores=tuple(scores), maps=tuple(maps)), model.description.scoring.ranges_of
-    return ranges_over(by_member, settings), "these test images"
+    return ranges_over(by_member, images, settings), "these test images"
 
 
 def _save_pictures(

@@ -104,7 +104,7 @@ class PredictionPictures:
         sample = np.unique(np.linspace(0, len(images) - 1, _SAMPLED_MAPS).astype(int))
         sampled = np.concatenate([self._maps.read(row, row + 1) for row in sample])
         # The normal background stays dark blue, and a few hot pixels do not pale all others.
-        self.low, self.high = (float(limit) for limit in np.quantile(sampled, [0.5, 0.999]))
+        self.low, self.high = (float(limit) for limit in np.nanquantile(sampled, [0.5, 0.999]))
 
     def fault(self, row: int) -> Fault | None:
         """Tell whether the file of a test image is gone or has changed since it was scored."""
@@ -117,7 +117,7 @@ class PredictionPictures:
     def image(self, row: int) -> Picture:
         """Load a test image as the network saw it; grey if its file is not the one scored."""
         if self.fault(row) is not None:
-            return np.full((self._size.imagesize, self._size.imagesize, 3), 128, dtype=np.uint8)
+            return np.full((*self._size.crop_size, 3), 128, dtype=np.uint8)
         return load_image(self._root / str(self._images.loc[row, "path"]), self._size)
 
     def mask(self, row: int) -> npt.NDArray[np.bool_] | None:
@@ -129,7 +129,7 @@ class PredictionPictures:
             return np.asarray(load_mask(path, self._size) >= 128)
         if self._images.loc[row, "is_anomaly"]:
             return None
-        return np.zeros((self._size.imagesize, self._size.imagesize), dtype=bool)
+        return np.zeros(self._size.crop_size, dtype=bool)
 
     def anomaly_map(self, row: int) -> npt.NDArray[np.float32]:
         """Read the anomaly map of a test image, shape [H, W]."""

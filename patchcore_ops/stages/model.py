@@ -194,7 +194,7 @@ def _save_weights(member: int, grid: Grid, sources: Sources, folder: Path) -> No
     from patchcore_ops.backbones.load import load_backbone, weights_hash
 
     settings = sources.config.embedding.members[member]
-    backbone = load_backbone(settings.backbone, settings.weights, sources.config.dataset.imagesize)
+    backbone = load_backbone(settings.backbone, settings.weights, sources.config.dataset.sides)
     _refuse_other_weights(weights_hash(backbone), grid)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
     file = folder / str(member) / WEIGHTS

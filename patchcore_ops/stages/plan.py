@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -101,8 +102,7 @@ def plan_stages(
         In the order of the stages.
     """
     shapes = [member for member in known if member is not None]
-    side = config.dataset.imagesize
-    pixels = images.test * side**2
+    pixels = images.test * math.prod(config.dataset.crop_size)
     metrics = StagePlan(
         "category_metrics",
         images.test,
@@ -131,7 +131,7 @@ def plan_stages(
         _embeddings(images, members, config, runtime, machine),
         _bank(members, config, runtime, machine),
         _index(members, config, machine),
-        _search("test_predictions", images.test, images.test * side**2 * _FLOAT, *searched),
+        _search("test_predictions", images.test, pixels * _FLOAT, *searched),
         metrics,
         _search("score_calibration", min(images.train, config.calibration.images), 0, *searched),
         model,
@@ -209,7 +209,7 @@ def _search(
         laws.search(rows, member.bank, dimension, _is_flat(config), runtime.certified_search)
         for rows, member in zip(queries, members, strict=True)
     ]
-    pixels = images * config.dataset.imagesize**2
+    pixels = images * math.prod(config.dataset.crop_size)
     operations = sum(cost.operations for cost in costs) + laws.MAP_A_PIXEL * pixels * len(members)
     seconds = None
     if _is_flat(config) and not runtime.faiss_on_gpu:

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.dataset.crop import insides_of
 from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.scoring.maps import (
@@ -114,7 +115,7 @@ def assemble_predictions(
         if [one.first for one in of_parts] != ends[:-1] or ends[-1] != len(images):
             raise ValueError(f"{folder}: {of_parts} are not all {len(images)} images in order")
     by_member = [read_patch_scores(parts, member) for member in members]
-    ranges = ranges_over(by_member, config) if len(members) > 1 else NO_RANGES
+    ranges = ranges_over(by_member, images, config) if len(members) > 1 else NO_RANGES
     write_predictions(images, by_member, ranges, config, folder)
     shares = [_proven_share(of_parts) for of_parts in searched]
     return Predictions(
@@ -139,8 +140,9 @@ def write_predictions(
     folder: Path,
 ) -> None:
     """Write scores and maps of test images, from the members' patch scores, shape [n, h, w]."""
-    side, scoring = config.dataset.imagesize, config.scoring
-    member_scores = [image_scores(scores, scoring, side) for scores in by_member]
+    size, scoring = config.dataset.crop_size, config.scoring
+    insides = insides_of(images, config.dataset)
+    member_scores = [image_scores(scores, scoring, size, insides) for scores in by_member]
     predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
     predictions["score"] = combine(member_scores, ranges.scores)
     for member, scores in enumerate(member_scores):
@@ -149,15 +151,20 @@ def write_predictions(
     predictions.to_parquet(folder / layout.SCORES, index=False)
     images.to_parquet(folder / layout.IMAGES, index=False)
     ranges.write(folder)
-    with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), side, side)) as writer:
-        for maps in ensemble_maps(by_member, side, config.scoring.smoothing_sigma, ranges.maps):
+    with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), *size)) as writer:
+        for maps in ensemble_maps(
+            by_member, size, config.scoring.smoothing_sigma, ranges.maps, insides
+        ):
             writer.append(maps)
 
 
-def ranges_over(by_member: Sequence[npt.NDArray[np.float32]], config: CategoryConfig) -> Ranges:
-    """Return the ranges of the members over all images, from their patch scores."""
-    side, scoring = config.dataset.imagesize, config.scoring
+def ranges_over(
+    by_member: Sequence[npt.NDArray[np.float32]], images: pd.DataFrame, config: CategoryConfig
+) -> Ranges:
+    """Return the ranges of the members over images, rows of a manifest, from their patch scores."""
+    insides = insides_of(images, config.dataset)
+    size, scoring = config.dataset.crop_size, config.scoring
     return Ranges(
-        scores=tuple(extent(image_scores(scores, scoring, side)) for scores in by_member),
-        maps=tuple(map_extents(by_member, side, scoring.smoothing_sigma)),
+        scores=tuple(extent(image_scores(scores, scoring, size, insides)) for scores in by_member),
+        maps=tuple(map_extents(by_member, size, scoring.smoothing_sigma, insides)),
     )

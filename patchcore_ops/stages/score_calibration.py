@@ -11,9 +11,11 @@ import pandas as pd
 
 from patchcore_ops.calibration import Calibration, Probability, TestFigures
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.dataset.crop import insides_of
 from patchcore_ops.metrics.ranking import f1_max, rank
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.maps import combine, ensemble_maps, image_scores
+from patchcore_ops.scoring.maps import combine, ensemble_maps, image_scores, peaks
+from patchcore_ops.scoring.padding import Insides
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.leave_one_out import leave_one_out_scores
 from patchcore_ops.stages.predictions import Ranges
@@ -65,7 +67,10 @@ def calibrate(
     by_member = leave_one_out_scores(
         embeddings, bank, indices, config, runtime, chosen, on_progress
     )
-    calibration, normal, scored = calibrate_normal(by_member, Ranges.read(predictions), config)
+    insides = insides_of(train.iloc[chosen], config.dataset)
+    calibration, normal, scored = calibrate_normal(
+        by_member, Ranges.read(predictions), config, insides
+    )
     normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
     test = layout.read_scores(predictions)[["score", "is_anomaly"]]
     calibration = with_test_images(calibration, test)
@@ -105,27 +110,29 @@ class NormalImages(NamedTuple):
 
 
 def calibrate_normal(
-    by_member: list[Floats], ranges: Ranges, config: CategoryConfig
+    by_member: list[Floats],
+    ranges: Ranges,
+    config: CategoryConfig,
+    insides: Insides | None = None,
 ) -> NormalImages:
-    """Calibrate by what `leave_one_out_scores` gives of normal images."""
+    """Calibrate by what `leave_one_out_scores` gives of normal images.
+
+    `insides` says where each lies in the network's input, if that is padded.
+    """
     scored = np.all([np.isfinite(scores).any(axis=(1, 2)) for scores in by_member], axis=0)
     # A patch without neighbours says nothing; squared distances are not negative.
     kept = [np.nan_to_num(scores[scored], nan=0.0) for scores in by_member]
     table = pd.DataFrame({"score": [], "map_peak": []}, dtype=np.float32)
     if scored.any():
-        maps = ensemble_maps(
-            kept, config.dataset.imagesize, config.scoring.smoothing_sigma, ranges.maps
-        )
+        size, own = config.dataset.crop_size, None if insides is None else insides[scored]
+        maps = ensemble_maps(kept, size, config.scoring.smoothing_sigma, ranges.maps, own)
         table = pd.DataFrame(
             {
                 "score": combine(
-                    [
-                        image_scores(scores, config.scoring, config.dataset.imagesize)
-                        for scores in kept
-                    ],
+                    [image_scores(scores, config.scoring, size, own) for scores in kept],
                     ranges.scores,
                 ),
-                "map_peak": np.concatenate([block.max(axis=(1, 2)) for block in maps]),
+                "map_peak": np.concatenate([peaks(block) for block in maps]),
             }
         )
     calibration = Calibration.over(

@@ -34,7 +34,7 @@ def group_name(settings: CategoryConfig) -> str:
     layers = dict.fromkeys(layer for member in embedding.members for layer in member.layers)
     return "_".join(
         (
-            f"IM{settings.dataset.imagesize}",
+            f"IM{_sides(settings)}",
             _backbone(embedding.members[0].backbone) if len(embedding.members) == 1 else "Ensemble",
             f"L{_layers(list(layers))}",
             f"P{_without_point(settings.coreset.percentage)}",
@@ -44,6 +44,13 @@ def group_name(settings: CategoryConfig) -> str:
             f"S{settings.coreset.seed}",
         )
     )
+
+
+def _sides(settings: CategoryConfig) -> str:
+    """Write the side of a square, or height and width."""
+    if settings.dataset.imagesize == "auto":
+        return "auto"
+    return "x".join(map(str, dict.fromkeys(settings.dataset.crop_size)))
 
 
 def _backbone(name: str) -> str:

@@ -13,31 +13,40 @@ from timm.layers import resample_abs_pos_embed
 from patchcore_ops.backbones.features import FeatureExtractor
 from patchcore_ops.backbones.load import load_backbone, weights_hash
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
+from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.runtime.errors import WeightsError
 
 
-def features(model: torch.nn.Module, side: int) -> list[torch.Tensor]:
+def features(model: torch.nn.Module, height: int, width: int) -> list[torch.Tensor]:
     with torch.inference_mode():
-        return FeatureExtractor(model, ["blocks.1"])(torch.randn(1, 3, side, side))
+        return FeatureExtractor(model, ["blocks.1"])(torch.randn(1, 3, height, width))
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("vit_tiny_patch16_224", 64), ("vit_small_patch14_reg4_dinov2", 224)]
+    ("name", "size"),
+    [
+        ("vit_tiny_patch16_224", 64),
+        ("vit_tiny_patch16_224", (96, 64)),
+        ("vit_small_patch14_reg4_dinov2", 224),
+    ],
 )
-def test_position_embeddings_follow_the_image_size(tmp_path: Path, name: str, side: int) -> None:
+def test_position_embeddings_follow_the_image_size(
+    tmp_path: Path, name: str, size: int | tuple[int, int]
+) -> None:
     torch.manual_seed(0)
     own = timm.create_model(name, pretrained=False)
     save_file(own.state_dict(), tmp_path / "w.safetensors")
-    loaded = load_backbone(name, tmp_path / "w.safetensors", side)
-    patches = side // own.patch_embed.patch_size[0]
+    loaded = load_backbone(name, tmp_path / "w.safetensors", size)
+    height, width = height_and_width(size)
+    grid = [side // own.patch_embed.patch_size[0] for side in (height, width)]
     prefix = own.pos_embed.shape[1] - own.patch_embed.num_patches
-    expected = resample_abs_pos_embed(own.pos_embed, [patches, patches], num_prefix_tokens=prefix)
+    expected = resample_abs_pos_embed(own.pos_embed, grid, num_prefix_tokens=prefix)
     for key, value in loaded.state_dict().items():
         wanted = expected if key == "pos_embed" else own.state_dict()[key]
         assert torch.equal(value, wanted), key
-    (maps,) = features(loaded, side)
-    assert maps.shape[2:] == (patches, patches)
+    (maps,) = features(loaded, height, width)
+    assert list(maps.shape[2:]) == grid
 
 
 def test_weights_saved_for_another_image_size_fit(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def scores_of(images: pd.DataFrame) -> pd.DataFrame:
 
 def test_sound_predictions_pass(images: pd.DataFrame, predicted: Path) -> None:
     scores = scores_of(images)
-    assert predictions.one_prediction_per_image(images, scores, predicted, SIDE).passed
+    assert predictions.one_prediction_per_image(images, scores, predicted, (SIDE, SIDE)).passed
     assert predictions.predictions_are_finite(scores, predicted).passed
 
 
@@ -170,7 +170,7 @@ def test_predictions_of_other_images_are_noticed(
 ) -> None:
     np.save(predicted / "anomaly_maps.npy", draw(*shape))
     scores = change(scores_of(images))
-    finding = predictions.one_prediction_per_image(images, scores, predicted, SIDE)
+    finding = predictions.one_prediction_per_image(images, scores, predicted, (SIDE, SIDE))
     assert (finding.passed, finding.is_error) == (False, True)
     assert said in finding.sentence
 

@@ -56,6 +56,7 @@ def test_published_figures(
     [
         ({"coreset": {"percentage": 0.01}}, "coreset.percentage"),
         ({"dataset": {"resize": 366, "imagesize": 320}}, "dataset.resize, dataset.imagesize"),
+        ({"dataset": {"fit": "pad"}}, "dataset.fit"),
         ({"embedding": {"patchsize": 5}}, "embedding.patchsize"),
         ({"embedding": {"members": [{"backbone": "resnet50"}]}}, "embedding.members"),
         ({"embedding": {"members": [{"weights": "/own.pth"}]}}, "embedding.members"),

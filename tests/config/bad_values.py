@@ -6,6 +6,7 @@ NO_HOME = "'~' names no home folder"
 NOT_SET = "uses ${NO_SUCH}, which is not set"
 NUMBER = "write a plain number"
 FACTORY = "must be a FAISS factory string"
+SIDES = "must be a number of pixels from 8 to 4096, or two of them: [height, width]"
 IS_MAPPING = "must be a mapping of keys to values"
 FIXED = "cannot be overridden"
 
@@ -83,8 +84,20 @@ BY_KEY = {
         "'${NO_SUCH}/x'": f"{NOT_SET} … set it",
     },
     "dataset.layout": {"folders": "(got 'folders')"},
-    "dataset.resize": {"7": "input should be greater than or equal to 8 … 7"},
-    "dataset.imagesize": {"300": "imagesize (300) must not exceed resize … 256"},
+    "dataset.fit": {"squash": "input should be 'crop', 'stretch' or 'pad' … 'squash'"},
+    "dataset.resize": {
+        "7": f"{SIDES} (got 7)",
+        "'256'": f"{SIDES} (got '256')",
+        "yes": f"{SIDES} (got True)",
+        "[256]": f"{SIDES} (got [256])",
+        "[256, 5000]": f"{SIDES} (got [256, 5000])",
+        "[256, 256, 3]": f"{SIDES} (got [256, 256, 3])",
+    },
+    "dataset.imagesize": {
+        "300": "imagesize (300) must not exceed resize … 256",
+        "big": f"{SIDES}, or auto (got 'big')",
+        "[512, 300]": "imagesize ([512, 300]) must not exceed resize (256)",
+    },
     "dataset.root": {
         '"a\\0b"': "must not contain the control character U+0000",
         '"\\ud800"': "input should be a valid string, unable to parse",
@@ -132,7 +145,9 @@ BY_KEY = {
     "overrides.screw.coreset": {"3": "must be a mapping of keys … 3"},
     "overrides.screw.runtime": {"{}": f"{FIXED} … coreset", "{device: cpu}": FIXED},
     "overrides.screw.corset": {"{}": "cannot be … did you mean coreset"},
-    "overrides.screw.dataset.root": {"x": f"{FIXED} per category; these can: resize, imagesize"},
+    "overrides.screw.dataset.root": {
+        "x": f"{FIXED} per category; these can: fit, resize, imagesize"
+    },
     "overrides.screw.dataset.imagesize": {"300": "imagesize (300) must not exceed"},
     "overrides.screw.coreset.sed": {"1": "unknown key … seed"},
     "overrides.screw.coreset.seed": {"yes": "(got True)"},
@@ -152,6 +167,11 @@ FILES = [
         "overrides: {screw: {dataset: {resize: 128}}}",
         "overrides.screw.dataset.imagesize",
         "imagesize (224) must not exceed resize (128)",
+    ),
+    (
+        "dataset: {resize: [300, 256], imagesize: auto}",
+        "dataset.imagesize",
+        "auto needs one number of at least 32 for resize, the shorter side (got [300, 256])",
     ),
     (
         "tracking: [{kind: mlflow, online: true}]",

@@ -134,3 +134,19 @@ def test_one_image_is_learned_and_judges_without_a_threshold(
     assert found.is_anomaly is None
     assert found.p_value is None
     assert fitted.predict([file]).tolist() == [1]
+
+
+def test_images_that_are_not_square(detector: PatchCore, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (6, 90, 60, 3), dtype=np.uint8))
+    detector.set_params(imagesize=(64, 32), fit_mode="pad")
+    found = detector.fit(images).inspect(images[0])[0]
+    assert found.anomaly_map.shape == (64, 32)
+    # 32 x 48 pixels of them show the image.
+    assert np.isfinite(found.anomaly_map).sum() == 32 * 48
+    assert found.map_in_image().shape == (90, 60)
+    assert np.isfinite(found.map_in_image()).all()
+    assert found.score > 0
+    detector.set_params(imagesize=(64, 8), fit_mode="crop", resize=7)
+    with pytest.raises(ConfigError, match=r"dataset\.resize: .* must be a number of pixels from 8"):
+        detector.fit(images)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,53 @@ from scipy.ndimage import gaussian_filter
 Floats = Any
 
 
-def crop(file: Path, resize: int, side: int) -> Floats:
+def sides(value: Any) -> tuple[int, int]:
+    height, width = value if isinstance(value, list) else (value, value)
+    return height, width
+
+
+def crop(file: Path, preprocessing: Any) -> tuple[Floats, Floats]:
+    """Return the input, and which of its pixels show the image."""
     image = Image.open(file).convert("RGB")
-    shorter, longer = sorted(image.size)
-    other = resize * longer // shorter
-    size = (resize, other) if image.width <= image.height else (other, resize)
+    height, width = sides(preprocessing["imagesize"])
+    size = width, height
+    if preprocessing["fit"] == "crop":
+        scales = [Fraction(width, image.width), Fraction(height, image.height)]
+        if isinstance(preprocessing["resize"], int):
+            scales.append(Fraction(preprocessing["resize"], min(image.size)))
+        else:
+            scales.extend(map(Fraction, preprocessing["resize"], (image.height, image.width)))
+        size = int(max(scales) * image.width), int(max(scales) * image.height)
+    if preprocessing["fit"] == "pad":
+        scale = min(Fraction(width, image.width), Fraction(height, image.height))
+        size = int(scale * image.width), int(scale * image.height)
     resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    top, left = round((size[1] - side) / 2), round((size[0] - side) / 2)
-    return resized[top : top + side, left : left + side]
+    top, left = round((size[1] - height) / 2), round((size[0] - width) / 2)
+    if preprocessing["fit"] == "pad":
+        down, across = (-top, height + top - size[1]), (-left, width + left - size[0])
+        seen = np.pad(np.ones(size[::-1], dtype=bool), (down, across))
+        return np.pad(resized, (down, across, (0, 0)), mode="edge"), seen
+    cut = resized[top : top + height, left : left + width]
+    return cut, np.ones((height, width), dtype=bool)
 
 
-def judged(folder: Path, note: Any, member: Any, image: Floats) -> tuple[Floats, Floats]:
+def continued(patches: Floats, seen: Floats) -> Floats:
+    """Give patches whose centres are not in the image the score of the nearest that is."""
+    rows, columns = (
+        [int((cell + 0.5) * pixels / cells) for cell in range(cells)]
+        for cells, pixels in zip(patches.shape, seen.shape, strict=True)
+    )
+    inner = np.argwhere(seen[np.ix_(rows, columns)])
+    found = np.empty_like(patches)
+    for place in np.ndindex(patches.shape):
+        nearest = np.abs(inner - place).sum(axis=1).argmin()
+        found[place] = patches[tuple(inner[nearest])]
+    return found
+
+
+def judged(
+    folder: Path, note: Any, member: Any, image: Floats, seen: Floats
+) -> tuple[Floats, Floats]:
     scoring, network = note["scoring"], member["network"]
     session = onnxruntime.InferenceSession(
         folder / network["file"], providers=["CPUExecutionProvider"]
@@ -46,15 +83,16 @@ def judged(folder: Path, note: Any, member: Any, image: Floats) -> tuple[Floats,
     nearest = distances[:, : scoring["anomaly_scorer_num_nn"]]
     if scoring["distance"] == "root":
         nearest = np.sqrt(np.maximum(nearest, 0))
-    patches = nearest.mean(axis=1).reshape(height, width)
-    side = note["preprocessing"]["imagesize"]
+    patches = continued(nearest.mean(axis=1).reshape(height, width), seen)
+    size = sides(note["preprocessing"]["imagesize"])
     enlarged = Image.fromarray(patches.astype(np.float32)).resize(
-        (side, side), Image.Resampling.BILINEAR
+        size[::-1], Image.Resampling.BILINEAR
     )
     score = patches.max()
     if scoring["image_score"] == "smoothed_max":
-        score = gaussian_filter(np.asarray(enlarged), scoring["image_smoothing_sigma"]).max()
-    return score, gaussian_filter(np.asarray(enlarged), scoring["smoothing_sigma"])
+        score = gaussian_filter(np.asarray(enlarged), scoring["image_smoothing_sigma"])[seen].max()
+    anomaly_map = gaussian_filter(np.asarray(enlarged), scoring["smoothing_sigma"])
+    return score, np.where(seen, anomaly_map, np.nan)
 
 
 def scaled(value: Floats, limits: list[float] | None) -> Floats:
@@ -67,10 +105,10 @@ def scaled(value: Floats, limits: list[float] | None) -> Floats:
 def main() -> None:
     folder, file, result = map(Path, sys.argv[1:])
     note = json.loads((folder / "export.json").read_text())
-    image = crop(file, note["preprocessing"]["resize"], note["preprocessing"]["imagesize"])
+    image, seen = crop(file, note["preprocessing"])
     scores, maps = [], []
     for number, member in enumerate(note["members"]):
-        score, anomaly_map = judged(folder / str(number), note, member, image)
+        score, anomaly_map = judged(folder / str(number), note, member, image, seen)
         scores.append(scaled(score, member["score_range"]))
         maps.append(scaled(anomaly_map, member["map_range"]))
     np.savez(result, score=np.mean(scores), map=np.mean(maps, axis=0))

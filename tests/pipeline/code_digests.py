@@ -67,6 +67,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.earlier_rows",
         "stages.embedding_shards",
         "embedding.ensemble",
+        "dataset.auto_size",
         "dataset.image_stream",
         *_READING_IMAGES,
         *_BACKBONE,
@@ -96,6 +97,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "stages.index_search",
         *_SEARCH,
         "scoring.maps",
+        "scoring.padding",
         "runtime.block_threads",
         "runtime.arrays",
         "runtime.rows",
@@ -108,6 +110,7 @@ DETERMINED_BY: Mapping[str, tuple[str, ...]] = {
         "calibration.record",
         *_SEARCH,
         "scoring.maps",
+        "scoring.padding",
     ),
     "model": ("stages.model", "model.description", "model.folder"),
     "evaluation": (

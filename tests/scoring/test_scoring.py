@@ -29,10 +29,11 @@ def random_scores(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).gamma(2.0, 3.0, size=shape).astype(np.float32)
 
 
-def literal_map(scores: Array, imagesize: int, sigma: float) -> Array:
+def literal_map(scores: Array, imagesize: int | tuple[int, int], sigma: float) -> Array:
     """Make the map of one image by the definition, in double precision."""
     grid = torch.from_numpy(scores).double()[None, None]
-    resized = F.interpolate(grid, (imagesize, imagesize), mode="bilinear", align_corners=False)
+    size = (imagesize, imagesize) if isinstance(imagesize, int) else imagesize
+    resized = F.interpolate(grid, size, mode="bilinear", align_corners=False)
     return np.asarray(gaussian_filter(resized[0, 0].numpy(), sigma=sigma))
 
 
@@ -67,9 +68,11 @@ def test_patch_score_is_the_mean_over_the_neighbours_image_score_the_largest(
 
 
 @pytest.mark.parametrize("sigma", [4.0, 0.0, 1.5, 20.0])
-@pytest.mark.parametrize("imagesize", [24, 31, 224])
+@pytest.mark.parametrize("imagesize", [24, 31, 224, (40, 24)])
 @pytest.mark.parametrize("grid", [(24, 24), (28, 28), (37, 20), (1, 1), (1, 5), (50, 3)])
-def test_maps_equal_the_definition(grid: tuple[int, int], imagesize: int, sigma: float) -> None:
+def test_maps_equal_the_definition(
+    grid: tuple[int, int], imagesize: int | tuple[int, int], sigma: float
+) -> None:
     scores = random_scores(2, *grid)
     maps = anomaly_maps(scores, imagesize, *([] if sigma == 4.0 else [sigma]))
     assert maps.dtype == np.float32

@@ -137,5 +137,6 @@ def test_times_on_a_gpu_are_not_known() -> None:
 def test_the_side_of_a_grid_is_rounded_up() -> None:
     found = cost_of("resnet18.a1_in1k", ["layer2", "layer1"], 300)
     assert found is not None
-    assert found.side == 38
+    assert found.grid == (38, 38)
+    assert cost_of("resnet18", ["layer2"], (300, 64)).grid == (38, 8)
     assert cost_of("resnet18", ["layer2", "layer2.0.conv1"], 224) is None

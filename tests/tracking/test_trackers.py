@@ -64,6 +64,11 @@ def test_groups_have_the_names_of_the_reference_s_models(
     assert group_name(settings) == f"{name}_S7"
 
 
+def test_the_name_of_a_group_has_both_sides_of_a_rectangle() -> None:
+    settings = CategoryConfig(dataset=ImageSize(imagesize=(640, 256)))
+    assert group_name(settings).startswith("IM640x256_WR50_")
+
+
 def test_settings_and_versions_that_differ_are_named() -> None:
     first, second = (
         dict(flatten({"coreset": {"percentage": percentage, "seed": 0}})) for percentage in (0.1, 1)
