@@ -7,7 +7,6 @@ is refused: its scores cannot stand in one table with these.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import lock_descriptor
 
 from patchcore_ops.inspection.rows import Row
 from patchcore_ops.runtime.errors import EnvironmentProblem
@@ -95,13 +96,11 @@ def opened_journal(
     file = folder / JOURNAL
     # A buffer would be written again when it is closed, however that failed before.
     with file.open("ab", buffering=0) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not lock_descriptor(stream.fileno(), blocking=False):
             raise EnvironmentProblem(
                 f"{folder}: another process writes its predictions there; wait for it, or name "
                 "another folder"
-            ) from None
+            )
         header = {"format": _FORMAT, "model": model, "category": category}
         found = _content(file)
         if found is None or begin_again:

@@ -95,9 +95,18 @@ def test_the_webserver_shows_what_one_override_makes_stale(
     assert untouched == {"staleStatus": "FRESH", "staleCauses": []}
 
     benched.make("memory_bank")
-    assert stale(server) == {"faiss_index": {OTHER}}
+    assert stale(server) == {"faiss_index": {OTHER}, "score_calibration": {OTHER}}
     benched.configure()
     benched.observe()
-    assert stale(server) == {"memory_bank": {OTHER}, "faiss_index": {OTHER}}
-    benched.make("memory_bank", "faiss_index", "test_predictions", "category_metrics")
+    assert stale(server) == {
+        name: {OTHER} for name in ("memory_bank", "faiss_index", "score_calibration")
+    }
+    benched.make(
+        "memory_bank",
+        "faiss_index",
+        "test_predictions",
+        "category_metrics",
+        "score_calibration",
+        "model",
+    )
     assert stale(server) == {}

@@ -39,7 +39,7 @@ def test_everything_shown_is_what_it_claims_to_be(tmp_path: Path) -> None:
     [
         ("position", 1, "fabric/test/good/000.png has the score"),
         ("refused", 0, "another version is current"),
-        ("file", 0, "fabric has no section"),
+        ("file", 0, "the configuration is not the one of its figures"),
     ],
 )
 def test_a_planted_fault_is_found(tmp_path: Path, fault: str, seed: int, found: str) -> None:

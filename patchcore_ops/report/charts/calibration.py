@@ -12,7 +12,7 @@ from patchcore_ops.report.charts import svg
 from patchcore_ops.report.charts.svg import Scale, score_text
 
 _BINS = 40
-_ROW_HEIGHT, _TOP, _LEFT, _RIGHT = 62, 30, 104, 384
+_ROW_HEIGHT, _TOP, _LEFT, _RIGHT = 62, 30, 120, 392
 
 
 def calibration_chart(
@@ -71,4 +71,4 @@ def calibration_chart(
         f"{score_text(scores.max())}"
         for name, (scores, _) in shown.items()
     )
-    return svg.drawing(392, bottom + 48, "Scores of normal and of test images", description, parts)
+    return svg.drawing(400, bottom + 48, "Scores of normal and of test images", description, parts)
