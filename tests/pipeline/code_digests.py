@@ -165,6 +165,7 @@ DETERMINES_NOTHING = (
     "config.remote_file",
     "config.results_hash",
     "config.sections",
+    "config.image_size",
     "config.operating_sections",
     "config.setting_types",
     "config.yaml_document",
