@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from patchcore_ops.calibration import Calibration
+from patchcore_ops.config.presets import PRESETS, Sections
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
@@ -51,9 +52,11 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     layers : sequence of str
     weights : path-like, optional
         A local file of weights; by default the published ones.
-    percentage : float
+    preset : str
+        `reference`, `accurate` or `fast`, see docs/accuracy.md; what is given otherwise wins.
+    percentage : float, optional
         Share of the patches that the memory bank keeps.
-    n_neighbors : int
+    n_neighbors : int, optional
         A patch's score is the mean squared distance to so many rows of the bank.
     resize, imagesize : int or (int, int)
         The shorter side after resizing, and the side of the centre that is cut out, in pixels;
@@ -93,8 +96,9 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         backbone: str = "efficientnet_lite0",
         layers: Sequence[str] = ("blocks.2", "blocks.4"),
         weights: str | os.PathLike[str] | None = None,
-        percentage: float = 0.1,
-        n_neighbors: int = 1,
+        preset: str = "reference",
+        percentage: float | None = None,
+        n_neighbors: int | None = None,
         resize: int | tuple[int, int] = 256,
         imagesize: int | tuple[int, int] = 224,
         fit_mode: str = "crop",
@@ -106,6 +110,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.backbone = backbone
         self.layers = layers
         self.weights = weights
+        self.preset = preset
         self.percentage = percentage
         self.n_neighbors = n_neighbors
         self.resize = resize
@@ -202,26 +207,30 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _stream(self, images: Images) -> Iterable[Prediction]:
         return self.model_.stream(images_in(images))
 
+    def _preset(self) -> Sections:
+        if self.preset not in PRESETS:
+            raise ConfigError(f"preset: must be one of {', '.join(PRESETS)} (got {self.preset!r})")
+        return PRESETS[self.preset]
+
     def _sections(self) -> tuple[CategoryConfig, RuntimeSection]:
         member: dict[str, Any] = {
             "backbone": self.backbone,
             "layers": list(self.layers),
             "weights": None if self.weights is None else str(self.weights),
         }
+        size = {"fit": self.fit_mode, "resize": self.resize, "imagesize": self.imagesize}
+        filled = {key: dict(section) for key, section in self._preset().items()}
+        for section, key, value in (
+            ("embedding", "members", [member]),
+            ("coreset", "percentage", self.percentage),
+            ("coreset", "seed", self.random_state),
+            ("scoring", "anomaly_scorer_num_nn", self.n_neighbors),
+            ("calibration", "false_positive_rate", self.false_positive_rate),
+        ):
+            if value is not None:
+                filled.setdefault(section, {})[key] = value
         try:
-            config = CategoryConfig.model_validate(
-                {
-                    "dataset": {
-                        "fit": self.fit_mode,
-                        "resize": self.resize,
-                        "imagesize": self.imagesize,
-                    },
-                    "embedding": {"members": [member]},
-                    "coreset": {"percentage": self.percentage, "seed": self.random_state},
-                    "scoring": {"anomaly_scorer_num_nn": self.n_neighbors},
-                    "calibration": {"false_positive_rate": self.false_positive_rate},
-                }
-            )
+            config = CategoryConfig.model_validate({"dataset": size, **filled})
             runtime = RuntimeSection(device=self.device)
         except ValidationError as error:
             first = error.errors()[0]

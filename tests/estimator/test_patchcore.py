@@ -121,6 +121,8 @@ def test_what_cannot_be_learned_is_refused(detector: PatchCore, tmp_path: Path) 
         detector.fit(tmp_path)
     with pytest.raises(DatasetError, match="is no image"):
         detector.fit(np.zeros((4, 5)))
+    with pytest.raises(ConfigError, match=r"preset: must be one of .*'acurate'"):
+        clone(detector).set_params(preset="acurate").fit([])
     with pytest.raises(ConfigError, match=r"coreset\.percentage"):
         detector.set_params(percentage=2.0).fit(tmp_path)
 
@@ -150,3 +152,12 @@ def test_images_that_are_not_square(detector: PatchCore, tmp_path: Path) -> None
     detector.set_params(imagesize=(64, 8), fit_mode="crop", resize=7)
     with pytest.raises(ConfigError, match=r"dataset\.resize: .* must be a number of pixels from 8"):
         detector.fit(images)
+
+
+def test_a_preset_fills_what_is_not_given(detector: PatchCore, tiny_dataset: Path) -> None:
+    folder = tiny_dataset / "fabric_a" / "train" / "good"
+    detector.set_params(preset="accurate", percentage=None, n_neighbors=1)
+    described = detector.fit(folder).model_.description
+    assert described.embedding.target_embed_dimension == 256
+    assert (described.scoring.distance, described.scoring.image_score) == ("root", "smoothed_max")
+    assert described.scoring.anomaly_scorer_num_nn == 1
