@@ -78,7 +78,7 @@ def main(root: str, folder: str, sampler: str, device: str) -> None:
         bank_checks.features_differ(banks),
         bank_checks.bank_covers_the_patches(banks),
         prediction_checks.one_prediction_per_image(
-            test_rows(images), read_scores(predictions), predictions, config.dataset.imagesize
+            test_rows(images), read_scores(predictions), predictions, config.dataset.crop_size
         ),
         prediction_checks.predictions_are_finite(read_scores(predictions), predictions),
         regression.metrics_did_not_drop(judged, judged, config.checks),
