@@ -23,12 +23,25 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 Load = Callable[[str], BenchmarkConfig]
 
 
-@pytest.mark.parametrize("name", ["patchcore.yaml", "configs/ensemble.yaml", "configs/demo.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    ["patchcore.yaml", "configs/ensemble.yaml", "configs/ensemble_320.yaml", "configs/demo.yaml"],
+)
 def test_shipped_files_load(name: str) -> None:
     config = load_config(REPOSITORY / name)
     assert config.categories
     for category in config.categories:
         assert config.for_category(category).embedding.members
+
+
+def test_the_configuration_of_visa_takes_whole_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "candle" / "train").mkdir(parents=True)
+    monkeypatch.setenv("PATCHCORE_DATASET_ROOT", str(tmp_path))
+    config = load_config(REPOSITORY / "configs/visa_256.yaml")
+    dataset = config.for_category("candle").dataset
+    assert (dataset.fit, dataset.crop_size) == ("stretch", (256, 256))
 
 
 def test_patchcore_yaml_spells_out_the_defaults(load: Load) -> None:
