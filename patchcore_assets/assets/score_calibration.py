@@ -73,6 +73,8 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 work.runtime,
                 work.output,
                 work.progress("normal images scored"),
+                work.config.dataset_root,
+                work.hash_of,
             )
             figures = made.test
             scores, is_anomaly = test["score"].to_numpy(), test["is_anomaly"].to_numpy(dtype=bool)
@@ -97,6 +99,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                             "false_positives": figures.false_positives,
                             "recall": _shown(figures.recall),
                             "f1": _shown(figures.f1),
+                            "segmentation_f1": _shown(figures.segmentation_f1),
                             "best_f1_chosen_on_test_images": dg.MetadataValue.json(
                                 {
                                     "threshold": figures.f1_threshold,

@@ -12,7 +12,12 @@ import pandas as pd
 from patchcore_ops.calibration import Calibration, Probability, TestFigures
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset.crop import insides_of
+from patchcore_ops.dataset.masks import load_masks
+from patchcore_ops.dataset.recorded_files import unchanged
 from patchcore_ops.metrics.ranking import f1_max, rank
+from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.scoring.maps import combine, ensemble_maps, image_scores, peaks
 from patchcore_ops.scoring.padding import Insides
@@ -21,6 +26,8 @@ from patchcore_ops.stages.leave_one_out import leave_one_out_scores
 from patchcore_ops.stages.predictions import Ranges
 
 Floats = npt.NDArray[np.float32]
+# `metrics.mask_threshold` is no setting of this stage: a change of it makes no threshold stale.
+_HALF_OF_WHITE = 127.5
 
 
 class Calibrated(NamedTuple):
@@ -44,6 +51,8 @@ def calibrate(
     runtime: RuntimeSection,
     folder: Path,
     on_progress: Progress | None = None,
+    dataset_root: Path | None = None,
+    hash_of: HashOf = file_hash,
 ) -> Calibrated:
     """Score train images as if they had not been there, and take thresholds from their scores.
 
@@ -60,6 +69,8 @@ def calibrate(
     folder : Path
     on_progress : callable, optional
         Told how many images are scored, of all members.
+    dataset_root : Path, optional
+        Where the masks of test images are; `hash_of` gives their SHA-256.
     """
     images = layout.read_images(embeddings)
     train = images[images["split"] == "train"].reset_index(drop=True)
@@ -74,6 +85,8 @@ def calibrate(
     normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
     test = layout.read_scores(predictions)[["score", "is_anomaly"]]
     calibration = with_test_images(calibration, test)
+    if dataset_root is not None:
+        calibration = _with_masks(calibration, predictions, dataset_root, config, runtime, hash_of)
     folder.mkdir(parents=True, exist_ok=True)
     normal.to_parquet(folder / layout.NORMAL_SCORES, index=False)
     text = calibration.model_dump_json(indent=1) + "\n"
@@ -170,6 +183,40 @@ def with_test_images(calibration: Calibration, test: pd.DataFrame) -> Calibratio
     return calibration.model_copy(
         update={"test": figures, "probability": _probability(score, is_anomaly)}
     )
+
+
+def _with_masks(
+    calibration: Calibration,
+    predictions: Path,
+    dataset_root: Path,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    hash_of: HashOf,
+) -> Calibration:
+    """Add what the masks of test images say of the pixel threshold, if they are as they were."""
+    images = layout.read_scores(predictions)
+    paths = layout.mask_files(images, dataset_root)
+    known = [at for at, path in enumerate(paths) if path or not images["is_anomaly"].iloc[at]]
+    if calibration.test is None or calibration.pixel_threshold is None or not any(paths):
+        return calibration
+    try:
+        with unchanged(layout.recorded_masks(images, dataset_root), "image_manifest", hash_of):
+            masks = load_masks([paths[at] for at in known], config.dataset, runtime.num_workers)
+    except UserError:
+        # The metrics say what is wrong with a mask; thresholds need none.
+        return calibration
+    maps = ArrayFile(predictions / layout.ANOMALY_MAPS)
+    found = true = both = 0
+    for at, mask in zip(known, masks, strict=True):
+        is_defect = mask >= _HALF_OF_WHITE
+        # NaN, in the padding, is not above.
+        is_above = maps.read(at, at + 1)[0] > calibration.pixel_threshold
+        found, true = found + int(is_above.sum()), true + int(is_defect.sum())
+        both += int((is_above & is_defect).sum())
+    if true == 0:
+        return calibration
+    figures = calibration.test.model_copy(update={"segmentation_f1": 2 * both / (found + true)})
+    return calibration.model_copy(update={"test": figures})
 
 
 def _f1(is_above: npt.NDArray[np.bool_], is_anomaly: npt.NDArray[np.bool_]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from model_kit import RUNTIME, Benchmarked, benchmarked, ensemble_config
+from PIL import Image
 
 from patchcore_ops.calibration import Calibration, conformal_threshold
 from patchcore_ops.checks.calibration import enough_normal_images, false_positives_are_as_asked
@@ -150,3 +151,29 @@ def test_99_normal_images_guarantee_one_per_cent(images: int, passed: bool) -> N
     finding = enough_normal_images(Calibration.over([1.0] * images, [1.0] * images, 0.01))
     assert finding.passed is passed
     assert passed or "takes 99" in finding.sentence
+
+
+def test_pixels_above_their_threshold_are_compared_with_the_masks(
+    made: Benchmarked, tmp_path: Path
+) -> None:
+    folders = [made.folder / name for name in ("embeddings", "bank", "index", "predictions")]
+    found = calibrate(*folders, made.config, RUNTIME, tmp_path / "out", dataset_root=made.root)
+    figures = found.calibration.test
+    assert figures is not None
+    images = made.scores
+    above, defect = [], []
+    for at, mask in enumerate(images["mask_path"]):
+        if isinstance(mask, str):
+            with Image.open(made.root / mask) as picture:
+                resized = picture.convert("L").resize((64, 64), Image.Resampling.BILINEAR)
+            levels = np.asarray(resized)
+        elif images["is_anomaly"][at]:
+            continue
+        else:
+            levels = np.zeros((64, 64), dtype=np.uint8)
+        above.append(made.maps[at] > found.calibration.pixel_threshold)
+        defect.append(levels >= 0.5 * 255)
+    above, defect = np.stack(above), np.stack(defect)
+    expected = 2 * (above & defect).sum() / (above.sum() + defect.sum())
+    assert figures.segmentation_f1 == pytest.approx(expected)
+    assert figures.segmentation_f1 == read_calibration(tmp_path / "out").test.segmentation_f1
