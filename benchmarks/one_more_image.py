@@ -4,7 +4,8 @@ r"""One image added to a category: the step `raw_embeddings` anew, and from scra
 
 All but the last train image are embedded, then all, then all from scratch into another storage that
 holds the exported network only; both results are compared byte for byte. Then an image is removed.
-Each run is a process of its own; the seconds are the step's, as Dagster shows them.
+Each run is a process of its own; the seconds are the step's, as Dagster shows them, those
+of the processors include Dagster's own work.
 """
 
 from __future__ import annotations
@@ -103,25 +104,38 @@ def _write_config(options: argparse.Namespace, work: Path, dataset: Path, storag
 
 
 def materialise(config: str, category: str) -> dict[str, Any]:
-    """Make the manifest and the embeddings; a task for a fresh process."""
+    """Make the manifest and the embeddings; a task for a fresh process.
+
+    Returns
+    -------
+    dict
+        Of the embeddings alone: `seconds`, `processor_seconds`, and the number of images
+        `embedded`.
+    """
+    import time
+
     import dagster as dg
 
     from patchcore_assets.graph import define
     from patchcore_ops.config import load_config
 
     job = define(load_config(config)).resolve_implicit_global_asset_job_def()
-    result = job.execute_in_process(
-        partition_key=category, asset_selection=[dg.AssetKey(asset) for asset in _ASSETS]
-    )
-    [event] = result.asset_materializations_for_node(_ASSETS[-1])
+    for asset in _ASSETS:
+        started = time.process_time()
+        result = job.execute_in_process(
+            partition_key=category, asset_selection=[dg.AssetKey(asset)]
+        )
+        processor_seconds = time.process_time() - started
+    [made] = result.asset_materializations_for_node(asset)
     [success] = [
         event.step_success_data
         for event in result.all_events
-        if event.is_step_success and event.step_key == _ASSETS[-1]
+        if event.is_step_success and event.step_key == asset
     ]
     return {
-        "seconds": {_ASSETS[-1]: success.duration_ms / 1000},
-        "embedded": int(event.metadata["images_embedded"].value),  # type: ignore[arg-type]
+        "seconds": {asset: success.duration_ms / 1000},
+        "processor_seconds": processor_seconds,
+        "embedded": int(made.metadata["images_embedded"].value),  # type: ignore[arg-type]
     }
 
 
@@ -142,7 +156,7 @@ def _row(what: str, runs: list[Run]) -> dict[str, Any]:
         "what": what,
         "images embedded": runs[0].result["embedded"],
         "seconds": median(seconds),
-        "fastest": min(seconds),
+        "processor seconds": median([run.result["processor_seconds"] for run in runs]),
         "peak MB": median([run.peak_mb for run in runs]),
         "runs": tables.listed(seconds),
     }

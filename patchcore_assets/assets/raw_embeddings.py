@@ -107,7 +107,7 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
 def _embed(work: Work, images: "pd.DataFrame") -> "Embedded":
     """Embed the images at once, or in shards where there are many.
 
-    Shards are all made anew: to copy some 3 MB an image takes about as long as to embed it.
+    Shards are all made anew, for those of the version before may come from other processors.
     """
     from patchcore_ops.stages.embedding_shards import embed_shard, image_shards, join_shards
     from patchcore_ops.stages.raw_embeddings import embed_images
