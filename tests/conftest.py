@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from demo.tiny import build_tiny_dataset
+
+if TYPE_CHECKING:
+    from model_kit import Benchmarked
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -48,3 +52,20 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny_dataset")
     build_tiny_dataset(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def single(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
+    """Return a benchmarked category of one member, a network of random weights."""
+    from model_kit import benchmarked, ensemble_config
+
+    folder = tmp_path_factory.mktemp("single")
+    return benchmarked(tiny_dataset, folder, ensemble_config(folder, 1))
+
+
+@pytest.fixture(scope="session")
+def model(single: Benchmarked) -> Path:
+    """Return its model; treat it as read-only."""
+    folder = single.folder / "model"
+    single.assemble(folder)
+    return folder

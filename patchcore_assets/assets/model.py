@@ -1,6 +1,6 @@
 """`model`: what a category has learned, as a folder to copy to where images are inspected."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -13,9 +13,6 @@ from patchcore_assets.step.pools import CPU_HEAVY
 from patchcore_assets.step.presentation import number
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
-
-if TYPE_CHECKING:
-    from patchcore_ops.calibration import Calibration
 
 MODEL = "model"
 # Dates and runs are left out: equal models shall have equal versions.
@@ -84,7 +81,9 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "bank_rows": sum(one.bank_rows for one in made.members),
                     "files": len(made.files),
                     "ranges_of": made.scoring.ranges_of or "none: one member is not scaled",
-                    "image_threshold": _threshold(made.calibration),
+                    "image_threshold": number(
+                        made.calibration.image_threshold if made.calibration else None
+                    ),
                     "sample": "none: no test image is as it was"
                     if made.sample is None
                     else f"{made.sample.path} scores {made.sample.score:.6g}",
@@ -93,11 +92,6 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
             )
 
     return compute
-
-
-def _threshold(calibration: "Calibration | None") -> dg.MetadataValue[float | None]:
-    threshold = None if calibration is None else calibration.image_threshold
-    return number(float("nan") if threshold is None else threshold)
 
 
 def _is_provenance(key: str) -> bool:

@@ -88,18 +88,18 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 {
                     "normal_images": len(normal),
                     "false_positive_rate": made.false_positive_rate,
-                    "guaranteed_rate": _shown(made.guaranteed_rate),
-                    "image_threshold": _shown(made.image_threshold),
-                    "pixel_threshold": _shown(made.pixel_threshold),
+                    "guaranteed_rate": number(made.guaranteed_rate),
+                    "image_threshold": number(made.image_threshold),
+                    "pixel_threshold": number(made.pixel_threshold),
                     "scores": charts({"Scores of normal and of test images": drawn}),
                     **_suspects(work, normal),
                     **(
                         {
                             "good_test_images": figures.good_images,
                             "false_positives": figures.false_positives,
-                            "recall": _shown(figures.recall),
-                            "f1": _shown(figures.f1),
-                            "segmentation_f1": _shown(figures.segmentation_f1),
+                            "recall": number(figures.recall),
+                            "f1": number(figures.f1),
+                            "segmentation_f1": number(figures.segmentation_f1),
                             "best_f1_chosen_on_test_images": dg.MetadataValue.json(
                                 {
                                     "threshold": figures.f1_threshold,
@@ -134,7 +134,3 @@ def _suspects(work: Work, normal: "pd.DataFrame") -> dict[str, dg.MetadataValue[
         return {}
     sheet = images_sheet(paths, work.config.dataset_root, work.settings.dataset.max_pixels)
     return {"suspicious_pictures": picture(sheet, "Train images with the greatest scores")}
-
-
-def _shown(value: float | None) -> dg.MetadataValue[float | None]:
-    return number(float("nan") if value is None else value)

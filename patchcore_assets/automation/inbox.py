@@ -19,7 +19,7 @@ import dagster as dg
 from patchcore_assets.automation.staleness import AT_WORK, RANGE
 from patchcore_assets.automation.waves import PARTITION
 from patchcore_assets.partitions import Partition
-from patchcore_assets.storage import DamagedArtefact, MissingArtefact, open_store
+from patchcore_assets.storage import DamagedArtefact, MissingArtefact, store_of
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.load import Inbox
 from patchcore_ops.config.mistakes import listed
@@ -130,9 +130,7 @@ class InboxLook:
         self._asset = asset
         self._tags = tags
         self._inbox = inbox
-        self._store = open_store(
-            config.storage_root, None, config.storage_cache, config.storage_cache_bytes
-        )
+        self._store = store_of(config)
         self._categories = loaded.categories
         self._modelled = set(self._store.categories(model.to_user_string()))
         self._first_day = loaded.inbox.first_day if loaded.inbox else inbox.first_day

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from patchcore_assets.commands.config_option import add_config_option
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.runtime.errors import DatasetError
 
@@ -17,11 +18,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+", type=Path, help="an image file; it stays where it is"
     )
-    parser.add_argument(
-        "--config",
-        default=None,
-        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
-    )
+    add_config_option(parser)
 
 
 def add(

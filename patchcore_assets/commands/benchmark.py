@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from patchcore_assets.commands.config_option import add_config_option
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime.errors import ConfigError, UserError
@@ -18,11 +19,7 @@ HELP = "Run every category of a benchmark, then its table and report."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    parser.add_argument(
-        "--config",
-        default=None,
-        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
-    )
+    add_config_option(parser)
     parser.add_argument(
         "--launch",
         action="store_true",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from patchcore_assets.location import CONFIG_VARIABLE, config_path
+from patchcore_assets.commands.config_option import add_config_option
+from patchcore_assets.location import config_path
 
 NAME = "suspects"
 HELP = "List train images whose scores are far above the others, as those of defects would be."
@@ -12,10 +13,7 @@ HELP = "List train images whose scores are far above the others, as those of def
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    parser.add_argument(
-        "--config",
-        help=f"the YAML file or its URL; default: {CONFIG_VARIABLE}, or patchcore.yaml",
-    )
+    add_config_option(parser)
     parser.add_argument(
         "categories", nargs="*", help="only these categories; default: all of the file"
     )
@@ -26,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from patchcore_assets.assets.score_calibration import SCORE_CALIBRATION
-    from patchcore_assets.storage import MissingArtefact, open_store
+    from patchcore_assets.storage import MissingArtefact, store_of
     from patchcore_ops.calibration import suspects
     from patchcore_ops.config import load_config
     from patchcore_ops.stages.layout import NORMAL_SCORES
@@ -34,9 +32,7 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config or config_path())
     for category in options.categories:
         config.for_category(category)
-    store = open_store(
-        config.storage_root, cache=config.storage_cache, cache_bytes=config.storage_cache_bytes
-    )
+    store = store_of(config)
     for category in options.categories or config.categories:
         try:
             with store.open(SCORE_CALIBRATION, category) as artefact:

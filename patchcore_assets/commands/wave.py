@@ -23,7 +23,7 @@ from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.graph import define
 from patchcore_assets.step.configuration import tags_of_configuration
 from patchcore_assets.step.reasons import reason_of, succeeded
-from patchcore_assets.storage import ArtefactStore, StorageBusy, open_store
+from patchcore_assets.storage import StorageBusy, store_of
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 
@@ -109,7 +109,7 @@ def show_table(config: BenchmarkConfig, has_report: bool) -> None:
     say("\n" + shown + "\n")
     for note in notes:
         say(f"{note}.\n")
-    store = _store(config)
+    store = store_of(config)
     say(f"table:   {store.location(METRICS, None)}/metrics.csv")
     if has_report:
         say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
@@ -121,15 +121,9 @@ def read_table(config: BenchmarkConfig) -> tuple[pd.DataFrame, list[str]]:
 
     from patchcore_ops.stages.layout import METRICS_PARQUET, NOTES
 
-    with _store(config).open(METRICS, None) as artefact:
+    with store_of(config).open(METRICS, None) as artefact:
         table = pd.read_parquet(artefact.folder / METRICS_PARQUET)
         return table, (artefact.folder / NOTES).read_text(encoding="utf-8").splitlines()
-
-
-def _store(config: BenchmarkConfig) -> ArtefactStore:
-    return open_store(
-        config.storage_root, cache=config.storage_cache, cache_bytes=config.storage_cache_bytes
-    )
 
 
 def say(text: str, stream: Any = None) -> None:

@@ -47,9 +47,11 @@ def place(location: str) -> dg.MetadataValue[str]:
     return dg.MetadataValue.url(location) if is_url else dg.MetadataValue.path(location)
 
 
-def number(value: float) -> dg.MetadataValue[float | None]:
-    """Show a figure that Dagster plots over time; an undefined one as null."""
-    return dg.MetadataValue.null() if math.isnan(value) else dg.MetadataValue.float(float(value))
+def number(value: float | None) -> dg.MetadataValue[float | None]:
+    """Show a figure that Dagster plots over time; an undefined one, None or NaN, as null."""
+    if value is None or math.isnan(value):
+        return dg.MetadataValue.null()
+    return dg.MetadataValue.float(float(value))
 
 
 def picture(pixels: npt.NDArray[np.uint8], title: str) -> dg.MarkdownMetadataValue:

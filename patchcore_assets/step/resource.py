@@ -19,7 +19,7 @@ from patchcore_assets.step.failures import (
 from patchcore_assets.step.one_category import partition_of_step
 from patchcore_assets.step.pools import DEVICE_TAG
 from patchcore_assets.step.work import Work
-from patchcore_assets.storage import HashedFiles, open_store
+from patchcore_assets.storage import HashedFiles, store_of
 from patchcore_ops.config import BenchmarkConfig, load_config
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.config.snapshot import configuration_hash
@@ -82,9 +82,7 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
                 seen_by = f"run {run_id}"
                 used = record_inputs(instance, config, category, deps, hash_of, seen_by)
             stack.enter_context(memory_limits_named(asset, less_memory))
-            store = open_store(
-                config.storage_root, self._hashes, config.storage_cache, config.storage_cache_bytes
-            )
+            store = store_of(config, self._hashes)
             staging = stack.enter_context(store.stage(asset, partition.place))
             if not is_kept:
                 tags.update(keep_configuration(config, run_id, staging.folder))

@@ -10,7 +10,7 @@ from patchcore_assets.storage.artefact import (
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.problems import StorageProblem
 from patchcore_assets.storage.remote.errors import StorageBusy
-from patchcore_assets.storage.store import ArtefactStore, Staging, open_store
+from patchcore_assets.storage.store import ArtefactStore, Staging, open_store, store_of
 from patchcore_assets.storage.transient import is_transient
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "is_transient",
     "missing",
     "open_store",
+    "store_of",
 ]

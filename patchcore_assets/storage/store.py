@@ -9,6 +9,7 @@ from typing import Protocol
 
 from patchcore_assets.storage.artefact import Artefact
 from patchcore_assets.storage.hashed import HashedFiles
+from patchcore_ops.config import BenchmarkConfig
 
 
 class Staging(Protocol):
@@ -109,3 +110,8 @@ def open_store(
     from patchcore_assets.storage.local.store import LocalStore
 
     return LocalStore(root, hashes)
+
+
+def store_of(config: BenchmarkConfig, hashes: HashedFiles | None = None) -> ArtefactStore:
+    """Open the store of a configuration."""
+    return open_store(config.storage_root, hashes, config.storage_cache, config.storage_cache_bytes)

@@ -67,8 +67,8 @@ def enough_normal_images(calibration: Calibration) -> Finding:
 
 def suspicious_train_images(normal: pd.DataFrame) -> Finding:
     """List train images whose scores are far above those of the others; see `suspects`."""
-    found = normal.iloc[suspects(normal["score"])][["path", "score"]].head(NAMED_FILES)
-    count = len(suspects(normal["score"]))
+    suspected = suspects(normal["score"])
+    found, count = normal.iloc[suspected][["path", "score"]].head(NAMED_FILES), len(suspected)
     return Finding.of(
         count == 0,
         f"None of {counted(len(normal), 'train image')} has a score far above the others.",

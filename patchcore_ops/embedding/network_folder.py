@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from patchcore_ops.embedding.exported_network import NetworkSettings
+from patchcore_ops.runtime.files import user_cache
 
 
 def user_networks() -> Path:
     """Return the folder of the user's own cache that keeps exported networks."""
-    own = os.environ.get("XDG_CACHE_HOME")
-    return Path(own or os.path.expanduser("~/.cache"), "patchcore", "networks")  # noqa: PTH111 - without a home, "~"
+    return user_cache() / "patchcore" / "networks"
 
 
 class NetworkFolder:

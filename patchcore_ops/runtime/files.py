@@ -1,7 +1,8 @@
-"""Files that stand in two places."""
+"""Files that stand in two places, and where a user's cache is."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,3 +15,9 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError:
         target.unlink(missing_ok=True)
         shutil.copyfile(source, target)
+
+
+def user_cache() -> Path:
+    """Return the folder below which programs of the user keep what can be made again."""
+    own = os.environ.get("XDG_CACHE_HOME")
+    return Path(own or os.path.expanduser("~/.cache"))  # noqa: PTH111 - without a home, "~"

@@ -83,10 +83,13 @@ def calibrate(
         by_member, Ranges.read(predictions), config, insides
     )
     normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
-    test = layout.read_scores(predictions)[["score", "is_anomaly"]]
+    scored_images = layout.read_scores(predictions)
+    test = scored_images[["score", "is_anomaly"]]
     calibration = with_test_images(calibration, test)
     if dataset_root is not None:
-        calibration = _with_masks(calibration, predictions, dataset_root, config, runtime, hash_of)
+        calibration = _with_masks(
+            calibration, scored_images, predictions, dataset_root, config, runtime, hash_of
+        )
     folder.mkdir(parents=True, exist_ok=True)
     normal.to_parquet(folder / layout.NORMAL_SCORES, index=False)
     text = calibration.model_dump_json(indent=1) + "\n"
@@ -187,6 +190,7 @@ def with_test_images(calibration: Calibration, test: pd.DataFrame) -> Calibratio
 
 def _with_masks(
     calibration: Calibration,
+    images: pd.DataFrame,
     predictions: Path,
     dataset_root: Path,
     config: CategoryConfig,
@@ -194,7 +198,6 @@ def _with_masks(
     hash_of: HashOf,
 ) -> Calibration:
     """Add what the masks of test images say of the pixel threshold, if they are as they were."""
-    images = layout.read_scores(predictions)
     paths = layout.mask_files(images, dataset_root)
     known = [at for at, path in enumerate(paths) if path or not images["is_anomaly"].iloc[at]]
     if calibration.test is None or calibration.pixel_threshold is None or not any(paths):

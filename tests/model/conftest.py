@@ -17,17 +17,3 @@ def category(
     rule = {"distance": "root", "image_score": "smoothed_max"} if request.param > 1 else {}
     config = ensemble_config(folder, request.param, anomaly_scorer_num_nn=2, **rule)
     return benchmarked(tiny_dataset, folder, config)
-
-
-@pytest.fixture(scope="session")
-def single(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
-    folder = tmp_path_factory.mktemp("single")
-    return benchmarked(tiny_dataset, folder, ensemble_config(folder, 1))
-
-
-@pytest.fixture(scope="session")
-def model(single: Benchmarked) -> Path:
-    """Return a model of one member; treat it as read-only."""
-    folder = single.folder / "model"
-    single.assemble(folder)
-    return folder

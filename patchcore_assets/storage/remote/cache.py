@@ -19,6 +19,7 @@ from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.store import LocalStore
 from patchcore_assets.storage.remote.errors import StorageRefused
 from patchcore_assets.storage.sidecar import SIDECAR
+from patchcore_ops.runtime.files import user_cache
 
 DEFAULT_BYTES = 10 * 10**9
 _NAME = "patchcore-assets"
@@ -77,8 +78,7 @@ class ArtefactCache:
 
 
 def _default_folder() -> Path:
-    own = os.environ.get("XDG_CACHE_HOME")
-    return Path(own or os.path.expanduser("~/.cache"), _NAME)  # noqa: PTH111 - without a home, "~"
+    return user_cache() / _NAME
 
 
 def _made(folder: Path) -> Path:
