@@ -159,13 +159,15 @@ def test_the_schedule_and_the_sensor_create_the_pools(
     repository = definitions.get_repository_def()
     log = installation.event_log_storage
     sensor = definitions.resolve_sensor_def(SUMMARY_SENSOR)
-    sensor.evaluate_tick(dg.build_sensor_context(instance=installation, repository_def=repository))
+    with dg.build_sensor_context(installation, repository_def=repository) as context:
+        sensor.evaluate_tick(context)
     assert log.get_concurrency_keys() == set(POOLS)
     for pool in POOLS:
         log.delete_concurrency_limit(pool)
     schedule = definitions.resolve_schedule_def(REBENCHMARK_SCHEDULE)
     now = datetime.now(UTC)
-    schedule.evaluate_tick(dg.build_schedule_context(installation, now, repository_def=repository))
+    with dg.build_schedule_context(installation, now, repository_def=repository) as context:
+        schedule.evaluate_tick(context)
     assert log.get_concurrency_keys() == set(POOLS)
 
 

@@ -79,12 +79,15 @@ def watched(configure: Configure) -> Iterator[Watched]:
 def tick_of_schedule(config: Path, moment: datetime) -> list[dg.RunRequest]:
     definitions = define(load_config(config))
     schedule = definitions.resolve_schedule_def(REBENCHMARK_SCHEDULE)
-    with TemporaryDirectory() as home, dg.DagsterInstance.local_temp(home) as instance:
-        context = dg.build_schedule_context(
+    with (
+        TemporaryDirectory() as home,
+        dg.DagsterInstance.local_temp(home) as instance,
+        dg.build_schedule_context(
             instance,
             scheduled_execution_time=moment,
             repository_def=definitions.get_repository_def(),
-        )
+        ) as context,
+    ):
         return list(schedule.evaluate_tick(context).run_requests or [])
 
 
