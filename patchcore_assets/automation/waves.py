@@ -21,6 +21,7 @@ from patchcore_assets.automation.backfills import (
     recent_backfills,
     wave_name,
 )
+from patchcore_assets.automation.lost_launches import fail_lost_launches
 from patchcore_assets.automation.pools import create_pools
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
@@ -123,8 +124,8 @@ def summary_sensor(
     """Define the sensor that makes the table and the report after the last run of a wave.
 
     Its cursor is the time up to which all waves are settled, so that a tick reads few runs; a wave
-    gets one summary even if the cursor is lost. As the first sensor that is at work, it sees to the
-    pools too.
+    gets one summary even if the cursor is lost. As the one sensor that is always at work, it also
+    sees to the pools and to lost launches.
     """
 
     @dg.sensor(
@@ -136,6 +137,7 @@ def summary_sensor(
     )
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         create_pools(context.instance, pools)
+        fail_lost_launches(context.instance, context.log)
         recent = _benchmark_runs(context.instance, since=context.cursor)
         # After the runs: what is not settled when it is read here is newer than all of them.
         backfills = recent_backfills(context.instance, context.cursor, measured)

@@ -150,6 +150,13 @@ class Operator:
         tried = dg.RunsFilter(tags={"dagster/parent_run_id": run_id})
         return next(iter(self.instance.get_runs(tried)), None)
 
+    def last_try(self, run_id: str) -> dg.DagsterRun:
+        """Return the run that goes on for another at last, if need be that itself."""
+        run = self.run(run_id)
+        while (retry := self.retry_of(run.run_id)) is not None:
+            run = retry
+        return run
+
     def wait_for(
         self, what: str, happened: Callable[[], object], seconds: float = DEADLINE
     ) -> None:

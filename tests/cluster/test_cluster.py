@@ -9,6 +9,7 @@ from cluster_kit import CATEGORIES, POOL, Hold
 from operator_kit import Operator
 from pipeline_kit import BY_CATEGORY
 
+from patchcore_assets.automation.backfills import has_ended
 from patchcore_assets.automation.waves import WAVE
 
 pytestmark = pytest.mark.cluster
@@ -69,7 +70,10 @@ def test_runs_of_killed_nodes_go_on_elsewhere_and_the_wave_has_one_summary(
 
     cluster.machines[hosts[first]].kill()
     operator.wait_for("the run's end", lambda: operator.run(runs[first]).is_finished)
-    operator.wait_for("its retry", lambda: operator.retry_of(runs[first]))
+    operator.wait_for(
+        "its retry", lambda: operator.last_try(runs[first]).status.value == "STARTING"
+    )
+    # Ray may have put the retry behind the other run, so that it is lost before it has started.
     cluster.machines[hosts[second]].kill()
     operator.wait_for("the other run's end", lambda: operator.run(runs[second]).is_finished)
     cluster.let_go()
@@ -77,11 +81,12 @@ def test_runs_of_killed_nodes_go_on_elsewhere_and_the_wave_has_one_summary(
         cluster.start_node(host)
     operator.wait_for_summary("killed")
 
-    assert operator.statuses("killed") == ["FAILURE", "FAILURE", "SUCCESS", "SUCCESS"]
+    statuses = operator.statuses("killed")
+    assert statuses[:2] == ["FAILURE", "FAILURE"]
+    assert sorted(statuses[2:]) in (["SUCCESS"] * 2, ["FAILURE", "SUCCESS", "SUCCESS"])
     for category, run in runs.items():
         assert operator.run(run).tags["dagster/will_retry"] == "true"
-        retry = operator.retry_of(run)
-        assert retry is not None
+        retry = operator.last_try(run)
         # What was finished stays; the retry begins with the step that was at work.
         assert cluster.sidecar(f"raw_embeddings/{category}")["run_id"] == run
         assert cluster.sidecar(f"memory_bank/{category}")["run_id"] == retry.run_id
@@ -118,12 +123,14 @@ def test_a_node_with_another_configuration_refuses_once_and_changes_nothing(
     cluster.start_node("node-1", PATCHCORE_CONFIG=str(other))
     on_that_node = json.dumps({"num_cpus": 1, "resources": {"node-1": 1}})
     run = operator.launch(CATEGORIES[0], {"dagster-ray/config": on_that_node})
-    operator.wait_for("its end", lambda: operator.run(run).is_finished)
-    assert operator.run(run).status.value == "FAILURE"
-    [sentence] = operator.failures(run)
+    # Ray may still send it to the killed node; then it goes on as any run that was lost.
+    operator.wait_for("its end", lambda: has_ended(operator.last_try(run)))
+    refused = operator.last_try(run)
+    assert refused.status.value == "FAILURE"
+    [sentence] = operator.failures(refused.run_id)
     assert sentence.startswith(f"{other}: ")
     assert "are not those that the run was launched with" in sentence
-    assert operator.run(run).tags["dagster/will_retry"] == "false"
+    assert refused.tags["dagster/will_retry"] == "false"
     assert operator.verified() == before
     # So the automation finds nothing to rebuild.
     assert set(operator.staleness().values()) == {"FRESH"}

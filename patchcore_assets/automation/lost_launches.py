@@ -1,0 +1,28 @@
+"""Runs that were launched and whose process is gone before it could say that it had started.
+
+Dagster asks after the processes of started runs only. A starting run it takes for lost after
+`start_timeout_seconds`, which are many where runs wait for a place.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import dagster as dg
+from dagster._core.launcher import WorkerStatus
+
+
+def fail_lost_launches(instance: dg.DagsterInstance, log: logging.Logger) -> None:
+    """Fail the starting runs of which the launcher says that their process has failed."""
+    launcher = instance.run_launcher
+    if not launcher.supports_check_run_worker_health:
+        return
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+        try:
+            health = launcher.check_run_worker_health(run)
+        except Exception as problem:  # A launcher may raise whatever its client raises.
+            log.warning(f"run {run.run_id}: its launcher does not say how it is: {problem}")
+            continue
+        now = instance.get_run_by_id(run.run_id)
+        if health.status is WorkerStatus.FAILED and now is not None and now.status == run.status:
+            instance.report_run_failed(run, f"The run was lost before it started. {health.msg}")

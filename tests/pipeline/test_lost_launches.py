@@ -1,0 +1,110 @@
+"""Runs whose process is gone before it could say that it had started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+from patchcore_assets.automation.lost_launches import fail_lost_launches
+
+LOG = logging.getLogger(__name__)
+
+
+class FarLauncher(RunLauncher, ConfigurableClass):
+    """Knows of processes elsewhere what the tags of their runs say."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        self._inst_data = inst_data
+        super().__init__()
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> FarLauncher:
+        return cls(inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start nothing."""
+
+    def terminate(self, run_id: str) -> bool:
+        return False
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        if run.tags["process"] == "out of reach":
+            raise RuntimeError("no answer")
+        return CheckRunHealthResult(WorkerStatus(run.tags["process"]), "its node is gone")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    launcher = {"module": __name__, "class": FarLauncher.__name__}
+    overrides = {
+        "run_launcher": launcher,
+        "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
+    }
+    with dg.instance_for_test(overrides=overrides) as instance:
+        yield instance
+
+
+@dg.job
+def nothing() -> None:
+    pass
+
+
+def launched(instance: dg.DagsterInstance, process: str, status: str = "STARTING") -> dg.DagsterRun:
+    return instance.create_run_for_job(
+        nothing, status=dg.DagsterRunStatus(status), tags={"process": process}
+    )
+
+
+def test_a_lost_run_fails_and_is_tried_again(
+    instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = launched(instance, "FAILED")
+    others = [
+        launched(instance, process, status)
+        for process, status in (
+            ("RUNNING", "STARTING"),  # Waits for a place, or is about to begin.
+            ("UNKNOWN", "STARTING"),
+            ("out of reach", "STARTING"),
+            ("FAILED", "STARTED"),  # Dagster looks at those by itself.
+        )
+    ]
+    fail_lost_launches(instance, LOG)
+    fail_lost_launches(instance, LOG)
+    found = instance.get_run_by_id(lost.run_id)
+    assert found is not None
+    assert found.status is dg.DagsterRunStatus.FAILURE
+    assert found.tags["dagster/will_retry"] == "true"
+    [said] = instance.all_logs(lost.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert said.message == "The run was lost before it started. its node is gone"
+    for run in others:
+        now = instance.get_run_by_id(run.run_id)
+        assert now is not None
+        assert now.status == run.status
+    assert "its launcher does not say how it is: no answer" in caplog.text
+
+
+def test_a_launcher_of_this_machine_is_not_asked() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = launched(instance, "FAILED")
+        fail_lost_launches(instance, LOG)
+        found = instance.get_run_by_id(run.run_id)
+        assert found is not None
+        assert found.status is dg.DagsterRunStatus.STARTING
