@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import (
     CategoryConfig,
     Distance,
+    Ensemble,
     Fit,
     ImageScore,
     ImageSize,
@@ -31,6 +39,19 @@ class ModelError(UserError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Written only where they differ from their defaults, so that equal models stay equal.
+    _later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in written.items()
+            if key not in self._later or getattr(self, key) != fields[key].default
+        }
 
 
 class Preprocessing(_Part):
@@ -60,9 +81,11 @@ class Member(_Part):
     """One ensemble member, whose files lie in the sub-folder of its number.
 
     `network` is the identity of the exported network; without one, torch runs the backbone with
-    the weights in the folder. `score_range` and `map_range` become [0, 1] before members are
-    averaged; a model of one member has none.
+    the weights in the folder. Before members are averaged, `score_range` and `map_range` become
+    [0, 1], or patch scores are divided by `unit`; a model of one member has none of these.
     """
+
+    _later: ClassVar[frozenset[str]] = frozenset({"unit"})
 
     backbone: str
     layers: tuple[str, ...]
@@ -72,6 +95,7 @@ class Member(_Part):
     bank_rows: int
     score_range: Range | None = None
     map_range: Range | None = None
+    unit: float | None = Field(None, gt=0)
 
 
 class Scoring(_Part):
@@ -80,12 +104,15 @@ class Scoring(_Part):
     `ranges_of` says over which images the members' ranges were taken.
     """
 
+    _later: ClassVar[frozenset[str]] = frozenset({"ensemble"})
+
     anomaly_scorer_num_nn: int
     distance: Distance
     smoothing_sigma: float
     image_score: ImageScore
     image_smoothing_sigma: float
     image_top_share: float
+    ensemble: Ensemble = "min_max"
     index_factory: str
     search_parameters: str
     ranges_of: RangesOf = ""
@@ -140,6 +167,11 @@ class ModelDescription(ModelDraft):
     def scoring_section(self) -> ScoringSection:
         """How distances become scores, as the configuration says it."""
         return ScoringSection(**self.scoring.model_dump(include=set(ScoringSection.model_fields)))
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """The members' units; empty if they are not scaled by units."""
+        return tuple(one.unit for one in self.members if one.unit is not None)
 
     @property
     def image_size(self) -> ImageSize:

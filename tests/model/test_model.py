@@ -36,16 +36,32 @@ def test_test_images_get_the_scores_and_maps_of_the_benchmark(
         zip(*[one.member_scores for one in predictions], strict=True)
     ):
         np.testing.assert_allclose(of_member, scores[f"score_{member}"], rtol=1e-5)
-    several = len(description.members) > 1
-    assert description.scoring.ranges_of == ("test images" if several else "")
+    assert description.scoring.ranges_of == ("test images" if has_ranges(category) else "")
+
+
+def has_ranges(category: Benchmarked) -> bool:
+    config = category.config
+    return len(config.embedding.members) > 1 and not config.members_have_units
 
 
 def test_ranges_are_those_of_the_test_images(category: Benchmarked, tmp_path: Path) -> None:
     description = category.assemble(tmp_path / "model")
     for number, member in enumerate(description.members):
         own = category.scores[f"score_{number}"]
-        expected = (own.min(), own.max()) if len(description.members) > 1 else None
+        expected = (own.min(), own.max()) if has_ranges(category) else None
         assert member.score_range == (None if expected is None else pytest.approx(expected))
+
+
+def test_model_json_names_units_only_where_there_are_some(
+    category: Benchmarked, tmp_path: Path
+) -> None:
+    category.assemble(tmp_path / "model")
+    content = json.loads((tmp_path / "model" / "model.json").read_text())
+    units = [one["unit"] for one in content["members"] if "unit" in one]
+    assert units == json.loads((category.folder / "predictions/ranges.json").read_text()).get(
+        "units", []
+    )
+    assert bool(units) == category.config.members_have_units == ("ensemble" in content["scoring"])
 
 
 def decoded(file: Path) -> Image.Image:
