@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import (
@@ -39,19 +32,6 @@ class ModelError(UserError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # Written only where they differ from their defaults, so that equal models stay equal.
-    _later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        fields = type(self).model_fields
-        return {
-            key: value
-            for key, value in written.items()
-            if key not in self._later or getattr(self, key) != fields[key].default
-        }
 
 
 class Preprocessing(_Part):
@@ -85,8 +65,6 @@ class Member(_Part):
     [0, 1], or patch scores are divided by `unit`; a model of one member has none of these.
     """
 
-    _later: ClassVar[frozenset[str]] = frozenset({"unit"})
-
     backbone: str
     layers: tuple[str, ...]
     weights_sha256: str
@@ -103,8 +81,6 @@ class Scoring(_Part):
 
     `ranges_of` says over which images the members' ranges were taken.
     """
-
-    _later: ClassVar[frozenset[str]] = frozenset({"ensemble"})
 
     anomaly_scorer_num_nn: int
     distance: Distance

@@ -17,6 +17,7 @@ from PIL import Image
 
 from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.model import ModelDescription
 from patchcore_ops.runtime.errors import DatasetError
 
 NETWORK_LIBRARIES = ("torch", "torchvision", "timm", "dagster", "pandas")
@@ -52,16 +53,19 @@ def test_ranges_are_those_of_the_test_images(category: Benchmarked, tmp_path: Pa
         assert member.score_range == (None if expected is None else pytest.approx(expected))
 
 
-def test_model_json_names_units_only_where_there_are_some(
-    category: Benchmarked, tmp_path: Path
-) -> None:
-    category.assemble(tmp_path / "model")
-    content = json.loads((tmp_path / "model" / "model.json").read_text())
-    units = [one["unit"] for one in content["members"] if "unit" in one]
-    assert units == json.loads((category.folder / "predictions/ranges.json").read_text()).get(
-        "units", []
-    )
-    assert bool(units) == category.config.members_have_units == ("ensemble" in content["scoring"])
+def test_units_are_those_of_the_predictions(category: Benchmarked, tmp_path: Path) -> None:
+    description = category.assemble(tmp_path / "model")
+    written = json.loads((category.folder / "predictions/ranges.json").read_text())
+    assert list(description.units) == written.get("units", [])
+    assert bool(description.units) == category.config.members_have_units
+
+
+def test_models_written_before_there_were_units_load(model: Path) -> None:
+    content = json.loads((model / "model.json").read_text())
+    del content["sha256"], content["scoring"]["ensemble"]
+    for member in content["members"]:
+        del member["unit"]
+    assert ModelDescription.model_validate(content).units == ()
 
 
 def decoded(file: Path) -> Image.Image:

@@ -56,7 +56,7 @@ def test_units_of_members_search_for_train_images_too() -> None:
     config = configured(LITE0, LITE0)
     scoring = config.scoring.model_copy(update={"ensemble": "leave_one_out"})
     by_units = planned(BOTTLE, config.model_copy(update={"scoring": scoring}))
-    assert by_units[3].rows == 2 * (83 + 50) * 784
+    assert by_units[3].rows == 2 * (83 + 10) * 784
     assert planned(BOTTLE, config)[3].rows == 2 * 83 * 784
     assert by_units[3].disk == 83 * 224 * 224 * 4
 
