@@ -30,6 +30,7 @@ from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.stages.category_metrics import evaluate
 from patchcore_ops.stages.faiss_index import index_memory_bank
+from patchcore_ops.stages.member_units import member_units
 from patchcore_ops.stages.memory_bank import select_memory_bank
 from patchcore_ops.stages.predictions import predict
 from patchcore_ops.stages.raw_embeddings import embed_images
@@ -122,7 +123,8 @@ def _measured(
         select_memory_bank(embeddings, config, runtime, bank)
         selected = time.perf_counter()
         index_memory_bank(bank, config, index)
-        predict(embeddings, index, config, runtime, predictions)
+        units = member_units(embeddings, bank, index, config, runtime)
+        predict(embeddings, index, config, runtime, predictions, units=units)
         predicted = time.perf_counter()
         judged.mkdir()
         found = evaluate(category, root, predictions, config, runtime, judged, file_hash)

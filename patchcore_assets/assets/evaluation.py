@@ -71,7 +71,7 @@ def evaluation(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
                     **{name: number(found.metrics[name]) for name in METRICS},
                     "test_images": found.metrics["images"],
                     "defective_images": found.metrics["anomalous_images"],
-                    "ranges_of": found.ranges_of or "none: one member is not scaled",
+                    "ranges_of": found.ranges_of or "none: the members have units, or there is one",
                     "roc_and_pro": charts(
                         metric_curves(found.metrics["curves"], metrics.aupro_fpr_limit)
                     ),

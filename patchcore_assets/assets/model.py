@@ -80,7 +80,8 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "backbones": ", ".join(one.backbone for one in made.members),
                     "bank_rows": sum(one.bank_rows for one in made.members),
                     "files": len(made.files),
-                    "ranges_of": made.scoring.ranges_of or "none: one member is not scaled",
+                    "ranges_of": made.scoring.ranges_of
+                    or "none: the members have units, or there is one",
                     "image_threshold": number(
                         made.calibration.image_threshold if made.calibration else None
                     ),

@@ -9,6 +9,7 @@ import dagster as dg
 
 from patchcore_assets.assets.by_category import by_category, categories
 from patchcore_assets.assets.faiss_index import FAISS_INDEX
+from patchcore_assets.assets.memory_bank import MEMORY_BANK
 from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.inputs.versions import SCORING_CONFIG
 from patchcore_assets.step.checks import Check, CheckedResult, specs
@@ -45,10 +46,13 @@ _CHECKS = (
 
 def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
     """Define the asset for a configuration."""
+    settings = [*config.by_category.values(), *filter(None, [config.of_discovered])]
+    # Units of members come from train images, each without its own rows of the bank.
+    bank = [MEMORY_BANK] if any(one.members_have_units for one in settings) else []
 
     @dg.asset(
         name=TEST_PREDICTIONS,
-        deps=[RAW_EMBEDDINGS, FAISS_INDEX, SCORING_CONFIG],
+        deps=[RAW_EMBEDDINGS, *bank, FAISS_INDEX, SCORING_CONFIG],
         group_name="evaluation",
         kinds={"faiss", "numpy"},
         code_version="6",
@@ -114,13 +118,17 @@ def _predict(work: Work, embeddings: Path, indices: Path, images: int) -> "Predi
     """Search for the test images at once, or in shards where there are many."""
     from patchcore_ops.runtime.rows import even_bounds
     from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS
+    from patchcore_ops.stages.member_units import member_units
     from patchcore_ops.stages.patch_scores import search_shard
     from patchcore_ops.stages.predictions import assemble_predictions, predict
 
     settings, runtime = work.settings, work.runtime
+    units: tuple[float, ...] = ()
+    if settings.members_have_units:
+        units = member_units(embeddings, work.read(MEMORY_BANK), indices, settings, runtime)
     if images <= runtime.images_per_shard:
         progress = work.progress("test images searched")
-        return predict(embeddings, indices, settings, runtime, work.output, progress)
+        return predict(embeddings, indices, settings, runtime, work.output, progress, units)
     bounds = even_bounds(images, -(-images // runtime.images_per_shard))
     ranges = [range(start, stop) for start, stop in pairwise(bounds)]
     needed = [
@@ -132,7 +140,7 @@ def _predict(work: Work, embeddings: Path, indices: Path, images: int) -> "Predi
         [partial(search_shard, settings, runtime, one) for one in ranges],
         [{RAW_EMBEDDINGS: needed, FAISS_INDEX: None}] * len(ranges),
     )
-    return assemble_predictions(embeddings, parts, settings, work.output)
+    return assemble_predictions(embeddings, parts, settings, work.output, units)
 
 
 def _score_distribution(scores: "pd.DataFrame") -> dict[str, dg.MetadataValue[Any]]:

@@ -31,6 +31,7 @@ Precision = Literal["float32", "bfloat16"]
 StoredPrecision = Literal["float32", "float16"]
 Distance = Literal["squared", "root"]
 ImageScore = Literal["max", "smoothed_max", "top_share"]
+Ensemble = Literal["min_max", "leave_one_out"]
 Sampler = Literal["identity", "random", "greedy_coreset", "approx_greedy_coreset"]
 
 
@@ -185,6 +186,10 @@ class ScoringSection(Section):
         For `smoothed_max`, in pixels.
     image_top_share : float
         For `top_share`: of the patches, at least one.
+    ensemble : "min_max" or "leave_one_out"
+        How several members become one. `min_max` averages image scores and maps, scaled to [0, 1]
+        over the test images, as the reference does; `leave_one_out` averages patch scores, divided
+        by the member's mean over train images that are scored without their own patches.
     """
 
     anomaly_scorer_num_nn: int = Field(1, ge=1, le=65536)
@@ -193,6 +198,7 @@ class ScoringSection(Section):
     image_score: ImageScore = "max"
     image_smoothing_sigma: Number = Field(8.0, ge=0, le=1000)
     image_top_share: Number = Field(0.01, gt=0, le=1)
+    ensemble: Ensemble = "min_max"
 
 
 class CalibrationSection(Section):
@@ -245,6 +251,11 @@ class CategoryConfig(Section):
     calibration: CalibrationSection = CalibrationSection()
     metrics: MetricsSection = MetricsSection()
     checks: ChecksSection = ChecksSection()
+
+    @property
+    def members_have_units(self) -> bool:
+        """Whether members are scaled by units, see `scoring.ensemble`; one member needs none."""
+        return self.scoring.ensemble == "leave_one_out" and len(self.embedding.members) > 1
 
 
 class ConfigFile(CategoryConfig):

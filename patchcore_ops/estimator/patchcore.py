@@ -27,12 +27,12 @@ from patchcore_ops.model.prediction import Prediction
 from patchcore_ops.model.predictor import Model
 from patchcore_ops.runtime.errors import ConfigError, DatasetError
 from patchcore_ops.runtime.fingerprints import file_hash
+from patchcore_ops.scoring.ensemble import UNSCALED
 from patchcore_ops.stages.faiss_index import index_memory_bank
-from patchcore_ops.stages.leave_one_out import leave_one_out_scores
+from patchcore_ops.stages.leave_one_out import leave_one_out_scores, sampled
 from patchcore_ops.stages.memory_bank import select_memory_bank
 from patchcore_ops.stages.model import Judgement, Sources, assemble_model
-from patchcore_ops.stages.predictions import NO_RANGES
-from patchcore_ops.stages.score_calibration import calibrate_normal, sampled
+from patchcore_ops.stages.score_calibration import calibrate_normal
 
 Images = AnyImage | Iterable[AnyImage]
 _SECTIONS = ("dataset", "embedding", "coreset", "index", "scoring", "calibration")
@@ -161,7 +161,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 "images",
                 embeddings,
                 index,
-                Judgement(NO_RANGES, "", calibration),
+                Judgement(UNSCALED, "", calibration),
                 config,
                 record(config, _SECTIONS, file_hash),
                 Sources(embedded.identities, store, config, runtime),
@@ -252,7 +252,7 @@ def _calibrated(
     chosen = sampled(embedded.images, config.calibration.images, config.coreset.seed)
     scores = leave_one_out_scores(embeddings, bank, index, config, runtime, chosen)
     insides = None if embedded.insides is None else embedded.insides[chosen]
-    return calibrate_normal(scores, NO_RANGES, config, insides).calibration
+    return calibrate_normal(scores, UNSCALED, config, insides).calibration
 
 
 def _threshold(calibration: Calibration) -> float:

@@ -11,6 +11,7 @@ from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import (
     CategoryConfig,
     Distance,
+    Ensemble,
     Fit,
     ImageScore,
     ImageSize,
@@ -60,8 +61,8 @@ class Member(_Part):
     """One ensemble member, whose files lie in the sub-folder of its number.
 
     `network` is the identity of the exported network; without one, torch runs the backbone with
-    the weights in the folder. `score_range` and `map_range` become [0, 1] before members are
-    averaged; a model of one member has none.
+    the weights in the folder. Before members are averaged, `score_range` and `map_range` become
+    [0, 1], or patch scores are divided by `unit`; a model of one member has none of these.
     """
 
     backbone: str
@@ -72,6 +73,7 @@ class Member(_Part):
     bank_rows: int
     score_range: Range | None = None
     map_range: Range | None = None
+    unit: float | None = Field(None, gt=0)
 
 
 class Scoring(_Part):
@@ -86,6 +88,7 @@ class Scoring(_Part):
     image_score: ImageScore
     image_smoothing_sigma: float
     image_top_share: float
+    ensemble: Ensemble = "min_max"
     index_factory: str
     search_parameters: str
     ranges_of: RangesOf = ""
@@ -140,6 +143,11 @@ class ModelDescription(ModelDraft):
     def scoring_section(self) -> ScoringSection:
         """How distances become scores, as the configuration says it."""
         return ScoringSection(**self.scoring.model_dump(include=set(ScoringSection.model_fields)))
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """The members' units; empty if they are not scaled by units."""
+        return tuple(one.unit for one in self.members if one.unit is not None)
 
     @property
     def image_size(self) -> ImageSize:

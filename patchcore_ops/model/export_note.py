@@ -53,6 +53,7 @@ class MemberNote(_Part):
     bank_rows: int
     score_range: Range | None
     map_range: Range | None
+    unit: float | None
 
 
 class ExportNote(_Part):

@@ -28,6 +28,7 @@ def text_of(note: ExportNote) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    units = [member.unit for member in note.members if member.unit is not None]
     return environment.get_template("export_note.md").render(
         note=note,
         size=note.preprocessing,
@@ -37,6 +38,8 @@ def text_of(note: ExportNote) -> str:
         title=_TITLES[note.networks],
         tensor=_tensor,
         limits=_limits,
+        units=units,
+        step=4 if units else 3,
         kind=_KINDS[note.scoring.distance].format(""),
         kinds=_KINDS[note.scoring.distance].format("s"),
         radius=int(_TRUNCATED * note.scoring.smoothing_sigma + 0.5),

@@ -25,8 +25,9 @@ from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixel
 from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
+from patchcore_ops.scoring.ensemble import MemberScales, score_images
 from patchcore_ops.scoring.index_file import read_index
-from patchcore_ops.scoring.maps import Range, combine, ensemble_maps, image_scores, patch_scores
+from patchcore_ops.scoring.maps import Range, patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
@@ -150,11 +151,11 @@ class Model:
 
     def attempt(self, images: AnyImage | Iterable[AnyImage]) -> Generator[Prediction | Unreadable]:
         """Score images as `stream`; one that cannot be used is said in its place, and goes on."""
-        scores, maps = self._ranges("score_range"), self._ranges("map_range")
+        scales = self._scales()
         scored = self._scored(images)
         try:
             for one in scored:
-                yield one if isinstance(one, Unreadable) else self._prediction(one, scores, maps)
+                yield one if isinstance(one, Unreadable) else self._prediction(one, scales)
         finally:
             scored.close()
 
@@ -236,25 +237,20 @@ class Model:
             of_members.append(np.split(scores, len(of_images)))
         return [list(of_image) for of_image in zip(*of_members, strict=True)]
 
-    def _prediction(
-        self, scored: _Scored, score_ranges: Sequence[Range], map_ranges: Sequence[Range]
-    ) -> Prediction:
+    def _prediction(self, scored: _Scored, scales: MemberScales) -> Prediction:
         loaded = scored.loaded
-        size = self.description.image_size.crop_size
-        scoring = self.description.scoring_section
-        sigma = scoring.smoothing_sigma
+        scoring, size = self.description.scoring_section, self.description.image_size.crop_size
         insides = None
         if self.description.preprocessing.fit == "pad":
             insides = np.array([loaded.crop.inside])
-        scores = [image_scores(patches, scoring, size, insides) for patches in scored.patch_scores]
-        score = float(combine(scores, score_ranges)[0])
-        [maps] = ensemble_maps(scored.patch_scores, size, sigma, map_ranges, insides)
-        anomaly_map = maps[0]
+        found = score_images(scored.patch_scores, scales, scoring, size, insides)
+        score = float(found.scores[0])
+        [[anomaly_map]] = found.maps
         prediction = Prediction(
             loaded.name,
             score,
             anomaly_map,
-            tuple(float(one[0]) for one in scores),
+            tuple(float(one[0]) for one in found.of_members),
             loaded.crop,
             loaded.pixels,
         )
@@ -271,7 +267,12 @@ class Model:
             pixel_threshold=threshold,
         )
 
-    def _ranges(self, which: str) -> list[Range]:
+    def _scales(self) -> MemberScales:
+        if units := self.description.units:
+            return MemberScales.by_units(units)
+        return MemberScales(scores=self._ranges("score_range"), maps=self._ranges("map_range"))
+
+    def _ranges(self, which: str) -> tuple[Range, ...]:
         ranges: list[Range | None] = [getattr(one, which) for one in self.description.members]
         known = [one for one in ranges if one is not None]
         if len(ranges) > 1 and len(known) < len(ranges):
@@ -280,4 +281,4 @@ class Model:
                 "are unknown, so their scores cannot be averaged; `patchcore evaluate` takes them "
                 "over the test images"
             )
-        return known
+        return tuple(known)

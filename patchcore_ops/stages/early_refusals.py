@@ -8,14 +8,15 @@ from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.coreset.samplers import sample_count
 from patchcore_ops.coreset.shards import picks_of_shards
 from patchcore_ops.runtime.errors import ConfigError
+from patchcore_ops.scoring.ensemble import refuse_different_grids
 from patchcore_ops.scoring.index_building import foresee_index
 
 
-def foresee(config: CategoryConfig, rows: Sequence[int], train_images: int) -> None:
-    """Refuse settings that a later stage would refuse, given each member's number of train patches.
+def foresee(config: CategoryConfig, grids: Sequence[tuple[int, int]], train_images: int) -> None:
+    """Refuse settings that a later stage would refuse, given each member's patch grid.
 
     The ConfigError has one line per mistake: an empty coreset or shard, more neighbours than picks,
-    an index that FAISS cannot build or train, unknown search parameters.
+    an index that FAISS cannot build or train, unknown search parameters, grids that differ.
     """
     mistakes: list[str] = []
     shards = config.coreset.shards
@@ -24,6 +25,12 @@ def foresee(config: CategoryConfig, rows: Sequence[int], train_images: int) -> N
         mistakes.append(
             f"coreset.shards: {shards} are more than the {train_images} train images; lower it"
         )
+    if config.members_have_units:
+        try:
+            refuse_different_grids(grids)
+        except ConfigError as mistake:
+            mistakes.append(str(mistake))
+    rows = [train_images * height * width for height, width in grids]
     for count in dict.fromkeys(count for count in rows if count):
         picks = sample_count(count, config.coreset)
         if picks == 0:

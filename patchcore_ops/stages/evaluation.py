@@ -25,12 +25,13 @@ from patchcore_ops.report.pictures import Picture
 from patchcore_ops.report.render import render_report
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.progress import Progress
+from patchcore_ops.scoring.ensemble import UNSCALED, MemberScales
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.benchmark_report import category_report
 from patchcore_ops.stages.category_metrics import evaluate
 from patchcore_ops.stages.illustrations import PredictionPictures, most_wrong, save_picture
 from patchcore_ops.stages.metrics import tabulate
-from patchcore_ops.stages.predictions import NO_RANGES, Ranges, ranges_over, write_predictions
+from patchcore_ops.stages.predictions import ranges_over, write_predictions
 from patchcore_ops.stages.provenance import environment
 
 Floats = npt.NDArray[np.float32]
@@ -77,8 +78,8 @@ def evaluate_model(
     recorded = layout.recorded_images(images, dataset_root)
     with unchanged(recorded, "this evaluation", hash_of, "evaluate again"):
         by_member = _patch_scores(model, image_files(images, _TEST, dataset_root), on_progress)
-    ranges, ranges_of = _ranges(model, by_member, images, settings)
-    write_predictions(images, by_member, ranges, settings, folder)
+    scales, ranges_of = _scales(model, by_member, images, settings)
+    write_predictions(images, by_member, scales, settings, folder)
     found = evaluate(category, dataset_root, folder, settings, runtime, folder, hash_of)
     pictures = _save_pictures(dataset_root, settings, folder, hash_of)
     report = category_report(
@@ -137,16 +138,19 @@ def _patch_scores(
     return by_member
 
 
-def _ranges(
+def _scales(
     model: Model, by_member: list[Floats], images: pd.DataFrame, settings: CategoryConfig
-) -> tuple[Ranges, str]:
+) -> tuple[MemberScales, str]:
     members = model.description.members
     if len(members) == 1:
-        return NO_RANGES, ""
+        return UNSCALED, ""
+    if units := model.description.units:
+        return MemberScales.by_units(units), ""
     scores = [one.score_range for one in members if one.score_range is not None]
     maps = [one.map_range for one in members if one.map_range is not None]
     if len(scores) == len(maps) == len(members):
-        return Ranges(scores=tuple(scores), maps=tuple(maps)), model.description.scoring.ranges_of
+        ranges = MemberScales(scores=tuple(scores), maps=tuple(maps))
+        return ranges, model.description.scoring.ranges_of
     return ranges_over(by_member, images, settings), "these test images"
 
 

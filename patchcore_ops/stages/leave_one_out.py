@@ -22,6 +22,21 @@ Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 
+def sampled(images: int, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw at most so many of the images, in their order.
+
+    Examples
+    --------
+    >>> sampled(4, 9, seed=0)
+    array([0, 1, 2, 3])
+    >>> len(sampled(100, 9, seed=0))
+    9
+    """
+    if images <= most:
+        return np.arange(images)
+    return np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
+
+
 def leave_one_out_scores(
     embeddings: Path,
     bank: Path,

@@ -32,9 +32,10 @@ from patchcore_ops.model.folder import INDEX, SAMPLE, WEIGHTS, write_model
 from patchcore_ops.runtime.errors import StaleArtefact
 from patchcore_ops.runtime.files import link_or_copy
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
+from patchcore_ops.scoring.ensemble import MemberScales
 from patchcore_ops.scoring.index_file import IndexFile
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.predictions import Ranges
+from patchcore_ops.stages.predictions import read_scales
 from patchcore_ops.stages.raw_embeddings import Grid
 from patchcore_ops.stages.score_calibration import read_calibration
 
@@ -60,11 +61,11 @@ class Sources(NamedTuple):
 class Judgement(NamedTuple):
     """What makes verdicts of distances.
 
-    `ranges` scale the members of an ensemble, and are taken over `ranges_of`. A model without a
-    sample cannot be tried where it is used.
+    `scales` are those of the members of an ensemble; ranges are taken over `ranges_of`. A model
+    without a sample cannot be tried where it is used.
     """
 
-    ranges: Ranges
+    scales: MemberScales
     ranges_of: RangesOf
     calibration: Calibration
     sample: Sample | None = None
@@ -89,7 +90,7 @@ def assemble_model(
     """
     put = share or (lambda source, name: link_or_copy(source, folder / name))
     count = len(config.embedding.members)
-    ranges = judgement.ranges
+    scales = judgement.scales
     members = []
     for number, of_index in enumerate(layout.member_folders(indices, count)):
         grid = Grid.read(layout.member_folder(embeddings, number))
@@ -103,8 +104,9 @@ def assemble_model(
                 network=_place_network(number, grid, recorded, sources, folder, put),
                 grid=(grid.height, grid.width),
                 bank_rows=IndexFile.at(of_index / layout.INDEX).rows,
-                score_range=ranges.scores[number] if ranges.scores else None,
-                map_range=ranges.maps[number] if ranges.maps else None,
+                score_range=scales.scores[number] if scales.scores else None,
+                map_range=scales.maps[number] if scales.maps else None,
+                unit=scales.units[number] if scales.units else None,
             )
         )
     write_settings(folder, recorded)
@@ -123,15 +125,15 @@ def assemble_model(
 def judgement_of(
     predictions: Path, calibration: Path, dataset_root: Path, hash_of: HashOf, folder: Path
 ) -> Judgement:
-    """Take ranges and thresholds of a benchmark, and put a sample image into the model's folder.
+    """Take scales and thresholds of a benchmark, and put a sample image into the model's folder.
 
     The sample is the first test image below `dataset_root` that is as it was when it was scored;
     without any there is none.
     """
-    ranges = Ranges.read(predictions)
+    scales = read_scales(predictions)
     return Judgement(
-        ranges,
-        "test images" if ranges.scores else "",
+        scales,
+        "test images" if scales.scores else "",
         read_calibration(calibration),
         _place_sample(predictions, dataset_root, hash_of, folder),
     )

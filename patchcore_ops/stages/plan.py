@@ -15,6 +15,7 @@ from patchcore_ops.embedding.known_networks import KnownNetwork
 from patchcore_ops.runtime.devices import may_be_gpu
 from patchcore_ops.runtime.machine import Machine
 from patchcore_ops.stages import plan_laws as laws
+from patchcore_ops.stages.member_units import UNIT_IMAGES
 
 _FLOAT = 4
 _ROW_NUMBER = 8
@@ -127,11 +128,12 @@ def plan_stages(
         for shape in shapes
     ]
     searched = members, config, runtime, machine
+    of_units = min(images.train, UNIT_IMAGES) if config.members_have_units else 0
     return [
         _embeddings(images, members, config, runtime, machine),
         _bank(members, config, runtime, machine),
         _index(members, config, machine),
-        _search("test_predictions", images.test, pixels * _FLOAT, *searched),
+        _search("test_predictions", images.test + of_units, pixels * _FLOAT, *searched),
         metrics,
         _search("score_calibration", min(images.train, config.calibration.images), 0, *searched),
         model,

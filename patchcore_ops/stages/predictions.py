@@ -13,20 +13,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset.crop import insides_of
 from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.maps import (
-    Range,
-    combine,
-    ensemble_maps,
-    extent,
-    image_scores,
-    map_extents,
-)
+from patchcore_ops.scoring.ensemble import UNSCALED, MemberScales, score_images
+from patchcore_ops.scoring.maps import extent, image_scores, map_extents
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.patch_scores import (
     Searched,
@@ -43,26 +36,9 @@ class Predictions:
     proven_share: float | None  # of the patches, by bounds alone; None if no bounds were used
 
 
-class Ranges(BaseModel, frozen=True):
-    """Contents of `ranges.json`: what each member of an ensemble is scaled by; one is not scaled.
-
-    Each is the least and the greatest over the test images.
-    """
-
-    scores: tuple[Range, ...]
-    maps: tuple[Range, ...]
-
-    def write(self, folder: Path) -> None:
-        """Write `ranges.json`."""
-        (folder / layout.RANGES).write_text(self.model_dump_json() + "\n", encoding="utf-8")
-
-    @staticmethod
-    def read(folder: Path) -> Ranges:
-        """Read `ranges.json`."""
-        return Ranges.model_validate_json((folder / layout.RANGES).read_bytes())
-
-
-NO_RANGES = Ranges(scores=(), maps=())
+def read_scales(folder: Path) -> MemberScales:
+    """Read `ranges.json`: by what the members were scaled."""
+    return MemberScales.model_validate_json((folder / layout.RANGES).read_bytes())
 
 
 def predict(
@@ -72,22 +48,27 @@ def predict(
     runtime: RuntimeSection,
     folder: Path,
     on_progress: Progress | None = None,
+    units: Sequence[float] = (),
 ) -> Predictions:
     """Score the test images of a category, those that were embedded.
 
     Writes `scores.parquet`, `anomaly_maps.npy`, `ranges.json` and `images.parquet`, the rows of the
-    images.
+    images. `units` are those of `member_units`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     images = range(len(layout.test_rows(layout.read_images(embeddings))))
     with TemporaryDirectory(prefix="patch_scores-", dir=folder) as name:
         part = Path(name)
         search_images(embeddings, indices, config, runtime, images, part, on_progress)
-        return assemble_predictions(embeddings, [part], config, folder)
+        return assemble_predictions(embeddings, [part], config, folder, units)
 
 
 def assemble_predictions(
-    embeddings: Path, parts: Sequence[Path], config: CategoryConfig, folder: Path
+    embeddings: Path,
+    parts: Sequence[Path],
+    config: CategoryConfig,
+    folder: Path,
+    units: Sequence[float] = (),
 ) -> Predictions:
     """Write what `predict` writes, from what `search_images` has written of parts of the images.
 
@@ -101,12 +82,16 @@ def assemble_predictions(
         Folders of `search_images`, in the order of their images; together of all images.
     config : CategoryConfig
     folder : Path
+    units : sequence of float, optional
+        Those of `member_units`.
 
     Raises
     ------
     ValueError
-        If the parts are not those of the embeddings.
+        If the parts are not those of the embeddings, or units are missing.
     """
+    if bool(units) != config.members_have_units:
+        raise ValueError(f"{folder}: {config.scoring.ensemble} and units {units}")
     images = layout.test_rows(layout.read_images(embeddings))
     members = range(len(config.embedding.members))
     searched = [[Searched.read(part, member) for part in parts] for member in members]
@@ -115,8 +100,11 @@ def assemble_predictions(
         if [one.first for one in of_parts] != ends[:-1] or ends[-1] != len(images):
             raise ValueError(f"{folder}: {of_parts} are not all {len(images)} images in order")
     by_member = [read_patch_scores(parts, member) for member in members]
-    ranges = ranges_over(by_member, images, config) if len(members) > 1 else NO_RANGES
-    write_predictions(images, by_member, ranges, config, folder)
+    if units:
+        scales = MemberScales.by_units(units)
+    else:
+        scales = ranges_over(by_member, images, config) if len(members) > 1 else UNSCALED
+    write_predictions(images, by_member, scales, config, folder)
     shares = [_proven_share(of_parts) for of_parts in searched]
     return Predictions(
         layout.read_scores(folder), min((one for one in shares if one is not None), default=None)
@@ -135,36 +123,36 @@ def _proven_share(parts: Sequence[Searched]) -> float | None:
 def write_predictions(
     images: pd.DataFrame,
     by_member: Sequence[npt.NDArray[np.float32]],
-    ranges: Ranges,
+    scales: MemberScales,
     config: CategoryConfig,
     folder: Path,
 ) -> None:
     """Write scores and maps of test images, from the members' patch scores, shape [n, h, w]."""
-    size, scoring = config.dataset.crop_size, config.scoring
-    insides = insides_of(images, config.dataset)
-    member_scores = [image_scores(scores, scoring, size, insides) for scores in by_member]
+    size = config.dataset.crop_size
+    found = score_images(
+        by_member, scales, config.scoring, size, insides_of(images, config.dataset)
+    )
     predictions = images[["path", "label", "is_anomaly"]].reset_index(drop=True)
-    predictions["score"] = combine(member_scores, ranges.scores)
-    for member, scores in enumerate(member_scores):
+    predictions["score"] = found.scores
+    for member, scores in enumerate(found.of_members):
         predictions[f"score_{member}"] = scores
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_parquet(folder / layout.SCORES, index=False)
     images.to_parquet(folder / layout.IMAGES, index=False)
-    ranges.write(folder)
+    text = scales.model_dump_json(exclude_defaults=True) + "\n"
+    (folder / layout.RANGES).write_text(text, encoding="utf-8")
     with ArrayWriter(folder / layout.ANOMALY_MAPS, (len(images), *size)) as writer:
-        for maps in ensemble_maps(
-            by_member, size, config.scoring.smoothing_sigma, ranges.maps, insides
-        ):
+        for maps in found.maps:
             writer.append(maps)
 
 
 def ranges_over(
     by_member: Sequence[npt.NDArray[np.float32]], images: pd.DataFrame, config: CategoryConfig
-) -> Ranges:
+) -> MemberScales:
     """Return the ranges of the members over images, rows of a manifest, from their patch scores."""
     insides = insides_of(images, config.dataset)
     size, scoring = config.dataset.crop_size, config.scoring
-    return Ranges(
+    return MemberScales(
         scores=tuple(extent(image_scores(scores, scoring, size, insides)) for scores in by_member),
         maps=tuple(map_extents(by_member, size, scoring.smoothing_sigma, insides)),
     )

@@ -145,7 +145,7 @@ def embed_images(
                 )
             made = _made_by(opened, train, test)
         all_train = train if all_train_images is None else all_train_images
-        foresee(config, [all_train * grid.patches for grid in made.grids], all_train)
+        foresee(config, [(grid.height, grid.width) for grid in made.grids], all_train)
         done = 0
         for split, paths in files.items():
             target = _Target(folder, split, made.grids, config.embedding.storage)

@@ -19,11 +19,12 @@ from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.maps import combine, ensemble_maps, image_scores, peaks
+from patchcore_ops.scoring.ensemble import MemberScales, score_images
+from patchcore_ops.scoring.maps import peaks
 from patchcore_ops.scoring.padding import Insides
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.leave_one_out import leave_one_out_scores
-from patchcore_ops.stages.predictions import Ranges
+from patchcore_ops.stages.leave_one_out import leave_one_out_scores, sampled
+from patchcore_ops.stages.predictions import read_scales
 
 Floats = npt.NDArray[np.float32]
 # `metrics.mask_threshold` is no setting of this stage: a change of it makes no threshold stale.
@@ -80,7 +81,7 @@ def calibrate(
     )
     insides = insides_of(train.iloc[chosen], config.dataset)
     calibration, normal, scored = calibrate_normal(
-        by_member, Ranges.read(predictions), config, insides
+        by_member, read_scales(predictions), config, insides
     )
     normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
     scored_images = layout.read_scores(predictions)
@@ -102,21 +103,6 @@ def read_calibration(folder: Path) -> Calibration:
     return Calibration.model_validate_json((folder / layout.CALIBRATION).read_bytes())
 
 
-def sampled(images: int, most: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw at most so many of the images, in their order.
-
-    Examples
-    --------
-    >>> sampled(4, 9, seed=0)
-    array([0, 1, 2, 3])
-    >>> len(sampled(100, 9, seed=0))
-    9
-    """
-    if images <= most:
-        return np.arange(images)
-    return np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
-
-
 class NormalImages(NamedTuple):
     """A calibration by normal images, `score` and `map_peak` of each, and which had neighbours."""
 
@@ -127,7 +113,7 @@ class NormalImages(NamedTuple):
 
 def calibrate_normal(
     by_member: list[Floats],
-    ranges: Ranges,
+    scales: MemberScales,
     config: CategoryConfig,
     insides: Insides | None = None,
 ) -> NormalImages:
@@ -141,14 +127,11 @@ def calibrate_normal(
     table = pd.DataFrame({"score": [], "map_peak": []}, dtype=np.float32)
     if scored.any():
         size, own = config.dataset.crop_size, None if insides is None else insides[scored]
-        maps = ensemble_maps(kept, size, config.scoring.smoothing_sigma, ranges.maps, own)
+        found = score_images(kept, scales, config.scoring, size, own)
         table = pd.DataFrame(
             {
-                "score": combine(
-                    [image_scores(scores, config.scoring, size, own) for scores in kept],
-                    ranges.scores,
-                ),
-                "map_peak": np.concatenate([peaks(block) for block in maps]),
+                "score": found.scores,
+                "map_peak": np.concatenate([peaks(block) for block in found.maps]),
             }
         )
     calibration = Calibration.over(

@@ -208,10 +208,10 @@ def test_shards_without_an_image_or_a_pick_are_foreseen(
 ) -> None:
     config = settings(coreset={"shards": shards, "percentage": percentage})
     if not sentence:
-        foresee(config, [110], 11)
+        foresee(config, [(2, 5)], 11)
         return
     with pytest.raises(ConfigError, match=f"^{sentence}"):
-        foresee(config, [110], 11)
+        foresee(config, [(2, 5)], 11)
 
 
 @pytest.mark.parametrize(("sections", "rows", "sentences"), FORESEEN)
@@ -220,15 +220,26 @@ def test_what_must_fail_later_is_said_before_the_network_runs(
 ) -> None:
     config = settings(embedding={"target_embed_dimension": 16}, **sections)
     if not sentences:
-        foresee(config, [rows, rows], 1)
+        foresee(config, [(1, rows), (1, rows)], 1)
         return
     with pytest.raises(ConfigError) as caught:
-        foresee(config, [rows, rows], 1)
+        foresee(config, [(1, rows), (1, rows)], 1)
     lines = str(caught.value).splitlines()
     assert len(lines) == len(sentences)
     for line, sentence in zip(lines, sentences, strict=True):
         assert sentence in line
         assert len(line) < 400
+
+
+def test_grids_that_cannot_be_added_are_foreseen() -> None:
+    config = settings(embedding={"members": [{}, {}]}, scoring={"ensemble": "leave_one_out"})
+    foresee(config, [(28, 28), (28, 28)], 10)
+    with pytest.raises(
+        ConfigError, match=r"differ \(28 x 28, 14 x 14\); write scoring\.ensemble: m"
+    ):
+        foresee(config, [(28, 28), (14, 14)], 10)
+    by_ranges = settings(embedding={"members": [{}, {}]}, scoring={"ensemble": "min_max"})
+    foresee(by_ranges, [(28, 28), (14, 14)], 10)
 
 
 FACTORIES = [

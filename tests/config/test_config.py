@@ -89,6 +89,7 @@ DEFAULTS = {
         "image_score": "max",
         "image_smoothing_sigma": 8.0,
         "image_top_share": 0.01,
+        "ensemble": "min_max",
     },
     "metrics": {"aupro_fpr_limit": 0.3, "mask_threshold": 0.5, "reference_masks": True},
 }

@@ -17,6 +17,7 @@ from patchcore_ops.model import ModelDescription
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.stages.faiss_index import index_memory_bank
 from patchcore_ops.stages.layout import ANOMALY_MAPS, read_scores
+from patchcore_ops.stages.member_units import member_units
 from patchcore_ops.stages.memory_bank import select_memory_bank
 from patchcore_ops.stages.model import Sources, assemble_model, judgement_of
 from patchcore_ops.stages.predictions import predict
@@ -87,6 +88,15 @@ def ensemble_config(folder: Path, members: int, **scoring: object) -> CategoryCo
     return one.model_copy(update={"embedding": embedding, "scoring": rule})
 
 
+def units_config(folder: Path, **scoring: object) -> CategoryConfig:
+    """Configure two members of equal grids, which are scaled by units."""
+    three = ensemble_config(folder, 3, ensemble="leave_one_out", **scoring)
+    members = three.embedding.members[1:]
+    return three.model_copy(
+        update={"embedding": three.embedding.model_copy(update={"members": members})}
+    )
+
+
 def benchmarked(
     root: Path, folder: Path, config: CategoryConfig, runtime: RuntimeSection = RUNTIME
 ) -> Benchmarked:
@@ -98,6 +108,7 @@ def benchmarked(
     select_memory_bank(embeddings, config, runtime, bank)
     index_memory_bank(bank, config, index)
     predictions = folder / "predictions"
-    predict(embeddings, index, config, runtime, predictions)
+    units = member_units(embeddings, bank, index, config, runtime)
+    predict(embeddings, index, config, runtime, predictions, units=units)
     calibrate(embeddings, bank, index, predictions, config, runtime, folder / "calibration")
     return Benchmarked(config, root, folder, networks, embedded.networks)

@@ -64,9 +64,7 @@ def continued(patches: Floats, seen: Floats) -> Floats:
     return found
 
 
-def judged(
-    folder: Path, note: Any, member: Any, image: Floats, seen: Floats
-) -> tuple[Floats, Floats]:
+def patch_scores(folder: Path, note: Any, member: Any, image: Floats, seen: Floats) -> Floats:
     scoring, network = note["scoring"], member["network"]
     session = onnxruntime.InferenceSession(
         folder / network["file"], providers=["CPUExecutionProvider"]
@@ -83,7 +81,11 @@ def judged(
     nearest = distances[:, : scoring["anomaly_scorer_num_nn"]]
     if scoring["distance"] == "root":
         nearest = np.sqrt(np.maximum(nearest, 0))
-    patches = continued(nearest.mean(axis=1).reshape(height, width), seen)
+    return continued(nearest.mean(axis=1).reshape(height, width), seen)
+
+
+def judged(note: Any, patches: Floats, seen: Floats) -> tuple[Floats, Floats]:
+    scoring = note["scoring"]
     size = sides(note["preprocessing"]["imagesize"])
     enlarged = Image.fromarray(patches.astype(np.float32)).resize(
         size[::-1], Image.Resampling.BILINEAR
@@ -107,8 +109,16 @@ def main() -> None:
     note = json.loads((folder / "export.json").read_text())
     image, seen = crop(file, note["preprocessing"])
     scores, maps = [], []
-    for number, member in enumerate(note["members"]):
-        score, anomaly_map = judged(folder / str(number), note, member, image, seen)
+    members = note["members"]
+    of_members = [
+        patch_scores(folder / str(number), note, member, image, seen)
+        for number, member in enumerate(members)
+    ]
+    if units := [member["unit"] for member in members if member.get("unit")]:
+        divided = [patches / unit for patches, unit in zip(of_members, units, strict=True)]
+        of_members, members = [np.mean(divided, axis=0)], [{"score_range": None, "map_range": None}]
+    for member, patches in zip(members, of_members, strict=True):
+        score, anomaly_map = judged(note, patches, seen)
         scores.append(scaled(score, member["score_range"]))
         maps.append(scaled(anomaly_map, member["map_range"]))
     np.savez(result, score=np.mean(scores), map=np.mean(maps, axis=0))

@@ -71,7 +71,7 @@ def test_who_follows_the_note_gets_the_scores_and_maps_of_the_model(
 def test_the_text_has_the_numbers_of_the_model(exported: tuple[Benchmarked, Path, Path]) -> None:
     _, model, folder = exported
     description, text = read_model(model), (folder / "README.md").read_text()
-    size, several = description.preprocessing, len(description.members) > 1
+    size, several = description.preprocessing, bool(description.scoring.ranges_of)
     assert f"shorter side to {size.resize} pixels, the longer one to floor({size.resize} *" in text
     assert f"central {size.imagesize} x {size.imagesize} pixels: left = round((width - 64)" in text
     assert "to the 2 nearest rows of the memory bank" in text
@@ -92,6 +92,8 @@ def test_the_text_has_the_numbers_of_the_model(exported: tuple[Benchmarked, Path
             assert member.map_range is not None
             numbers = [f"{one:.9g}" for one in (*member.score_range, *member.map_range)]
             assert [str(number), *numbers] in rows
+        if member.unit is not None:
+            assert [str(number), f"{member.unit:.9g}"] in rows
     assert "{" not in text
     assert not re.search("None|&#", text)
 

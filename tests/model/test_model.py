@@ -17,6 +17,7 @@ from PIL import Image
 
 from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.model import ModelDescription
 from patchcore_ops.runtime.errors import DatasetError
 
 NETWORK_LIBRARIES = ("torch", "torchvision", "timm", "dagster", "pandas")
@@ -36,16 +37,35 @@ def test_test_images_get_the_scores_and_maps_of_the_benchmark(
         zip(*[one.member_scores for one in predictions], strict=True)
     ):
         np.testing.assert_allclose(of_member, scores[f"score_{member}"], rtol=1e-5)
-    several = len(description.members) > 1
-    assert description.scoring.ranges_of == ("test images" if several else "")
+    assert description.scoring.ranges_of == ("test images" if has_ranges(category) else "")
+
+
+def has_ranges(category: Benchmarked) -> bool:
+    config = category.config
+    return len(config.embedding.members) > 1 and not config.members_have_units
 
 
 def test_ranges_are_those_of_the_test_images(category: Benchmarked, tmp_path: Path) -> None:
     description = category.assemble(tmp_path / "model")
     for number, member in enumerate(description.members):
         own = category.scores[f"score_{number}"]
-        expected = (own.min(), own.max()) if len(description.members) > 1 else None
+        expected = (own.min(), own.max()) if has_ranges(category) else None
         assert member.score_range == (None if expected is None else pytest.approx(expected))
+
+
+def test_units_are_those_of_the_predictions(category: Benchmarked, tmp_path: Path) -> None:
+    description = category.assemble(tmp_path / "model")
+    written = json.loads((category.folder / "predictions/ranges.json").read_text())
+    assert list(description.units) == written.get("units", [])
+    assert bool(description.units) == category.config.members_have_units
+
+
+def test_models_written_before_there_were_units_load(model: Path) -> None:
+    content = json.loads((model / "model.json").read_text())
+    del content["sha256"], content["scoring"]["ensemble"]
+    for member in content["members"]:
+        del member["unit"]
+    assert ModelDescription.model_validate(content).units == ()
 
 
 def decoded(file: Path) -> Image.Image:

@@ -13,6 +13,7 @@ from pipeline_kit import (
     CATEGORY,
     DIMENSION,
     GRID,
+    MEMBER,
     OTHER,
     OVER_ALL,
     TEST_IMAGES,
@@ -97,6 +98,28 @@ def test_dependencies_follow_the_data(graph: AssetGraph) -> None:
     found = {name: names(graph.get(dg.AssetKey(name)).parent_keys) for name in PARENTS}
     assert found == PARENTS
     assert all(not graph.get(dg.AssetKey(name)).parent_keys for name in INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("members", "overrides", "reads_the_bank"),
+    [
+        (1, {}, False),
+        (2, {}, True),
+        (2, {CATEGORY: {"scoring": {"ensemble": "min_max"}}}, True),
+        (1, {OTHER: {"embedding": {"members": [MEMBER, MEMBER]}}}, True),
+    ],
+)
+def test_predictions_read_the_bank_only_for_units_of_members(
+    configure: Configure, members: int, overrides: dict[str, object], reads_the_bank: bool
+) -> None:
+    config = configure(
+        embedding={"members": members * [MEMBER]},
+        scoring={"ensemble": "leave_one_out"},
+        overrides=overrides,
+    )
+    graph = define(load_config(config)).resolve_asset_graph()
+    found = names(graph.get(dg.AssetKey("test_predictions")).parent_keys)
+    assert found == PARENTS["test_predictions"] | ({"memory_bank"} if reads_the_bank else set())
 
 
 def test_every_asset_says_what_it_is(graph: AssetGraph) -> None:

@@ -12,7 +12,16 @@ import pandas as pd
 import pytest
 from dagster._core.definitions.data_version import StaleStatus
 from inspection_kit import DAY, INBOX, NEXT, NOON, Line
-from pipeline_kit import CATEGORY, OTHER, OVER_ALL, Configure, execute, failures
+from pipeline_kit import (
+    BY_CATEGORY,
+    CATEGORY,
+    MEMBER,
+    OTHER,
+    OVER_ALL,
+    Configure,
+    execute,
+    failures,
+)
 
 from patchcore_assets.graph import INSPECTIONS_JOB, define
 from patchcore_ops.config import load_config
@@ -82,6 +91,35 @@ def test_scores_are_those_of_test_predictions(line: Line) -> None:
     assert metadata["most_anomalous"].startswith("![most anomalous](data:image/jpeg;base64,")
     assert len(metadata["rejected"].records) == rejects
     assert line.checks()["every_image_was_read"] is False
+
+
+def test_an_ensemble_scores_single_images_as_its_test_images(line: Line) -> None:
+    line.configure(
+        embedding={
+            "members": [MEMBER, {**MEMBER, "layers": ["blocks.2"]}],
+            "target_embed_dimension": 24,
+            "pretrain_embed_dimension": 32,
+        },
+        scoring={"ensemble": "leave_one_out"},
+        # In shards, while an inbox has single images.
+        runtime={"images_per_shard": 4},
+    )
+    line.make(*BY_CATEGORY)
+    known = pd.read_parquet(line.storage / "test_predictions" / CATEGORY / "scores.parquet")
+    assert {"score_0", "score_1"} < set(known.columns)
+    for number, path in enumerate(known["path"]):
+        line.put(line.dataset / path, f"{number}.png", NOON + number)
+    line.inspect()
+    found = line.table().loc[[f"{number}.png" for number in range(len(known))]]
+    np.testing.assert_allclose(found["score"], known["score"], rtol=1e-5)
+    assert line.status("test_predictions", CATEGORY) is StaleStatus.FRESH
+    sidecar = json.loads(
+        (line.storage / "test_predictions" / CATEGORY / "artefact.json").read_text()
+    )
+    assert set(sidecar["made_from"]) > {f"memory_bank.{CATEGORY}"}
+    # Without units, the bank is no parent any more.
+    line.configure(embedding={"members": [MEMBER]})
+    assert line.status("test_predictions", CATEGORY) is StaleStatus.STALE
 
 
 def test_a_day_is_added_to_and_a_new_model_judges_it_again(line: Line) -> None:

@@ -52,6 +52,15 @@ def test_rows_and_bytes_are_those_of_the_arrays() -> None:
     ]
 
 
+def test_units_of_members_search_for_train_images_too() -> None:
+    config = configured(LITE0, LITE0)
+    scoring = config.scoring.model_copy(update={"ensemble": "leave_one_out"})
+    by_units = planned(BOTTLE, config.model_copy(update={"scoring": scoring}))
+    assert by_units[3].rows == 2 * (83 + 10) * 784
+    assert planned(BOTTLE, config)[3].rows == 2 * 83 * 784
+    assert by_units[3].disk == 83 * 224 * 224 * 4
+
+
 def test_time_and_memory_by_hand() -> None:
     images = Images(train=10, test=2, pixels=1000)
     known = [KnownNetwork(patches=100, multiplications=1e9)]

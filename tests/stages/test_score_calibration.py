@@ -13,12 +13,13 @@ from PIL import Image
 from patchcore_ops.calibration import Calibration, conformal_threshold
 from patchcore_ops.checks.calibration import enough_normal_images, false_positives_are_as_asked
 from patchcore_ops.config.sections import CategoryConfig, IndexSection
+from patchcore_ops.scoring.ensemble import UNSCALED
 from patchcore_ops.stages.layout import NORMAL_SCORES, read_images
+from patchcore_ops.stages.leave_one_out import sampled
 from patchcore_ops.stages.score_calibration import (
     calibrate,
     calibrate_normal,
     read_calibration,
-    sampled,
     with_test_images,
 )
 
@@ -104,10 +105,8 @@ def test_a_sample_is_drawn_by_seed_without_repetition() -> None:
 
 
 def test_a_single_train_image_leaves_nothing_to_compare_with() -> None:
-    from patchcore_ops.stages.predictions import NO_RANGES
-
     without = [np.full((1, 3, 3), np.nan, dtype=np.float32)]
-    found = calibrate_normal(without, NO_RANGES, CategoryConfig())
+    found = calibrate_normal(without, UNSCALED, CategoryConfig())
     assert found.scores.empty
     assert found.calibration.image_threshold is None
     finding = false_positives_are_as_asked(Calibration.over([], [], 0.01), 0.95)
