@@ -30,7 +30,7 @@ Indices = npt.NDArray[np.int64]
 METRICS = ("image AUROC", "full pixel AUROC", "AUPRO", "pixel AP")
 SIZE = 224
 _LEFT_OUT = 40  # So many train images are scored by leave-one-out.
-_QUERIES_AT_ONCE = 2048
+_QUERIES_AT_ONCE = 512
 _LITE0 = {"backbone": "efficientnet_lite0", "layers": ["blocks.2", "blocks.4"]}
 
 
@@ -121,10 +121,20 @@ def _two_nearest(queries: Floats, bank: Floats) -> Floats:
     norms, scores = (bank**2).sum(axis=1), np.empty(len(queries), dtype=np.float32)
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         some = queries[start : start + _QUERIES_AT_ONCE]
-        products = norms - 2 * some @ bank.T
-        nearest = np.partition(products, 1, axis=1)[:, :2] + (some**2).sum(axis=1)[:, None]
+        products = some @ bank.T
+        products *= -2
+        products += norms
+        nearest = _two_least(products) + (some**2).sum(axis=1)[:, None]
         scores[start : start + len(some)] = np.sqrt(np.maximum(nearest, 0)).mean(axis=1)
     return scores
+
+
+def _two_least(values: Floats) -> Floats:
+    """Return the two least of each row; the values are spoilt. Quicker than a partition."""
+    rows, at = np.arange(len(values)), values.argmin(axis=1)
+    least = values[rows, at]
+    values[rows, at] = np.inf
+    return np.stack([least, values.min(axis=1)], axis=1)
 
 
 def by_near_patches(one: Embedded, radius: int) -> Scored:
@@ -145,7 +155,7 @@ def by_near_patches(one: Embedded, radius: int) -> Scored:
         some = one.train[images, at]
         squared = (bank**2).sum(axis=1) - 2 * some @ bank.T + (some**2).sum(axis=1)[:, None]
         squared[np.repeat(own, len(window), axis=1)] = np.inf
-        nearest = np.sqrt(np.maximum(np.partition(squared, 1, axis=1)[:, :2], 0))
+        nearest = np.sqrt(np.maximum(_two_least(squared), 0))
         left_out[:, row, column] = nearest.mean(axis=1)
     return Scored(test.astype(np.float32), left_out.astype(np.float32))
 
