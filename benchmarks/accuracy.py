@@ -4,8 +4,12 @@ r"""Settings compared by their metrics and their cost, over categories and seeds
         --settings reference accurate fast --seeds 3
 
 Embeddings are computed once for each way to embed. `--setting NAME FILE` adds the sections of a
-YAML file as one more. Differences to the first setting are paired, over equal category and seed,
-and their interval is a bootstrap over these pairs.
+YAML file as one more, `--study FILE NAME ...` named ones of a file like
+`benchmarks/accuracy_study.yaml`. Inputs of other sizes or crops compare with `--in-images`, which
+judges maps in the images' own pixels: a defect outside of the input is missed.
+
+Differences to the first setting are paired, over equal category and seed, and their interval is a
+bootstrap over these pairs.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import numpy as np
 import yaml
 
 from benchmarks import tables
+from benchmarks.image_pixels import judge_in_images
 from benchmarks.measuring import say
 from patchcore_ops.config.presets import PRESETS
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
@@ -55,9 +60,12 @@ def main() -> None:
     options = _options()
     settings = {name: PRESETS[name] for name in options.settings}
     settings |= {name: yaml.safe_load(Path(file).read_text()) for name, file in options.setting}
+    if options.study:
+        studied = yaml.safe_load(Path(options.study[0]).read_text())
+        settings |= {name: studied[name] for name in options.study[1:]}
     results = list(_results(settings, options))
     first = next(iter(settings))
-    rows = [_row(name, first, results) for name in settings]
+    rows: list[tables.Row] = [_row(name, first, results) for name in settings]
     notes = [
         f"Means over {', '.join(options.categories)} and {options.seeds} seeds. ± is the standard "
         "deviation over seeds, averaged over categories. In brackets: the difference to the first "
@@ -66,7 +74,7 @@ def main() -> None:
     ]
     table = tables.Table("Settings by accuracy and cost", rows, notes)
     tables.write(options, "accuracy", table, lambda axes: _draw(axes, rows))
-    detail = [
+    detail: list[tables.Row] = [
         _detail(name, category, results) for name in settings for category in options.categories
     ]
     by_category = tables.Table("By category", detail, notes[:1])
@@ -100,7 +108,15 @@ def _results(settings: Mapping[str, Any], options: argparse.Namespace) -> Iterat
                         )
                         embedded[key] = folder, time.perf_counter() - start
                     yield _measured(
-                        name, category, seed, config, runtime, *embedded[key], options.root, work
+                        name,
+                        category,
+                        seed,
+                        config,
+                        runtime,
+                        *embedded[key],
+                        options.root,
+                        work,
+                        options.in_images,
                     )
 
 
@@ -114,6 +130,7 @@ def _measured(
     embedding_seconds: float,
     root: Path,
     work: str,
+    in_images: bool,
 ) -> Result:
     with tempfile.TemporaryDirectory(dir=work) as folder:
         bank, index, predictions, judged = (
@@ -126,8 +143,11 @@ def _measured(
         units = member_units(embeddings, bank, index, config, runtime)
         predict(embeddings, index, config, runtime, predictions, units=units)
         predicted = time.perf_counter()
-        judged.mkdir()
-        found = evaluate(category, root, predictions, config, runtime, judged, file_hash)
+        if in_images:
+            found = judge_in_images(root, predictions, config)
+        else:
+            judged.mkdir()
+            found = evaluate(category, root, predictions, config, runtime, judged, file_hash)
     metrics = {metric: float(found[metric]) for metric in METRICS}
     say("  " + "  ".join(f"{key} {value:.4f}" for key, value in metrics.items()))
     seconds = {
@@ -208,8 +228,10 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of categories")
     parser.add_argument("--categories", nargs="+", required=True)
-    parser.add_argument("--settings", nargs="+", default=list(PRESETS), choices=list(PRESETS))
+    parser.add_argument("--settings", nargs="*", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--setting", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
+    parser.add_argument("--study", nargs="+", metavar=("FILE", "NAME"))
+    parser.add_argument("--in-images", action="store_true", help="judge in the images' own pixels")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", help="for embeddings; default: the system's temporary folder")
     tables.add_output_options(parser)

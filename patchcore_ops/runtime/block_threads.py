@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from patchcore_ops.runtime.array_namespace import Array, namespace_of
 from patchcore_ops.runtime.processors import available_processors
@@ -40,13 +41,20 @@ def block_threads(array: Array) -> Iterator[ForEach]:
         yield _one_by_one
         return
     threads = min(available_processors(), _MOST_THREADS)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, "blocks") as executor:
+    one_thread = _libraries().limit(limits=1, user_api="blas")
+    with one_thread, ThreadPoolExecutor(threads, "blocks") as executor:
 
         def at_once(function: Callable[[_Block], object], blocks: Iterable[_Block]) -> None:
             for _ in executor.map(function, blocks):
                 pass
 
         yield at_once if threads > 1 else _one_by_one
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Looking for libraries takes milliseconds, and numpy's own is loaded with numpy.
+    return ThreadpoolController()
 
 
 def _one_by_one(function: Callable[[_Block], object], blocks: Iterable[_Block]) -> None:

@@ -151,7 +151,7 @@ class CertifiedSearch:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
         share = max(self._threads // len(queries), 1)
         with (
-            _matrix_products(self._faiss),
+            matrix_products(self._faiss),
             ThreadPoolExecutor(
                 self._threads, "search", self._faiss.omp_set_num_threads, (share,)
             ) as executor,
@@ -264,7 +264,7 @@ def images_of(queries: Floats, of_one_image: int | None) -> list[Floats]:
 
 
 @contextmanager
-def _matrix_products(faiss: Any) -> Iterator[None]:
+def matrix_products(faiss: Any) -> Iterator[None]:
     """Let FAISS scan by matrix products where it would go through the queries one by one.
 
     Its newer versions do that below some 1,500 queries of 83 dimensions, at half the speed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,19 @@ from threadpoolctl import ThreadpoolController
 from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
-from patchcore_ops.scoring.certified_search import CertifiedSearch, Found, images_of
+from patchcore_ops.scoring.certified_search import (
+    CertifiedSearch,
+    Found,
+    images_of,
+    matrix_products,
+)
 from patchcore_ops.scoring.excluded_rows import NO_ROWS, search_without
 from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, only_faiss
 from patchcore_ops.scoring.index_building import set_parameters
 
 Floats = npt.NDArray[np.float32]
+# Below these a flat scan is quick anyhow, and more exact query by query.
+_ROWS_FOR_PRODUCTS = 512
 
 
 class Searcher:
@@ -57,6 +64,9 @@ class Searcher:
             with self._threads_of_a_search():
                 self._index = CertifiedSearch(index, self.threads)
         self._rows = index.ntotal
+        self._by_products = (
+            isinstance(index, faiss.IndexFlat) and index.ntotal >= _ROWS_FOR_PRODUCTS
+        )
 
     def search(
         self, queries: Floats, neighbours: int, of_one_image: int | None = None
@@ -111,7 +121,10 @@ class Searcher:
                 found = self._index.search(queries, neighbours, of_one_image, limits, excluded)
             else:
                 images = images_of(queries, of_one_image)
-                parts = self._search_images(images, neighbours, excluded or [NO_ROWS] * len(images))
+                with matrix_products(self._faiss) if self._by_products else nullcontext():
+                    parts = self._search_images(
+                        images, neighbours, excluded or [NO_ROWS] * len(images)
+                    )
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
                 )
