@@ -6,6 +6,7 @@ Dagster leaves out the assets over all categories; `automation.waves` makes thos
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,11 +21,20 @@ from dagster._core.execution.backfill import (
 
 BENCHMARK_JOB = "benchmark_job"
 BACKFILL = "dagster/backfill"
+_WILL_RETRY = "dagster/will_retry"
+_SECONDS_UNTIL_DECIDED = 60.0
 
 
-def has_ended(run: dg.DagsterRun) -> bool:
+def has_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Tell whether a run has finished, and Dagster will not start it again by itself."""
-    return run.is_finished and not run.is_complete_and_waiting_to_retry
+    if not run.is_finished or run.is_complete_and_waiting_to_retry:
+        return False
+    is_failed = run.status is dg.DagsterRunStatus.FAILURE
+    if not is_failed or not instance.run_retries_enabled or _WILL_RETRY in run.tags:
+        return True
+    # Dagster says so a moment after the failure, unless it died in between or retried none then.
+    record = instance.get_run_record_by_id(run.run_id)
+    return record is None or time.time() - (record.end_time or 0.0) > _SECONDS_UNTIL_DECIDED
 
 
 def wave_name(moment: datetime) -> str:

@@ -189,7 +189,7 @@ def _scheduled_waves(
     for name, first in first_run.items():
         runs = _benchmark_runs(instance, wave=name)
         succeeded = any(one.dagster_run.is_success for one in runs)
-        yield _ScheduledWave(name, first.create_timestamp, _is_over(runs), succeeded)
+        yield _ScheduledWave(name, first.create_timestamp, _is_over(instance, runs), succeeded)
 
 
 def _is_settled(
@@ -212,11 +212,11 @@ def _benchmark_runs(
     return list(instance.get_run_records(wanted, ascending=True))
 
 
-def _is_over(runs: Sequence[dg.RunRecord]) -> bool:
+def _is_over(instance: dg.DagsterInstance, runs: Sequence[dg.RunRecord]) -> bool:
     """Tell whether all runs of a wave have been started and have finished."""
     categories = {record.dagster_run.tags.get(PARTITION) for record in runs}
     expected = int(runs[0].dagster_run.tags[WAVE_RUNS])
-    finished = all(has_ended(record.dagster_run) for record in runs)
+    finished = all(has_ended(instance, record.dagster_run) for record in runs)
     return finished and len(categories) >= expected
 
 

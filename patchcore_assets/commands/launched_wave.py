@@ -76,7 +76,8 @@ class _Follower:
             for category, run in latest.items():
                 if self._tell(category, run) and not run.is_success:
                     failed[category] = reason_in_log(self._instance, run)[1]
-            if len(latest) == len(self._categories) and all(map(has_ended, latest.values())):
+            ended = [run for run in latest.values() if has_ended(self._instance, run)]
+            if len(ended) == len(self._categories):
                 break
             self._look_for_daemons()
             sleep(_SECONDS_BETWEEN_LOOKS)
@@ -94,7 +95,7 @@ class _Follower:
 
     def _tell(self, category: str, run: dg.DagsterRun) -> bool:
         """Say where a run is, if that is new; tell whether it has ended."""
-        ended = has_ended(run)
+        ended = has_ended(self._instance, run)
         if ended:
             state = "done" if run.is_success else run.status.value.lower()
         elif run.is_finished:
@@ -113,7 +114,10 @@ class _Follower:
         """Wait for the run that makes table and report; return which of them failed, and why."""
         wanted = dg.RunsFilter(job_name=SUMMARY_JOB, tags={WAVE: self._wave})
         self._warn_if_sensor_is_off()
-        while not (runs := self._instance.get_runs(wanted, limit=1)) or not has_ended(runs[0]):
+        while True:
+            runs = self._instance.get_runs(wanted, limit=1)
+            if runs and has_ended(self._instance, runs[0]):
+                break
             self._look_for_daemons()
             sleep(_SECONDS_BETWEEN_LOOKS)
         if runs[0].is_success:

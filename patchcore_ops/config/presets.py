@@ -30,9 +30,11 @@ PRESETS: Mapping[str, Sections] = {
         "scoring": _SMOOTHED,
     },
     "fast": {
+        "dataset": {"resize": 220, "imagesize": 192},
         "embedding": {"target_embed_dimension": 256},
         "coreset": {"percentage": 0.04},
-        "scoring": _SMOOTHED,
+        # Pixels of a smaller input: the same share of the image, about.
+        "scoring": {**_SMOOTHED, "smoothing_sigma": 5.0, "image_smoothing_sigma": 7.0},
     },
 }
 

@@ -157,6 +157,10 @@ class Operator:
             run = retry
         return run
 
+    def has_ended(self, run: dg.DagsterRun) -> bool:
+        """Tell whether a run has ended, and is not started again."""
+        return has_ended(self.instance, run)
+
     def wait_for(
         self, what: str, happened: Callable[[], object], seconds: float = DEADLINE
     ) -> None:
@@ -177,7 +181,7 @@ class Operator:
 
     def _is_over(self, wave: str) -> bool:
         runs = [record.dagster_run for record in self.runs(wave)]
-        return len(runs) >= int(runs[0].tags[WAVE_RUNS]) and all(has_ended(run) for run in runs)
+        return len(runs) >= int(runs[0].tags[WAVE_RUNS]) and all(map(self.has_ended, runs))
 
     def wait_for_queue(self) -> None:
         """Wait until the queue has been looked through twice more, if anything is in it."""

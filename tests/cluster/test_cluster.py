@@ -9,7 +9,6 @@ from cluster_kit import CATEGORIES, POOL, Hold
 from operator_kit import Operator
 from pipeline_kit import BY_CATEGORY
 
-from patchcore_assets.automation.backfills import has_ended
 from patchcore_assets.automation.waves import WAVE
 
 pytestmark = pytest.mark.cluster
@@ -124,7 +123,7 @@ def test_a_node_with_another_configuration_refuses_once_and_changes_nothing(
     on_that_node = json.dumps({"num_cpus": 1, "resources": {"node-1": 1}})
     run = operator.launch(CATEGORIES[0], {"dagster-ray/config": on_that_node})
     # Ray may still send it to the killed node; then it goes on as any run that was lost.
-    operator.wait_for("its end", lambda: has_ended(operator.last_try(run)))
+    operator.wait_for("its end", lambda: operator.has_ended(operator.last_try(run)))
     refused = operator.last_try(run)
     assert refused.status.value == "FAILURE"
     [sentence] = operator.failures(refused.run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ import pytest
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from patchcore_assets.automation.backfills import has_ended
 from patchcore_assets.automation.lost_launches import fail_lost_launches
 
 LOG = logging.getLogger(__name__)
@@ -99,6 +101,29 @@ def test_a_lost_run_fails_and_is_tried_again(
         assert now is not None
         assert now.status == run.status
     assert "its launcher does not say how it is: no answer" in caplog.text
+
+
+def test_a_failure_is_no_end_before_dagster_has_decided_whether_it_starts_the_run_again(
+    instance: dg.DagsterInstance,
+) -> None:
+    runs = [launched(instance, "RUNNING", "STARTED") for _ in range(2)]
+    failed = dg.DagsterEvent(event_type_value="PIPELINE_FAILURE", job_name="nothing")
+    now = datetime.now(UTC)
+    for run, moment in zip(runs, (now, now - timedelta(minutes=5)), strict=True):
+        # The first of the two things that Dagster does; the second is the tag.
+        instance.run_storage.handle_run_event(run.run_id, failed, moment)
+    undecided, forgotten = (instance.get_run_by_id(run.run_id) for run in runs)
+    assert undecided is not None
+    assert forgotten is not None
+    assert not has_ended(instance, undecided)
+    assert has_ended(instance, forgotten)
+    for said, ended in (("false", True), ("true", False)):
+        instance.add_run_tags(undecided.run_id, {"dagster/will_retry": said})
+        decided = instance.get_run_by_id(undecided.run_id)
+        assert decided is not None
+        assert has_ended(instance, decided) is ended
+    with dg.DagsterInstance.ephemeral() as without_retries:
+        assert has_ended(without_retries, undecided)
 
 
 def test_a_launcher_of_this_machine_is_not_asked() -> None:
