@@ -55,7 +55,7 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
         deps=[RAW_EMBEDDINGS, *bank, FAISS_INDEX, SCORING_CONFIG],
         group_name="evaluation",
         kinds={"faiss", "numpy"},
-        code_version="6",
+        code_version="7",
         pool=GPU if config.runtime.faiss_on_gpu else CPU_HEAVY,
         check_specs=specs(TEST_PREDICTIONS, _CHECKS, categories(config)),
         **by_category(config),

@@ -30,11 +30,11 @@ PRESETS: Mapping[str, Sections] = {
         "scoring": _SMOOTHED,
     },
     "fast": {
-        "dataset": {"resize": 220, "imagesize": 192},
         "embedding": {"target_embed_dimension": 256},
         "coreset": {"percentage": 0.04},
-        # Pixels of a smaller input: the same share of the image, about.
-        "scoring": {**_SMOOTHED, "smoothing_sigma": 5.0, "image_smoothing_sigma": 7.0},
+        # Codes of 32 bytes find candidates; their distances are computed from the rows themselves.
+        "index": {"factory": "PQ64x4fs,RFlat", "search_parameters": "k_factor_rf=8"},
+        "scoring": _SMOOTHED,
     },
 }
 
@@ -54,6 +54,7 @@ def with_preset(raw: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
     filled = dict(written)
     for section, keys in PRESETS[name].items():
         own = written.get(section, {})
-        if isinstance(own, dict):
+        # Search parameters suit the one factory: who writes an index writes both.
+        if isinstance(own, dict) and not (own and section == "index"):
             filled[section] = {**keys, **own}
     return filled

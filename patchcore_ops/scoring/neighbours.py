@@ -182,4 +182,11 @@ def _on_gpu(faiss: Any, index: Any) -> Any:
             "runtime.faiss_on_gpu: this FAISS finds no GPU; set it to false, or switch to the GPU "
             f"build: {SWITCH_TO_GPU}"
         )
-    return faiss.index_cpu_to_all_gpus(index)
+    try:
+        return faiss.index_cpu_to_all_gpus(index)
+    except RuntimeError as error:
+        raise ConfigError(
+            "runtime.faiss_on_gpu: FAISS cannot search this index on a GPU "
+            f"({str(error).strip().splitlines()[-1][:200]}); set it to false, or index.factory to "
+            "Flat"
+        ) from None

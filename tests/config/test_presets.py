@@ -44,6 +44,11 @@ def test_what_is_written_wins_also_for_one_category(load: Load) -> None:
     assert screw.scoring.image_score == "smoothed_max"
 
 
+def test_an_index_is_written_as_a_whole(load: Load) -> None:
+    found = load("preset: fast\nindex: {factory: Flat}").for_category("bottle")
+    assert found.index.model_dump() == {"factory": "Flat", "search_parameters": ""}
+
+
 def test_a_preset_hashes_as_its_settings_written_out(load: Load) -> None:
     scoring = load("preset: accurate").for_category("bottle").scoring
     written = load(f"scoring: {scoring.model_dump_json()}").for_category("bottle").scoring
