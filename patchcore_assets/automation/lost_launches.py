@@ -14,11 +14,12 @@ from dagster._core.launcher import WorkerStatus
 
 def fail_lost_launches(instance: dg.DagsterInstance, log: logging.Logger) -> None:
     """Fail the starting runs of which the launcher says that their process has failed."""
-    launcher = instance.run_launcher
-    if not launcher.supports_check_run_worker_health:
-        return
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
         try:
+            # Where only the daemon has the launcher's packages or addresses, this raises too.
+            launcher = instance.run_launcher
+            if not launcher.supports_check_run_worker_health:
+                return
             health = launcher.check_run_worker_health(run)
         except Exception as problem:  # A launcher may raise whatever its client raises.
             log.warning(f"run {run.run_id}: its launcher does not say how it is: {problem}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._serdes import ConfigurableClassData
+from node_launcher import NodeLauncher
 
 from patchcore_assets.automation.backfills import has_ended
 from patchcore_assets.automation.lost_launches import fail_lost_launches
@@ -18,30 +20,11 @@ from patchcore_assets.automation.lost_launches import fail_lost_launches
 LOG = logging.getLogger(__name__)
 
 
-class FarLauncher(RunLauncher, ConfigurableClass):
+class FarLauncher(NodeLauncher):
     """Knows of processes elsewhere what the tags of their runs say."""
-
-    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
-        self._inst_data = inst_data
-        super().__init__()
-
-    @property
-    def inst_data(self) -> ConfigurableClassData | None:
-        return self._inst_data
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> FarLauncher:
-        return cls(inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start nothing."""
-
-    def terminate(self, run_id: str) -> bool:
-        return False
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -53,14 +36,29 @@ class FarLauncher(RunLauncher, ConfigurableClass):
         return CheckRunHealthResult(WorkerStatus(run.tags["process"]), "its node is gone")
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    launcher = {"module": __name__, "class": FarLauncher.__name__}
+class MissingLauncher(FarLauncher):
+    """Lacks here what the daemon has."""
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        raise RuntimeError("RAY_DASHBOARD_URL is not set")
+
+
+@contextmanager
+def launching_by(launcher: type[FarLauncher]) -> Iterator[dg.DagsterInstance]:
     overrides = {
-        "run_launcher": launcher,
+        "run_launcher": {"module": __name__, "class": launcher.__name__},
         "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
     }
     with dg.instance_for_test(overrides=overrides) as instance:
+        yield instance
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with launching_by(FarLauncher) as instance:
         yield instance
 
 
@@ -101,6 +99,18 @@ def test_a_lost_run_fails_and_is_tried_again(
         assert now is not None
         assert now.status == run.status
     assert "its launcher does not say how it is: no answer" in caplog.text
+
+
+def test_a_launcher_that_cannot_be_made_here_stops_no_tick(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with launching_by(MissingLauncher) as instance:
+        run = launched(instance, "FAILED")
+        fail_lost_launches(instance, LOG)
+        found = instance.get_run_by_id(run.run_id)
+        assert found is not None
+        assert found.status is dg.DagsterRunStatus.STARTING
+    assert "its launcher does not say how it is: RAY_DASHBOARD_URL is not set" in caplog.text
 
 
 def test_a_failure_is_no_end_before_dagster_has_decided_whether_it_starts_the_run_again(
