@@ -19,6 +19,7 @@ from patchcore_ops.config.sections import (
     ScoringSection,
 )
 from patchcore_ops.runtime.errors import UserError
+from patchcore_ops.scoring.ensemble import UNSCALED, MemberScales
 from patchcore_ops.scoring.maps import Range
 
 FORMAT: Final = 2
@@ -148,6 +149,19 @@ class ModelDescription(ModelDraft):
     def units(self) -> tuple[float, ...]:
         """The members' units; empty if they are not scaled by units."""
         return tuple(one.unit for one in self.members if one.unit is not None)
+
+    @property
+    def scales(self) -> MemberScales | None:
+        """What the members are scaled by; None where their ranges are unknown."""
+        if len(self.members) == 1:
+            return UNSCALED
+        if self.units:
+            return MemberScales.by_units(self.units)
+        scores = tuple(one.score_range for one in self.members if one.score_range is not None)
+        maps = tuple(one.map_range for one in self.members if one.map_range is not None)
+        if len(scores) == len(maps) == len(self.members):
+            return MemberScales(scores=scores, maps=maps)
+        return None
 
     @property
     def image_size(self) -> ImageSize:

@@ -27,7 +27,7 @@ from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.ensemble import MemberScales, score_images
 from patchcore_ops.scoring.index_file import read_index
-from patchcore_ops.scoring.maps import Range, patch_scores
+from patchcore_ops.scoring.maps import patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
@@ -268,17 +268,11 @@ class Model:
         )
 
     def _scales(self) -> MemberScales:
-        if units := self.description.units:
-            return MemberScales.by_units(units)
-        return MemberScales(scores=self._ranges("score_range"), maps=self._ranges("map_range"))
-
-    def _ranges(self, which: str) -> tuple[Range, ...]:
-        ranges: list[Range | None] = [getattr(one, which) for one in self.description.members]
-        known = [one for one in ranges if one is not None]
-        if len(ranges) > 1 and len(known) < len(ranges):
+        scales = self.description.scales
+        if scales is None:
             raise ModelError(
                 f"the model of '{self.description.category}' has several members, and their ranges "
                 "are unknown, so their scores cannot be averaged; `patchcore evaluate` takes them "
                 "over the test images"
             )
-        return tuple(known)
+        return scales

@@ -25,7 +25,7 @@ from patchcore_ops.report.pictures import Picture
 from patchcore_ops.report.render import render_report
 from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.ensemble import UNSCALED, MemberScales
+from patchcore_ops.scoring.ensemble import MemberScales
 from patchcore_ops.stages import layout
 from patchcore_ops.stages.benchmark_report import category_report
 from patchcore_ops.stages.category_metrics import evaluate
@@ -141,16 +141,9 @@ def _patch_scores(
 def _scales(
     model: Model, by_member: list[Floats], images: pd.DataFrame, settings: CategoryConfig
 ) -> tuple[MemberScales, str]:
-    members = model.description.members
-    if len(members) == 1:
-        return UNSCALED, ""
-    if units := model.description.units:
-        return MemberScales.by_units(units), ""
-    scores = [one.score_range for one in members if one.score_range is not None]
-    maps = [one.map_range for one in members if one.map_range is not None]
-    if len(scores) == len(maps) == len(members):
-        ranges = MemberScales(scores=tuple(scores), maps=tuple(maps))
-        return ranges, model.description.scoring.ranges_of
+    scales = model.description.scales
+    if scales is not None:
+        return scales, model.description.scoring.ranges_of if scales.scores else ""
     return ranges_over(by_member, images, settings), "these test images"
 
 

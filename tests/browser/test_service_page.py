@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit import Benchmarked, benchmarked, ensemble_config
+from model_kit import Benchmarked
 from PIL import Image
 from service_kit import Service, copy_of, serving
 
@@ -20,14 +20,8 @@ DESKTOP, PHONE = (1360, 900), (390, 844)
 
 
 @pytest.fixture(scope="module")
-def single(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
+def models(single: Benchmarked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
-    return benchmarked(tiny_dataset, folder, ensemble_config(folder, 1))
-
-
-@pytest.fixture(scope="module")
-def models(single: Benchmarked) -> Path:
-    folder = single.folder / "models"
     single.assemble(folder / "fabric_a")
     copy_of(folder / "fabric_a", folder / "fabric_b", 0.05)
     return folder

@@ -1,4 +1,4 @@
-"""A benchmarked category, its model, and a service of it."""
+"""The model of a benchmarked category, and a service of it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from model_kit import Benchmarked, benchmarked, ensemble_config
+from model_kit import Benchmarked
 from service_kit import Service, serving
 
 from patchcore_ops.service.settings import ServiceSettings
-
-
-@pytest.fixture(scope="session")
-def single(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmarked:
-    folder = tmp_path_factory.mktemp("single")
-    return benchmarked(tiny_dataset, folder, ensemble_config(folder, 1))
 
 
 @pytest.fixture(scope="session")
