@@ -48,7 +48,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
         deps=[RAW_EMBEDDINGS, MEMORY_BANK, FAISS_INDEX, TEST_PREDICTIONS, CALIBRATION_CONFIG],
         group_name="model",
         kinds={"faiss", "scikitlearn"},
-        code_version="2",
+        code_version="3",
         pool=GPU if config.runtime.faiss_on_gpu else CPU_HEAVY,
         check_specs=specs(SCORE_CALIBRATION, _CHECKS, categories(config)),
         **by_category(config),

@@ -32,8 +32,8 @@ PRESETS: Mapping[str, Sections] = {
     "fast": {
         "embedding": {"target_embed_dimension": 256},
         "coreset": {"percentage": 0.04},
-        # Codes of 32 bytes find candidates; their distances are computed from the rows themselves.
-        "index": {"factory": "PQ64x4fs,RFlat", "search_parameters": "k_factor_rf=8"},
+        # Only the rows in the five lists nearest to a patch are looked at.
+        "index": {"factory": "IVFauto,Flat", "search_parameters": "nprobe=5"},
         "scoring": _SMOOTHED,
     },
 }

@@ -159,7 +159,8 @@ class IndexSection(Section):
     Attributes
     ----------
     factory : str
-        A FAISS factory string; `Flat` is exact.
+        A FAISS factory string; `Flat` is exact. `IVFauto,Flat` is an inverted file whose lists
+        are counted by the bank's rows.
     search_parameters : str
         What FAISS's ParameterSpace understands, such as `nprobe=16` or `k_factor_rf=16`.
     """

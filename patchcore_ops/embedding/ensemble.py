@@ -67,17 +67,17 @@ class Networks:
         self.fallbacks = fallbacks
         self.dimension = dimension
         self.batch_size = max(engine.images_per_call for engine in engines)
-        self._calls_at_once = max(engine.calls_at_once for engine in engines)
+        self.calls_at_once = max(engine.calls_at_once for engine in engines)
 
     def embed_all(self, batches: Iterable[NamedBatch]) -> Generator[list[Embeddings]]:
         """Embed batches, as many at once as pays; close it where it may not be exhausted."""
         pending: deque[Future[list[Embeddings]]] = deque()
-        executor = ThreadPoolExecutor(self._calls_at_once, thread_name_prefix="embed")
+        executor = ThreadPoolExecutor(self.calls_at_once, thread_name_prefix="embed")
         try:
             for batch in batches:
                 pending.append(executor.submit(self.embed, *batch))
                 # One more than can be computed: nobody waits while the caller uses a result.
-                if len(pending) > self._calls_at_once:
+                if len(pending) > self.calls_at_once:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from patchcore_ops.backbones.load import load_backbone, normalisation_of, weights_hash
@@ -86,7 +87,8 @@ class TorchEngine:
     @torch.inference_mode()
     def embed(self, images: Pixels) -> Embeddings:
         """Embed a batch of images; see `Engine.embed`."""
-        pixels = torch.from_numpy(images).to(self._device)
+        # torch warns of arrays that nobody may write to, as Pillow's are.
+        pixels = torch.from_numpy(np.require(images, requirements="W")).to(self._device)
         is_short = self._precision == "bfloat16"
         with self._in_turn, torch.autocast(self._device.type, torch.bfloat16, enabled=is_short):
             rows: torch.Tensor = self._embedder(pixels)

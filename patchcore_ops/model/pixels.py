@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,15 +40,30 @@ def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
 
     An array of two dimensions, or of three with 3 or 4 channels, is one image.
     """
-    if isinstance(images, str | os.PathLike | EncodedImage | Image.Image) or _is_one(images):
-        images = [images]  # type: ignore[list-item]
-    for position, image in enumerate(images):
+    several: Iterable[AnyImage] = [images] if _is_single(images) else images  # type: ignore[assignment,list-item]
+    for position, image in enumerate(several):
         name = f"image {position}"
         if isinstance(image, str | os.PathLike):
             name = str(image)
         elif isinstance(image, EncodedImage):
             name = image.name
         yield NamedImage(name, image)
+
+
+def count_up_to(most: int, images: AnyImage | Iterable[AnyImage]) -> int:
+    """Count the images without taking any: `most` if there are more, or who knows how many.
+
+    Examples
+    --------
+    >>> endless = (image for image in ["a.png"])
+    >>> count_up_to(4, "a.png"), count_up_to(4, ["a.png", "b.png"]), count_up_to(4, endless)
+    (1, 2, 4)
+    """
+    return 1 if _is_single(images) else max(min(length_hint(images, most), most), 1)
+
+
+def _is_single(images: Any) -> bool:
+    return isinstance(images, str | os.PathLike | EncodedImage | Image.Image) or _is_one(images)
 
 
 def _is_one(images: Any) -> bool:
@@ -106,14 +122,14 @@ def _picture(name: str, array: npt.NDArray[Any]) -> Image.Image:
 
 def ahead(
     function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
-) -> Iterator[_Result]:
+) -> Generator[_Result]:
     """Apply a function in threads, in order, only a few items ahead."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as executor:
+    with ThreadPoolExecutor(workers, thread_name_prefix="image") as executor:
         pending: deque[Future[_Result]] = deque()
         try:
             for item in items:
                 pending.append(executor.submit(function, item))
-                if len(pending) > 2 * workers:
+                while len(pending) > 2 * workers or (pending and pending[0].done()):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

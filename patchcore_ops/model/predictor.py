@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from threading import BoundedSemaphore
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from patchcore_ops.embedding.ensemble import Networks
 from patchcore_ops.model.description import ModelDescription, ModelError
 from patchcore_ops.model.folder import INDEX, read_model
 from patchcore_ops.model.member_engine import open_member, settings_of
-from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixels_of
+from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, count_up_to, named, pixels_of
 from patchcore_ops.model.prediction import Prediction, Unreadable
 from patchcore_ops.model.regions import regions_above
 from patchcore_ops.runtime.errors import DatasetError
@@ -31,6 +31,7 @@ from patchcore_ops.scoring.maps import patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
 
 Floats = npt.NDArray[np.float32]
+_Result = TypeVar("_Result")
 _SAMPLE_TOLERANCE = 1e-4
 
 
@@ -68,9 +69,8 @@ class Model:
         self._folder = folder
         self._networks = networks
         self._searchers = searchers
-        self._decoders = decoders
-        # A thread searches for all patches of an image.
-        self._searched_at_once = max(searcher.threads for searcher in searchers)
+        self._search_threads = max(searcher.threads for searcher in searchers)
+        self._images_at_once = max(decoders, networks.calls_at_once, self._search_threads)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], runtime: RuntimeSection | None = None) -> Model:
@@ -81,7 +81,7 @@ class Model:
         folder : path-like
             The folder of a category below the asset `model`, or a copy of it.
         runtime : RuntimeSection, optional
-            Images at once (`batch_size`), decoders, threads of a search.
+            Images at once (`num_workers`, `batch_size` in the network), threads of searches.
 
         Returns
         -------
@@ -140,66 +140,50 @@ class Model:
 
     def stream(self, images: AnyImage | Iterable[AnyImage]) -> Iterator[Prediction]:
         """Score images one after the other, as `predict`; only few are in memory at once."""
-        attempts = self.attempt(images)
-        try:
+        with closing(self.attempt(images)) as attempts:
             for found in attempts:
                 if isinstance(found, Unreadable):
                     raise DatasetError(found.reason)
                 yield found
-        finally:
-            attempts.close()
 
     def attempt(self, images: AnyImage | Iterable[AnyImage]) -> Generator[Prediction | Unreadable]:
         """Score images as `stream`; one that cannot be used is said in its place, and goes on."""
         scales = self._scales()
-        scored = self._scored(images)
-        try:
-            for one in scored:
-                yield one if isinstance(one, Unreadable) else self._prediction(one, scales)
-        finally:
-            scored.close()
+        return self._of_each(images, lambda scored: self._prediction(scored, scales))
 
     def patch_scores(
         self, images: AnyImage | Iterable[AnyImage]
     ) -> Generator[tuple[str, list[Floats]]]:
         """Yield each image's name, and each member's patch scores of it, shape [1, h, w]."""
-        scored = self._scored(images)
-        try:
-            for one in scored:
+        with closing(self._of_each(images, lambda scored: scored)) as of_each:
+            for one in of_each:
                 if isinstance(one, Unreadable):
                     raise DatasetError(one.reason)
                 yield one.loaded.name, one.patch_scores
-        finally:
-            scored.close()
 
-    def _scored(self, images: AnyImage | Iterable[AnyImage]) -> Generator[_Scored | Unreadable]:
-        """Search for the patches of each image; an unreadable one comes in its place."""
+    def _of_each(
+        self, images: AnyImage | Iterable[AnyImage], finish: Callable[[_Scored], _Result]
+    ) -> Generator[_Result | Unreadable]:
+        """Take each image from its file to the result in one thread, several images at once.
+
+        An unreadable image comes in its place. The fewer the images, the more threads search.
+        """
         size = self.description.image_size
-        waiting: deque[_Loaded | Unreadable] = deque()
+        at_once = count_up_to(self._images_at_once, images)
+        threads = max(self._search_threads // at_once, 1)
+        searching = BoundedSemaphore(self._search_threads // threads)
 
-        def load(one: NamedImage) -> _Loaded | Unreadable:
+        def whole(one: NamedImage) -> _Result | Unreadable:
             try:
                 pixels, crop = pixels_of(one, size)
             except DatasetError as problem:
                 return Unreadable(one.name, str(problem))
-            return _Loaded(one.name, crop, pixels)
+            embedded = self._networks.embed(pixels[np.newaxis], [one.name])
+            with searching:
+                scores = self._search(embedded, threads)
+            return finish(_Scored(_Loaded(one.name, crop, pixels), scores))
 
-        def batches() -> Iterator[tuple[Pixels, list[object]]]:
-            for loaded in ahead(load, named(images), self._decoders):
-                waiting.append(loaded)
-                if isinstance(loaded, _Loaded):
-                    yield loaded.pixels[np.newaxis], [loaded.name]
-
-        embedded = self._networks.embed_all(batches())
-        try:
-            while of_images := list(islice(embedded, self._searched_at_once)):
-                for patches in self._search(of_images):
-                    while isinstance(first := waiting.popleft(), Unreadable):
-                        yield first
-                    yield _Scored(first, patches)
-            yield from (one for one in waiting if isinstance(one, Unreadable))
-        finally:
-            embedded.close()
+        return ahead(whole, named(images), at_once)
 
     def check_sample(self) -> None:
         """Score the sample image of the model; refuse the model if its score is another.
@@ -223,19 +207,16 @@ class Model:
                 "faiss that its settings name"
             )
 
-    def _search(self, of_images: Sequence[Sequence[Embeddings]]) -> list[list[Floats]]:
-        """Score the patches of some images by each member's embeddings of them."""
+    def _search(self, embedded: Sequence[Embeddings], threads: int) -> list[Floats]:
+        """Score the patches of an image by each member's embeddings of it."""
         scoring = self.description.scoring
         of_members = []
-        for number, member in enumerate(self.description.members):
-            height, width = member.grid
-            rows = np.concatenate([of_image[number] for of_image in of_images])
-            distances, _ = self._searchers[number].search(
-                rows, scoring.anomaly_scorer_num_nn, height * width
-            )
-            scores = patch_scores(distances, len(of_images), member.grid, scoring.distance)
-            of_members.append(np.split(scores, len(of_images)))
-        return [list(of_image) for of_image in zip(*of_members, strict=True)]
+        for member, searcher, rows in zip(
+            self.description.members, self._searchers, embedded, strict=True
+        ):
+            distances, _ = searcher.search(rows, scoring.anomaly_scorer_num_nn, threads=threads)
+            of_members.append(patch_scores(distances, 1, member.grid, scoring.distance))
+        return of_members
 
     def _prediction(self, scored: _Scored, scales: MemberScales) -> Prediction:
         loaded = scored.loaded

@@ -51,22 +51,19 @@ def regions_above(
     -------
     tuple of Region
     """
-    labels, count = ndimage.label(anomaly_map > threshold, _NEIGHBOURS)
-    if count == 0:
-        return ()
-    numbers = np.arange(1, count + 1)
-    pixels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    peaks = ndimage.maximum_position(anomaly_map, labels, numbers)
+    labels, _ = ndimage.label(anomaly_map > threshold, _NEIGHBOURS)
     regions = []
-    for (rows, columns), size, (row, column) in zip(
-        ndimage.find_objects(labels), pixels, peaks, strict=True
-    ):
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        rows, columns = box
+        inside = labels[box] == number
+        values = np.where(inside, anomaly_map[box], -np.inf)
+        row, column = np.unravel_index(values.argmax(), values.shape)
         regions.append(
             Region(
                 crop.box_in_image(columns.start, rows.start, columns.stop, rows.stop),
-                round(float(size) * crop.pixel_area, 1),
-                float(anomaly_map[row, column]),
-                crop.point_in_image(column + 0.5, row + 0.5),
+                round(float(inside.sum()) * crop.pixel_area, 1),
+                float(values[row, column]),
+                crop.point_in_image(columns.start + column + 0.5, rows.start + row + 0.5),
             )
         )
     return tuple(sorted(regions, key=lambda region: -region.peak))

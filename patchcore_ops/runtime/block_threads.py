@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from patchcore_ops.runtime.array_namespace import Array, namespace_of
+from patchcore_ops.runtime.process_settings import one_blas_thread
 from patchcore_ops.runtime.processors import available_processors
 
 _Block = TypeVar("_Block")
@@ -40,21 +40,21 @@ def block_threads(array: Array) -> Iterator[ForEach]:
     if namespace_of(array) is not np:
         yield _one_by_one
         return
-    threads = min(available_processors(), _MOST_THREADS)
-    one_thread = _libraries().limit(limits=1, user_api="blas")
-    with one_thread, ThreadPoolExecutor(threads, "blocks") as executor:
+    with one_blas_thread(), ExitStack() as stack:
+
+        @cache
+        def threads() -> ThreadPoolExecutor | None:
+            count = min(available_processors(), _MOST_THREADS)
+            return stack.enter_context(ThreadPoolExecutor(count, "blocks")) if count > 1 else None
 
         def at_once(function: Callable[[_Block], object], blocks: Iterable[_Block]) -> None:
-            for _ in executor.map(function, blocks):
+            several = list(blocks)
+            # Starting threads for a single block, such as one image's map, takes longer than it.
+            executor = threads() if len(several) > 1 else None
+            for _ in (executor.map if executor else map)(function, several):
                 pass
 
-        yield at_once if threads > 1 else _one_by_one
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    # Looking for libraries takes milliseconds, and numpy's own is loaded with numpy.
-    return ThreadpoolController()
+        yield at_once
 
 
 def _one_by_one(function: Callable[[_Block], object], blocks: Iterable[_Block]) -> None:

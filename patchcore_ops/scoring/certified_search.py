@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from patchcore_ops.runtime.process_settings import WhileNeeded
 from patchcore_ops.scoring.distance_bounds import (
     BoundedRows,
     Floats,
@@ -107,6 +108,7 @@ class CertifiedSearch:
         of_one_image: int | None = None,
         limits: Floats | None = None,
         excluded: Sequence[Rows] | None = None,
+        threads: int | None = None,
     ) -> Found:
         """Find the nearest rows of the bank.
 
@@ -121,6 +123,8 @@ class CertifiedSearch:
             away is the last of as many neighbours that are known from elsewhere. May be infinite.
         excluded : sequence of ndarray of int64, optional
             Of each image, rows of the bank that are no neighbours of its queries.
+        threads : int, optional
+            For this search, by default all; FAISS's own are so many already.
 
         Returns
         -------
@@ -138,7 +142,9 @@ class CertifiedSearch:
         their_own = [
             rows for rows, of_image in zip(without, by_part[0], strict=True) for _ in of_image
         ]
-        found = self._in_threads(parts, their_limits, their_own, neighbours)
+        found = self._in_threads(
+            parts, their_limits, their_own, neighbours, threads or self._threads
+        )
         return Found(*(np.concatenate(of_parts) for of_parts in zip(*found, strict=True)))
 
     def _in_threads(
@@ -147,18 +153,18 @@ class CertifiedSearch:
         limits: Sequence[Floats],
         excluded: Sequence[Rows],
         neighbours: int,
+        threads: int,
     ) -> list[Found]:
         """Search for parts of the queries at once; each part has its share of FAISS's threads."""
-        share = max(self._threads // len(queries), 1)
-        with (
-            matrix_products(self._faiss),
-            ThreadPoolExecutor(
-                self._threads, "search", self._faiss.omp_set_num_threads, (share,)
-            ) as executor,
-        ):
-            return list(
-                executor.map(self._search, queries, limits, excluded, [neighbours] * len(queries))
-            )
+        work = self._search, queries, limits, excluded, [neighbours] * len(queries)
+        with matrix_products():
+            if min(len(queries), threads) == 1:
+                return list(map(*work))
+            share = max(threads // len(queries), 1)
+            with ThreadPoolExecutor(
+                threads, "search", self._faiss.omp_set_num_threads, (share,)
+            ) as executor:
+                return list(executor.map(*work))
 
     def _search(self, queries: Floats, limits: Floats, excluded: Rows, neighbours: int) -> Found:
         reduced = self._axes.reduce(queries)
@@ -264,17 +270,19 @@ def images_of(queries: Floats, of_one_image: int | None) -> list[Floats]:
 
 
 @contextmanager
-def matrix_products(faiss: Any) -> Iterator[None]:
-    """Let FAISS scan by matrix products where it would go through the queries one by one.
-
-    Its newer versions do that below some 1,500 queries of 83 dimensions, at half the speed.
-    """
+def _by_matrix_products() -> Iterator[None]:
+    faiss = import_faiss()
     before = faiss.cvar.distance_compute_blas_threshold
     faiss.cvar.distance_compute_blas_threshold = _QUERIES_FOR_PRODUCTS
     try:
         yield
     finally:
         faiss.cvar.distance_compute_blas_threshold = before
+
+
+# Lets FAISS scan by matrix products where it would go through the queries one by one: its newer
+# versions do that below some 1,500 queries of 83 dimensions, at half the speed.
+matrix_products = WhileNeeded(_by_matrix_products)
 
 
 def _inverted_file(vectors: Floats) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from patchcore_ops.scoring.faiss_library import only_faiss
 from patchcore_ops.scoring.index_file import BYTES_AT_ONCE, write_flat_index, write_index
 
 Floats = npt.NDArray[np.float32]
+# In place of a number of lists: as many as suit the bank.
+AUTOMATIC_LISTS = "IVFauto"
 
 
 def build_index(features: Floats, factory: str) -> Any:
@@ -26,7 +29,9 @@ def build_index(features: Floats, factory: str) -> Any:
     features : ndarray of float32, shape [picks, dim]
         The memory bank.
     factory : str
-        A FAISS factory string, such as `Flat`, `IVF512,Flat` or `HNSW32`.
+        A FAISS factory string, such as `Flat`, `IVF512,Flat` or `HNSW32`; `IVFauto` stands for an
+        inverted file with twice as many lists as the root of the bank's rows, or a quarter of its
+        rows if that is less.
 
     Returns
     -------
@@ -91,7 +96,7 @@ def _build(
     faiss = only_faiss()
     rows, dimension = shape
     try:
-        index = faiss.index_factory(dimension, factory, faiss.METRIC_L2)
+        index = _empty_index(faiss, factory, rows, dimension)
         if not index.is_trained:
             index.train(training())
         for block in blocks:
@@ -114,7 +119,7 @@ def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
     """
     faiss = only_faiss()
     try:
-        index = faiss.index_factory(dimension, section.factory, faiss.METRIC_L2)
+        index = _empty_index(faiss, section.factory, rows, dimension)
     except (RuntimeError, MemoryError) as error:
         raise ConfigError(
             f"index.factory: FAISS cannot build '{section.factory}' over {rows} x {dimension} "
@@ -126,6 +131,18 @@ def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
             f"memory bank will hold {rows}; use fewer lists or codes, or raise coreset.percentage"
         )
     set_parameters(faiss, index, section)
+
+
+def _empty_index(faiss: Any, factory: str, rows: int, dimension: int) -> Any:
+    """Make an index for so many rows from a factory string, its lists counted if automatic."""
+    lists = max(min(round(2 * math.sqrt(rows)), rows // 4), 1)
+    index = faiss.index_factory(
+        dimension, factory.replace(AUTOMATIC_LISTS, f"IVF{lists}"), faiss.METRIC_L2
+    )
+    if AUTOMATIC_LISTS in factory:
+        # FAISS warns of fewer than 39 rows a list; these are meant.
+        faiss.extract_index_ivf(index).cp.min_points_per_centroid = 1
+    return index
 
 
 def set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
+from patchcore_ops.runtime.process_settings import one_blas_thread
 from patchcore_ops.runtime.processors import available_processors
 from patchcore_ops.scoring.certified_search import (
     CertifiedSearch,
@@ -54,14 +55,17 @@ class Searcher:
         self._faiss = faiss = only_faiss()
         # More threads than processors would only wait for each other.
         self.threads = min(runtime.faiss_num_workers, available_processors())
-        self._libraries = ThreadpoolController()
         set_parameters(faiss, index, section)
         self._index: Any = index
         self._is_on_gpu = runtime.faiss_on_gpu
+        # A GPU's index serves one search at a time.
+        self._in_turn: AbstractContextManager[Any] = (
+            threading.Lock() if runtime.faiss_on_gpu else nullcontext()
+        )
         if runtime.faiss_on_gpu:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
-            with self._threads_of_a_search():
+            with one_blas_thread(), _threads(faiss, self.threads):
                 self._index = CertifiedSearch(index, self.threads)
         self._rows = index.ntotal
         self._by_products = (
@@ -69,9 +73,13 @@ class Searcher:
         )
 
     def search(
-        self, queries: Floats, neighbours: int, of_one_image: int | None = None
+        self,
+        queries: Floats,
+        neighbours: int,
+        of_one_image: int | None = None,
+        threads: int | None = None,
     ) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Find the nearest features of each query.
+        """Find the nearest features of each query; several threads may call it.
 
         Parameters
         ----------
@@ -81,6 +89,8 @@ class Searcher:
         of_one_image : int, optional
             So many queries are of one image, and are searched without those of others: how
             distances round depends on all that is searched at once. By default, all are of one.
+        threads : int, optional
+            For this search; by default, and at most, those of `runtime`.
 
         Returns
         -------
@@ -94,7 +104,7 @@ class Searcher:
         ConfigError
             If the bank holds fewer rows than `neighbours`, or an approximate index finds fewer.
         """
-        found = self.find(queries, neighbours, of_one_image)
+        found = self.find(queries, neighbours, of_one_image, threads=threads)
         return found.distances, found.rows
 
     def find(
@@ -104,6 +114,7 @@ class Searcher:
         of_one_image: int | None = None,
         limits: Floats | None = None,
         excluded: Sequence[npt.NDArray[np.int64]] | None = None,
+        threads: int | None = None,
     ) -> Found:
         """Find the nearest features of each query, as `search` does.
 
@@ -116,14 +127,17 @@ class Searcher:
                 f"bank holds {self._rows} rows; lower it or raise coreset.percentage"
             )
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        with self._threads_of_a_search():
+        threads = min(threads or self.threads, self.threads)
+        with self._in_turn, one_blas_thread(), _threads(self._faiss, threads):
             if isinstance(self._index, CertifiedSearch):
-                found = self._index.search(queries, neighbours, of_one_image, limits, excluded)
+                found = self._index.search(
+                    queries, neighbours, of_one_image, limits, excluded, threads
+                )
             else:
                 images = images_of(queries, of_one_image)
-                with matrix_products(self._faiss) if self._by_products else nullcontext():
+                with matrix_products() if self._by_products else nullcontext():
                     parts = self._search_images(
-                        images, neighbours, excluded or [NO_ROWS] * len(images)
+                        images, neighbours, excluded or [NO_ROWS] * len(images), threads
                     )
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
@@ -141,28 +155,22 @@ class Searcher:
         images: Sequence[Floats],
         neighbours: int,
         excluded: Sequence[npt.NDArray[np.int64]],
+        threads: int,
     ) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
         """Search by FAISS alone, for several images at once where it can."""
         search = partial(search_without, self._index, neighbours=neighbours)
-        if self._is_on_gpu or len(images) == 1:
+        if self._is_on_gpu or min(len(images), threads) == 1:
             return [
                 search(image, excluded=own) for image, own in zip(images, excluded, strict=True)
             ]
         # Where others use the processors too, FAISS's own threads wait for each other, busily.
-        share = max(self.threads // len(images), 1)
+        share = max(threads // len(images), 1)
         with ThreadPoolExecutor(
-            self.threads, "search", self._faiss.omp_set_num_threads, (share,)
+            threads, "search", self._faiss.omp_set_num_threads, (share,)
         ) as executor:
             return list(
                 executor.map(lambda image, own: search(image, excluded=own), images, excluded)
             )
-
-    @contextmanager
-    def _threads_of_a_search(self) -> Iterator[None]:
-        """Let each thread of a search compute its matrix products alone."""
-        blas = self._libraries.limit(limits=1, user_api="blas")
-        with blas, _threads(self._faiss, self.threads):
-            yield
 
 
 @contextmanager

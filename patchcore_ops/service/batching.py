@@ -119,7 +119,7 @@ class BatchQueue:
 def _score(batch: Sequence[_Waiting]) -> None:
     """Score a batch; if it fails as a whole, each image alone, so that one harms no other."""
     done = 0
-    attempts = batch[0].model.attempt(entry.image for entry in batch)
+    attempts = batch[0].model.attempt([entry.image for entry in batch])
     try:
         for entry, outcome in zip(batch, attempts, strict=True):
             entry.future.set_result(outcome)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,39 @@ def test_a_stream_takes_only_few_images_ahead(single: Benchmarked, model: Path) 
     stream = Model.load(model, RUNTIME).stream(images())
     next(stream)
     assert len(taken) < 20
+    stream.close()
+
+
+def test_threads_change_no_prediction(single: Benchmarked, model: Path) -> None:
+    alone = RuntimeSection(num_workers=1, batch_size=1, faiss_num_workers=1)
+    several = RuntimeSection(num_workers=5, batch_size=4, faiss_num_workers=8)
+    one_by_one = [Model.load(model, several).predict(image)[0] for image in single.images]
+    for runtime in (alone, several):
+        found = Model.load(model, runtime).predict(iter(single.images))
+        assert [one.score for one in found] == [one.score for one in one_by_one]
+        for one, other in zip(found, one_by_one, strict=True):
+            np.testing.assert_array_equal(one.anomaly_map, other.anomaly_map)
+
+
+def test_a_result_comes_before_the_images_after_the_next(single: Benchmarked, model: Path) -> None:
+    loaded, judged = Model.load(model, RUNTIME), threading.Event()
+    judge = loaded._prediction
+
+    def judge_and_tell(*arguments: Any) -> Any:
+        found = judge(*arguments)
+        judged.set()
+        return found
+
+    loaded._prediction = judge_and_tell  # type: ignore[method-assign]
+
+    def camera() -> Any:
+        for image in single.images:
+            yield image
+            # Triggers again when the first image has been judged.
+            assert judged.wait(60)
+
+    stream = loaded.stream(camera())
+    assert next(stream).name == str(single.images[0])
     stream.close()
 
 

@@ -192,6 +192,7 @@ DETERMINES_NOTHING = (
     "runtime.progress",
     "runtime.devices",
     "runtime.process",
+    "runtime.process_settings",
     "runtime.processors",
     "runtime.control_groups",
     "runtime.machine",

@@ -16,7 +16,7 @@ from patchcore_ops.config.sections import IndexSection, RuntimeSection
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.scoring import certified_search
 from patchcore_ops.scoring.certified_search import CertifiedSearch
-from patchcore_ops.scoring.index_building import build_index
+from patchcore_ops.scoring.index_building import build_index, foresee_index
 from patchcore_ops.scoring.index_file import read_index, write_index
 from patchcore_ops.scoring.neighbours import Searcher
 
@@ -85,6 +85,22 @@ def test_other_factories_are_trained_and_filled(factory: str) -> None:
     assert index.ntotal == 400
     _, rows = search(index, bank, 1)
     assert (rows[:, 0] == np.arange(400)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("rows", "lists"), [(1, 1), (3, 1), (31, 7), (100, 20), (400, 40), (2500, 100)]
+)
+def test_automatic_lists_follow_the_rows_of_the_bank(
+    rows: int, lists: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bank = vectors(rows)
+    index = build_index(bank, "IVFauto,Flat")
+    foresee_index(IndexSection(factory="IVFauto,Flat", search_parameters="nprobe=5"), rows, 16)
+    assert (index.nlist, index.ntotal) == (lists, rows)
+    _, found = search(index, bank, 1, "nprobe=5")
+    np.testing.assert_array_equal(found[:, 0], np.arange(rows))
+    # FAISS would warn of few rows a list.
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("factory", ["Flatt", "IVF64,Flat", "PQ5"])
@@ -259,6 +275,19 @@ def test_excluded_rows_are_no_neighbours(rows: int) -> None:
         # A scan by products cancels sums of squares of about 400.
         np.testing.assert_allclose(distances, np.sort(expected)[:3], rtol=1e-5, atol=1e-2)
         assert set(nearest.tolist()) == set((np.argsort(expected)[:3] + first).tolist())
+
+
+def test_where_the_nearest_list_is_excluded_the_others_are_searched() -> None:
+    # Two lists far apart, and every row of the first excluded.
+    bank, queries = vectors(400), vectors(20, seed=1)
+    bank[200:] += 100
+    searcher = Searcher(
+        build_index(bank, "IVF2,Flat"), IndexSection(search_parameters="nprobe=1"), RuntimeSection()
+    )
+    found = searcher.find(queries, 3, excluded=[np.arange(200)])
+    expected = 200 + np.argsort(squared_distances(queries, bank[200:]), axis=1)[:, :3]
+    np.testing.assert_array_equal(found.rows, expected)
+    assert np.isfinite(found.distances).all()
 
 
 @pytest.mark.parametrize("rows", [500, 4096], ids=["flat scan", "bounds"])
