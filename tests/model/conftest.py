@@ -1,11 +1,16 @@
-"""Benchmarked categories: of one member, of three with ranges, of two with units."""
+"""Benchmarked categories: of one member, of three with ranges, of two with units; saved models."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from model_kit import Benchmarked, benchmarked, ensemble_config, units_config
+from PIL import Image
+from reference_kit import SIDE, Saved, save
 
 
 @pytest.fixture(scope="session", params=[1, 3, 2], ids=["one member", "three members", "units"])
@@ -20,3 +25,36 @@ def category(
     else:
         config = ensemble_config(folder, request.param, anomaly_scorer_num_nn=2, **rule)
     return benchmarked(tiny_dataset, folder, config)
+
+
+@pytest.fixture(scope="session")
+def reference_images() -> torch.Tensor:
+    """Return images of the network's size, which are neither resized nor cropped then."""
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    large = [np.asarray(Image.fromarray(one).resize((SIDE, SIDE))) for one in coarse]
+    return torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2)
+
+
+@pytest.fixture(scope="session")
+def saved_single(reference_images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    """Save a network whose own mean and standard deviation are not ImageNet's."""
+    folder = tmp_path_factory.mktemp("single") / "mvtec_bottle"
+    return save(folder, reference_images, [("tf_efficientnet_lite0", ["blocks.1", "blocks.2"])])
+
+
+@pytest.fixture(scope="session")
+def saved_ensemble(
+    reference_images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
+) -> Saved:
+    folder = tmp_path_factory.mktemp("ensemble") / "mvtec_bottle"
+    return save(
+        folder,
+        reference_images,
+        [("resnet18", ["layer1", "layer2"]), ("test_resnet", ["layer2", "layer3"])],
+    )
+
+
+@pytest.fixture
+def copied(saved_single: Saved, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved_single.folder, tmp_path / "saved"))
