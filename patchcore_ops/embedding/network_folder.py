@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchcore_ops.embedding.exported_network import NetworkSettings
 from patchcore_ops.runtime.files import user_cache
+from patchcore_ops.runtime.fingerprints import file_hash
+
+# The SHA-256 of each other file: a crash may leave a file that is empty.
+_HASHES = "sha256.json"
 
 
 def user_networks() -> Path:
@@ -20,7 +25,8 @@ def user_networks() -> Path:
 class NetworkFolder:
     """Keeps exported networks below a folder, each by its identity.
 
-    One is made beside its place and renamed, so that another process never sees a part of it.
+    One is made beside its place and renamed, so that another process never sees a part of it. One
+    that is damaged is made again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -30,23 +36,44 @@ class NetworkFolder:
     def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
         """See `NetworkStore.opened`."""
         folder = self._root / settings.identity
-        if not folder.is_dir():
+        if not _is_whole(folder):
             self._root.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{settings.identity}-", dir=self._root))
-            try:
-                make(aside)
+            with tempfile.TemporaryDirectory(
+                prefix=f".{settings.identity}-", dir=self._root, ignore_cleanup_errors=True
+            ) as name:
+                made = Path(name, "made")
+                made.mkdir()
+                make(made)
+                hashes = {file.name: file_hash(file) for file in made.iterdir()}
+                (made / _HASHES).write_text(json.dumps(hashes), encoding="utf-8")
+                if not _is_whole(folder):
+                    with suppress(FileNotFoundError):
+                        folder.rename(Path(name, "damaged"))
                 try:
-                    aside.rename(folder)
+                    made.rename(folder)
                 except OSError:
                     # Another process was quicker.
-                    if not folder.is_dir():
+                    if not _is_whole(folder):
                         raise
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
         yield folder
 
     @contextmanager
     def kept(self, identity: str) -> Iterator[Path | None]:
         """See `NetworkStore.kept`."""
         folder = self._root / identity
-        yield folder if folder.is_dir() else None
+        yield folder if _is_whole(folder) else None
+
+
+def copy_network(network: Path, folder: Path) -> None:
+    """Copy the files of an exported network."""
+    for file in network.iterdir():
+        if file.name != _HASHES:
+            shutil.copyfile(file, folder / file.name)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        hashes = json.loads((folder / _HASHES).read_bytes())
+        return all(file_hash(folder / name) == expected for name, expected in hashes.items())
+    except (OSError, ValueError):
+        return False

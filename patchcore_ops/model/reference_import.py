@@ -13,6 +13,7 @@ from patchcore_ops.config.mistakes import Mistakes, describe
 from patchcore_ops.config.recorded_settings import record, write_settings
 from patchcore_ops.config.sections import CategoryConfig, DatasetSection
 from patchcore_ops.embedding.exported_network import ExportedNetwork, network_settings
+from patchcore_ops.embedding.network_folder import NetworkFolder, copy_network, user_networks
 from patchcore_ops.model.description import Member, ModelDescription, ModelError, draft_of
 from patchcore_ops.model.folder import INDEX, new_folder, write_model
 from patchcore_ops.model.predictor import Model
@@ -181,7 +182,10 @@ def _validated(file: Path, sections: Mapping[str, Any]) -> CategoryConfig:
 
 
 def _member(config: CategoryConfig, number: int, rows: int, folder: Path) -> Member:
-    """Export a member's network, normalised as in the reference, and describe the member."""
+    """Export a member's network, normalised as in the reference, and describe the member.
+
+    The user's cache keeps it: fifteen categories of one backbone export one network.
+    """
     from patchcore_ops.embedding.network_export import export_network
 
     try:
@@ -192,7 +196,10 @@ def _member(config: CategoryConfig, number: int, rows: int, folder: Path) -> Mem
             "of the backbone"
         ) from None
     settings = settings.model_copy(update={"normalisation": _IMAGENET})
-    export_network(config, number, settings, folder)
+    with NetworkFolder(user_networks()).opened(
+        settings, lambda place: export_network(config, number, settings, place)
+    ) as kept:
+        copy_network(kept, folder)
     exported = ExportedNetwork.read(folder)
     if exported.refusal:
         raise ModelError(

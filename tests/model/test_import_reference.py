@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -26,7 +27,9 @@ from reference_kit import (
 
 from patchcore_assets.commands.main import main
 from patchcore_ops import Model
+from patchcore_ops.embedding import network_export
 from patchcore_ops.embedding.exported_network import NetworkSettings
+from patchcore_ops.embedding.network_export import export_network
 from patchcore_ops.model import ModelError, read_model
 from patchcore_ops.model.export import export_model
 from patchcore_ops.model.reference_bank import read_bank
@@ -57,6 +60,23 @@ def test_it_is_exported_to_onnx_with_its_own_normalisation(
     note = export_model(tmp_path / "model", tmp_path / "onnx", "onnx", saved_single.weights)
     assert note.members[0].network.relative_error is not None
     assert note.members[0].network.relative_error < 1e-4
+
+
+def test_categories_of_one_backbone_export_one_network(
+    saved_single: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    exported = []
+
+    def export(*arguments: Any) -> None:
+        exported.append(arguments)
+        export_network(*arguments)
+
+    monkeypatch.setattr(network_export, "export_network", export)
+    first, second = (imported(saved_single, tmp_path / name) for name in ("a", "b"))
+    assert len(exported) == 1
+    assert first.members == second.members
+    assert Model.load(tmp_path / "b", RUNTIME).description == second
 
 
 def test_the_files_of_the_saved_model_are_recorded(saved_single: Saved, tmp_path: Path) -> None:
