@@ -68,7 +68,7 @@ def image_manifest(config: BenchmarkConfig) -> dg.AssetsDefinition:
         deps=[IMAGES],
         group_name="dataset",
         kinds={"pandas", "parquet"},
-        code_version="1",
+        code_version="2",
         check_specs=specs(IMAGE_MANIFEST, _CHECKS, categories(config)),
         **by_category(config),
     )

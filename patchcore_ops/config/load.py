@@ -28,7 +28,7 @@ from patchcore_ops.config.paths import (
     resolve_place,
     resolve_storage_root,
 )
-from patchcore_ops.config.presets import with_preset
+from patchcore_ops.config.presets import read_preset
 from patchcore_ops.config.sections import (
     CategoryConfig,
     ConfigFile,
@@ -140,7 +140,7 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
             mistakes.add(join_key("", key), unknown_key(key, ConfigFile.model_fields))
         elif not isinstance(section, dict) and key not in ("tracking", "preset"):
             mistakes.add(key, f"must be a mapping of keys to values (got {shown(section)})")
-    raw = with_preset(raw, mistakes)
+    preset = read_preset(raw, mistakes)
     dataset = _validate(DatasetSection, raw.get("dataset", {}), mistakes, "dataset")
     runtime = _validate(RuntimeSection, raw.get("runtime", {}), mistakes, "runtime")
     storage = _validate(StorageSection, raw.get("storage", {}), mistakes, "storage")
@@ -154,9 +154,9 @@ def load_config(path: str | os.PathLike[str]) -> BenchmarkConfig:
     evaluated = _resolve_evaluation(evaluation, mistakes)
     arriving = _resolve_inbox(inbox, mistakes)
     categories = category_names(dataset, Path(root), mistakes) if dataset and root else ()
-    default = resolve_category(raw, {}, mistakes, "")
+    default = resolve_category(raw, {}, preset, mistakes, "")
     resolved = {
-        category: resolve_category(raw, override, mistakes, join_key("overrides", category))
+        category: resolve_category(raw, override, preset, mistakes, join_key("overrides", category))
         for category, override in read_overrides(raw, categories, mistakes).items()
     }
     mistakes.raise_if_any()

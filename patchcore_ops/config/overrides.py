@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from patchcore_ops.config.categories import composed
 from patchcore_ops.config.mistakes import Mistakes, did_you_mean, dotted, listed, locate, shown
 from patchcore_ops.config.paths import resolve_path
+from patchcore_ops.config.presets import Sections, fill
 from patchcore_ops.config.sections import CategoryConfig, EmbeddingSection, ImageSize
 from patchcore_ops.config.yaml_document import join_key
 
@@ -60,15 +61,16 @@ def _not_overridable(model: type[BaseModel], name: str) -> str:
 def resolve_category(
     raw: Mapping[str, Any],
     override: Mapping[str, Mapping[str, Any]],
+    preset: Sections,
     mistakes: Mistakes,
     where: str,
 ) -> CategoryConfig | None:
-    """Merge a category's overrides into the general sections and validate them."""
+    """Merge a category's overrides into the general sections, fill and validate them."""
     merged = {}
     for name in CategoryConfig.model_fields:
         section = raw.get(name, {})
         general = section if isinstance(section, dict) else {}
-        merged[name] = {**general, **override.get(name, {})}
+        merged[name] = fill(name, {**general, **override.get(name, {})}, preset)
     merged["dataset"] = {
         key: value for key, value in merged["dataset"].items() if key in ImageSize.model_fields
     }

@@ -39,22 +39,22 @@ PRESETS: Mapping[str, Sections] = {
 }
 
 
-def with_preset(raw: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:
-    """Fill what the sections of a configuration do not write with the settings of its preset.
-
-    `PATCHCORE_PRESET` wins over the file.
-    """
-    written = {key: section for key, section in raw.items() if key != "preset"}
+def read_preset(raw: Mapping[str, Any], mistakes: Mistakes) -> Sections:
+    """Return the settings of a configuration's preset; `PATCHCORE_PRESET` wins over the file."""
     name = os.environ.get(PRESET_VARIABLE) or raw.get("preset", "reference")
     if not isinstance(name, str) or name not in PRESETS:
         names = get_args(Preset)
         near = did_you_mean(name, names) if isinstance(name, str) else ""
         mistakes.add("preset", f"must be one of {', '.join(names)} (got {shown(name)}){near}")
-        return written
-    filled = dict(written)
-    for section, keys in PRESETS[name].items():
-        own = written.get(section, {})
-        # Search parameters suit the one factory: who writes an index writes both.
-        if isinstance(own, dict) and not (own and section == "index"):
-            filled[section] = {**keys, **own}
-    return filled
+        return {}
+    return PRESETS[name]
+
+
+def fill(section: str, written: Mapping[str, Any], preset: Sections) -> dict[str, Any]:
+    """Fill what a section does not write with the settings of a preset.
+
+    Search parameters suit the one factory: beside another one, the preset's do not count.
+    """
+    if section == "index" and "factory" in written:
+        return dict(written)
+    return {**preset.get(section, {}), **written}

@@ -23,8 +23,8 @@ from patchcore_ops.config.setting_types import (
     FactoryString,
     Name,
     Number,
+    SearchParameters,
     Section,
-    Text,
 )
 
 Precision = Literal["float32", "bfloat16"]
@@ -166,7 +166,7 @@ class IndexSection(Section):
     """
 
     factory: FactoryString = "Flat"
-    search_parameters: Text = ""
+    search_parameters: SearchParameters = ""
 
 
 class ScoringSection(Section):

@@ -20,6 +20,7 @@ SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 # YAML 1.1 reads a number with an exponent as text unless it has a point and a sign: 1e-2, 1.5e3.
 _WITH_EXPONENT = re.compile(r"[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]{1,3}")
 _DIGITS = re.compile(r"[0-9]+")
+_SEARCHED = re.compile(r"(nprobe|efSearch|k_factor_rf|k_factor)\s*=\s*(-?[0-9]*\.?[0-9]+)")
 _SINGLE_LINK_GRAPH = re.compile(r"HNSW1(?![0-9])")
 
 
@@ -49,6 +50,14 @@ def _safe_for_faiss(factory: str) -> str:
     if _SINGLE_LINK_GRAPH.search(factory):
         raise ValueError(f"HNSW needs at least 2 links; write HNSW32 (got {factory[:60]!r})")
     return factory
+
+
+def _within_reach(parameters: str) -> str:
+    """Refuse search parameters with which FAISS finds nothing."""
+    for name, value in _SEARCHED.findall(parameters):
+        if float(value) < 1:
+            raise ValueError(f"{name} must be at least 1 (got {parameters[:60]!r})")
+    return parameters
 
 
 def _sides(value: Any, others: str = "") -> int | tuple[int, int]:
@@ -97,6 +106,7 @@ Name = Annotated[
     AfterValidator(_without_control_characters),
 ]
 Number = Annotated[float, BeforeValidator(_number_with_exponent)]
+SearchParameters = Annotated[Text, AfterValidator(_within_reach)]
 FactoryString = Annotated[Name, AfterValidator(_safe_for_faiss)]
 
 

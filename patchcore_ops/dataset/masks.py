@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image, ImageChops, ImageFile
 
 from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened, problem_report
@@ -110,7 +110,7 @@ def mask_content(image: ImageFile.ImageFile, path: Path) -> MaskContent:
     elif image.has_transparency_data:
         levels, uses_hidden_colours = _of_transparent(image)
     else:
-        levels = to_mode(picture, "L")
+        levels = _of_colours(picture)
     histogram = levels.histogram()
     if is_exact and _is_one_level_on_black(histogram):
         levels = levels.point([0] + [_WHITE] * 255)
@@ -123,6 +123,16 @@ def _is_one_level_on_black(histogram: list[int]) -> bool:
     pixels = sum(histogram)
     marked = pixels - histogram[0]
     return 0 < marked < pixels and marked in histogram[1:_WHITE]
+
+
+def _of_colours(image: Image.Image) -> Image.Image:
+    """Convert to grey levels; where grey would be black, the greatest channel counts instead."""
+    levels = to_mode(image, "L")
+    if image.mode == "L" or levels.getextrema() != (0, 0):
+        return levels
+    # A dark red or blue, such as the number of a class, has the grey level 0.
+    channels = to_mode(image, "RGB").split()
+    return ImageChops.lighter(ImageChops.lighter(channels[0], channels[1]), channels[2])
 
 
 def _of_sixteen_bits(image: Image.Image) -> Image.Image:

@@ -46,6 +46,7 @@ MEAN = "Mean"
 NORMAL = ""
 _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
+_NO_NORMAL = "there are no normal test images"
 _FEW_NORMAL = "the normal test images have too few pixels for a false-positive rate of 0.0001"
 # MVTec AD 2's, see Heckler-Kram et al., "The MVTec AD 2 Dataset" (2025).
 _STRICT_LIMIT = 0.05
@@ -127,7 +128,7 @@ def category_metrics(
         )
     return {
         **{name: result[name] for name in METRICS},
-        "notes": _notes(result, pixels),
+        "notes": _notes(result, pixels, has_normal=not bool(is_anomaly.all())),
         "per_defect": per_defect,
         "curves": {
             "roc": _roc(images),
@@ -234,7 +235,7 @@ def _pro(ranking: Ranking, limit: float) -> Curve | None:
     return thin_curve(*pro_curve_below(ranking, limit)) if ranking.has_both_classes else None
 
 
-def _notes(result: Mapping[str, float], pixels: PixelRanking) -> dict[str, str]:
+def _notes(result: Mapping[str, float], pixels: PixelRanking, has_normal: bool) -> dict[str, str]:
     """Say why each undefined metric is undefined."""
     of_pixels = _ALL_MASKED if pixels.all.has_positives else _NO_MASKS
     undefined = {
@@ -243,5 +244,5 @@ def _notes(result: Mapping[str, float], pixels: PixelRanking) -> dict[str, str]:
         if math.isnan(result[name])
     }
     if "aupimo" in undefined and not math.isnan(result["aupro"]):
-        undefined["aupimo"] = _FEW_NORMAL
+        undefined["aupimo"] = _FEW_NORMAL if has_normal else _NO_NORMAL
     return undefined

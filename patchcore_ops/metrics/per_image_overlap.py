@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from patchcore_ops.metrics.ranking import unseen_is_missed
+
 # The authors' bounds of the integral over the false-positive rate.
 LOWEST_RATE, HIGHEST_RATE = 1e-5, 1e-4
 
@@ -53,7 +55,7 @@ def per_image_overlap(
     width = np.log(highest / lowest)
     found = []
     for pixels in defects:
-        ascending = np.sort(pixels)
+        ascending = np.sort(unseen_is_missed(pixels))
         detected = 1 - np.searchsorted(ascending, thresholds, side="left") / len(ascending)
         at_places = np.interp(places, np.log(rates), detected)
         found.append(np.trapezoid(at_places, places) / width)

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import MetricsSection
-from patchcore_ops.metrics.ranking import Floats, Ranking, rank_positives, sorted_numbers
+from patchcore_ops.metrics.ranking import (
+    Floats,
+    Ranking,
+    rank_positives,
+    sorted_numbers,
+    unseen_is_missed,
+)
 from patchcore_ops.metrics.region_overlap import label_regions, missed_regions, weights_of
 
 Scores = npt.NDArray[np.float32]
@@ -63,7 +69,9 @@ def pixel_sets(
     `anomaly_maps`, shape [n, H, W], may be a memory map: each image is read once. Their NaN is
     padding outside of the image.
     """
-    is_masked = mask_levels.any(axis=(1, 2))
+    # The reference takes any trace of a mask for one, though only white counts as anomalous.
+    marks = mask_levels if settings.reference_masks else _is_anomalous(mask_levels, settings)
+    is_masked = marks.any(axis=(1, 2))
     sets = {}
     for label in np.unique(labels[has_truth]):
         for masked in (False, True):
@@ -86,21 +94,26 @@ def _sorted(
         nothing = np.empty(0, dtype=maps.dtype)
         normal = sorted_numbers(maps)
         return PixelSet(rows, False, nothing, nothing, normal, np.empty(0), np.zeros_like(rows))
-    positive = levels >= settings.mask_threshold * 255
+    positive = _is_anomalous(levels, settings)
     white = levels == 255 if settings.reference_masks else positive
     edge = positive & ~white
     regions = label_regions(positive)
     weights = weights_of(regions)
-    order = np.argsort(maps[edge])
+    of_white, of_edge = unseen_is_missed(maps[white]), unseen_is_missed(maps[edge])
+    order = np.argsort(of_edge)
     return PixelSet(
         rows,
         True,
-        maps[white],
-        maps[edge][order],
+        of_white,
+        of_edge[order],
         sorted_numbers(maps[~positive]),
         np.concatenate([weights[white], weights[edge][order]]),
         missed_regions(regions, white),
     )
+
+
+def _is_anomalous(levels: npt.NDArray[np.uint8], settings: MetricsSection) -> npt.NDArray[np.bool_]:
+    return np.asarray(levels >= settings.mask_threshold * 255)
 
 
 def _by_reference(sets: Sequence[PixelSet]) -> Ranking:

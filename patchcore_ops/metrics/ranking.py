@@ -79,6 +79,11 @@ def sorted_numbers(scores: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
     return ascending[: np.searchsorted(ascending, np.nan)]
 
 
+def unseen_is_missed(scores: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """Put scores of defects that are NaN, which nothing has seen, below every threshold."""
+    return np.asarray(np.where(np.isnan(scores), scores.dtype.type(-np.inf), scores))
+
+
 def _count_from(ascending: Scores, thresholds: Scores) -> tuple[Counts, Counts]:
     """Count the scores from each threshold on, and those above it."""
     below = np.searchsorted(ascending, thresholds)

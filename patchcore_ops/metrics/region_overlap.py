@@ -16,6 +16,7 @@ from patchcore_ops.metrics.ranking import (
     Ranking,
     rank_positives,
     sorted_numbers,
+    unseen_is_missed,
     weighted_roc_curve,
 )
 
@@ -84,7 +85,8 @@ def aupro(
     Parameters
     ----------
     anomaly_maps : ndarray of float, shape [n, H, W]
-        Higher is more anomalous; NaN, outside of an image, does not count.
+        Higher is more anomalous. NaN is what was not seen: a defect there is missed, and sound
+        pixels do not count.
     masks : ndarray, shape [n, H, W]
         Non-zero marks a defect; normal images have empty masks and count for false positives.
     fpr_limit : float
@@ -102,7 +104,7 @@ def aupro(
     """
     positive = masks.astype(bool)
     ranking = rank_positives(
-        anomaly_maps[positive],
+        unseen_is_missed(anomaly_maps[positive]),
         [sorted_numbers(anomaly_maps[~positive])],
         region_weights(positive)[positive],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from patchcore_ops.scoring.faiss_library import only_faiss
 from patchcore_ops.scoring.index_file import BYTES_AT_ONCE, write_flat_index, write_index
 
 Floats = npt.NDArray[np.float32]
+_PLACE_IN_FAISS = re.compile(r"^Error in .* at \S+:\d+: (ParameterSpace::set_index_parameter:)?")
 # In place of a number of lists: as many as suit the bank.
 AUTOMATIC_LISTS = "IVFauto"
 
@@ -173,6 +175,7 @@ def _rows_to_train(faiss: Any, index: Any) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Return what FAISS says without the function and file in which it says it."""
+    """Return what FAISS says without the function, file and assertion in which it says it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].rpartition("Error: ")[2][:200] or lines[-1][:200]
+    said = _PLACE_IN_FAISS.sub("", lines[-1]).removeprefix("Error: ")
+    return said[:200] or lines[-1][:200]

@@ -223,5 +223,5 @@ def _blocks(
 
 def _scale(values: Floats, low: float, high: float) -> Floats:
     if high == low:
-        return np.zeros_like(values)
+        return np.where(np.isnan(values), values, np.float32(0))
     return ((values - low) / (high - low)).astype(np.float32)

@@ -118,6 +118,12 @@ BY_KEY = {
         "HNSW100000000": f"{FACTORY} … 1048576",
         "Flât": FACTORY,
     },
+    "index.search_parameters": {
+        "nprobe=0": "nprobe must be at least 1 (got 'nprobe=0')",
+        "'nprobe=-3'": "nprobe must be at least 1",
+        "'nprobe=4, k_factor_rf=0'": "k_factor_rf must be at least 1",
+        "efSearch=0.5": "efSearch must be at least 1",
+    },
     "dataset.categories": {
         "all": "must be 'mvtec', 'discover' or a list … all",
         "{a: b}": "must be 'mvtec', 'discover' or a",

@@ -49,6 +49,28 @@ def test_an_index_is_written_as_a_whole(load: Load) -> None:
     assert found.index.model_dump() == {"factory": "Flat", "search_parameters": ""}
 
 
+def test_search_parameters_of_a_preset_go_with_its_factory(load: Load) -> None:
+    found = load(
+        """
+        preset: fast
+        dataset: {categories: [bottle, cable, screw]}
+        overrides:
+          cable: {index: {factory: Flat}}
+          screw: {index: {search_parameters: nprobe=9}}
+        """
+    )
+    fast = PRESETS["fast"]["index"]
+    assert found.for_category("bottle").index.model_dump() == fast
+    assert found.for_category("cable").index.model_dump() == {
+        "factory": "Flat",
+        "search_parameters": "",
+    }
+    screw = {"factory": fast["factory"], "search_parameters": "nprobe=9"}
+    assert found.for_category("screw").index.model_dump() == screw
+    general = load("preset: fast\nindex: {search_parameters: nprobe=9}").for_category("bottle")
+    assert general.index.model_dump() == screw
+
+
 def test_a_preset_hashes_as_its_settings_written_out(load: Load) -> None:
     scoring = load("preset: accurate").for_category("bottle").scoring
     written = load(f"scoring: {scoring.model_dump_json()}").for_category("bottle").scoring

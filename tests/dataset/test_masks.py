@@ -58,6 +58,8 @@ CERTAIN = {
     "1 bit": plain().convert("1"),
     "palette, red": of_palette((255, 0, 0)),
     "palette, dark": of_palette((0, 0, 128)),
+    **{f"palette, {colour}": of_palette(colour) for colour in ((0, 0, 1), (0, 0, 4), (1, 0, 0))},
+    "number of a class in blue": Image.merge("RGB", (of_level(0), of_level(0), of_level(3))),
     "colour": Image.merge("RGB", (of_level(0), of_level(0), of_level(255))),
     "white on hidden white": layer("white", "white"),
     "white on hidden black": layer("white", "black"),

@@ -191,9 +191,24 @@ def test_whatever_is_undefined_is_nan_with_a_reason(maps: Floats, mask_levels: L
         result = judge(maps, mask_levels, chosen=chosen)
         assert "all normal or all defective" in result["notes"]["instance_auroc"]
         assert len(result["per_defect"]) == defects
+    assert judge(maps, mask_levels, chosen=IS_ANOMALY)["notes"]["aupimo"] == (
+        "there are no normal test images"
+    )
     result = judge(maps, white, has_truth=EVERY, chosen=IS_ANOMALY)
     for name in ("full_pixel_auroc", "anomaly_pixel_auroc", "aupro"):
         assert "every pixel" in result["notes"][name]
+
+
+def test_a_faint_mask_counts_as_the_pixels_are_judged(maps: Floats, mask_levels: Levels) -> None:
+    by_threshold = MetricsSection(reference_masks=False)
+    mask_levels[7] = 0
+    black = judge(maps, mask_levels, by_threshold)
+    mask_levels[7, 3, 3] = 100
+    faint = judge(maps, mask_levels, by_threshold)
+    assert faint["anomaly_pixel_auroc"] == black["anomaly_pixel_auroc"]
+    assert faint["masked_images"] == black["masked_images"] == 4
+    # The reference takes a mask with any level above black for one.
+    assert judge(maps, mask_levels)["masked_images"] == 5
 
 
 def test_overlaps_are_taken_at_rates_of_the_normal_images() -> None:

@@ -47,3 +47,10 @@ def test_a_defect_above_and_one_below_every_normal_pixel() -> None:
 def test_too_few_normal_pixels_give_nothing() -> None:
     assert np.isnan(per_image_overlap(np.arange(9.0), [np.ones(2)])).all()
     assert np.isnan(per_image_overlap(np.empty(0), [np.ones(2)])).all()
+
+
+def test_what_was_not_seen_of_a_defect_is_missed() -> None:
+    normal = np.arange(100_000.0)
+    half_seen, half_low = (np.array([1e6, unseen]) for unseen in (np.nan, -1.0))
+    found = per_image_overlap(normal, [half_seen, half_low, np.full(3, np.nan)])
+    np.testing.assert_allclose(found, [0.5, 0.5, 0.0])

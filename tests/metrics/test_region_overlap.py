@@ -33,9 +33,14 @@ def components_of(masks: Masks) -> list[Masks]:
     return components
 
 
-def literal_aupro(maps: Maps, masks: Masks, limit: float) -> float:
-    """Compute a point of the curve per threshold, then integrate it by trapezia."""
+def literal_aupro(maps: Maps, masks: Masks, limit: float, unseen: Masks | None = None) -> float:
+    """Compute a point of the curve per threshold, then integrate it by trapezia.
+
+    What is unseen is never found, and its sound pixels are left out.
+    """
     components, normal = components_of(masks), ~masks
+    if unseen is not None:
+        maps, normal = np.where(unseen, np.float32(-np.inf), maps), normal & ~unseen
     if not components or masks.all():
         return math.nan
     curve = [(0.0, 0.0)]
@@ -88,3 +93,22 @@ def test_aupro_of_continuous_maps_and_masks_of_any_type(limit: float, dtype: typ
     maps = (smooth + 0.4 * rng.normal(size=smooth.shape)).astype(np.float32)
     found = aupro(maps, (masks * 255).astype(dtype), limit)
     assert found == pytest.approx(literal_aupro(maps, masks, limit), abs=1e-9)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_defects_that_were_not_seen_are_missed_and_other_unseen_pixels_do_not_count(
+    limit: float,
+) -> None:
+    maps = np.random.default_rng(0).random((3, 20, 20)).astype(np.float32)
+    masks = np.zeros((3, 20, 20), dtype=bool)
+    masks[0, 2:6, 2:6] = masks[1, 8:12, 8:12] = masks[1, 15:18, 2:9] = True
+    maps[masks] += 0.4
+    unseen = np.zeros_like(masks)
+    unseen[:, :5] = True
+    expected = literal_aupro(maps, masks, limit, unseen)
+    assert aupro(np.where(unseen, np.nan, maps), masks, limit) == pytest.approx(expected, abs=1e-6)
+    beyond = np.zeros_like(masks)
+    beyond[0, :3, :3] = True
+    assert aupro(np.where(unseen, np.nan, maps), beyond, limit) == pytest.approx(
+        literal_aupro(maps, beyond, limit, unseen), abs=1e-6
+    )

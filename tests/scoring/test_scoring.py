@@ -160,3 +160,9 @@ def test_an_image_s_score_is_the_mean_of_its_greatest_patches(share: float, coun
     found = image_scores(scores, ScoringSection(image_score="top_share", image_top_share=share))
     expected = [np.mean(sorted(patches.ravel())[-count:]) for patches in scores]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_maps_that_say_nothing_are_nothing_inside_and_stay_nan_in_the_padding() -> None:
+    blank = np.array([[[np.nan, 2.0, 2.0]]], dtype=np.float32)
+    found = combine([blank, blank], [(2.0, 2.0), (2.0, 2.0)])
+    np.testing.assert_array_equal(found, [[[np.nan, 0.0, 0.0]]])
