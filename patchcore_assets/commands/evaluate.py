@@ -38,7 +38,13 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, write the folder, and print the table."""
     from patchcore_ops.model.folder import new_folder
 
-    pairs = _pairs(options.model, options.dataset)
+    try:
+        pairs = _pairs(options.model, options.dataset)
+    except PermissionError as error:
+        raise DatasetError(
+            f"{error.filename}: cannot be read ({error.strerror}); let the user who runs this read "
+            "it"
+        ) from None
     with new_folder(options.output) as folder:
         _evaluate(pairs, options, folder)
     print(f"table:   {options.output}/metrics.csv")

@@ -15,6 +15,7 @@ from typing import IO, TypeAlias
 
 from PIL import (
     BmpImagePlugin,
+    Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -63,7 +64,7 @@ def opened(source: Path | EncodedImage, max_pixels: int) -> Iterator[ImageFile.I
             stream = stack.enter_context(_bytes_of(source))
             image = _reader(stream)(stream)
             _refuse_large(image, max_pixels, isinstance(source, Path))
-            _refuse_unfit(image)
+            refuse_unfit(image)
         yield image
 
 
@@ -81,7 +82,7 @@ def _bytes_of(source: Path | EncodedImage) -> IO[bytes]:
 
 
 @contextmanager
-def decoding(source: Path | EncodedImage) -> Iterator[None]:
+def decoding(source: Path | EncodedImage | str) -> Iterator[None]:
     """Turn every error of reading a file into a DatasetError; put nothing else inside."""
     try:
         yield
@@ -152,8 +153,11 @@ def _refuse_large(image: ImageFile.ImageFile, max_pixels: int, is_file: bool) ->
         )
 
 
-def _refuse_unfit(image: ImageFile.ImageFile) -> None:
+def refuse_unfit(image: Image.Image) -> None:
+    """Refuse an image whose shape or pixels nobody can judge; the error is an UnfitImage."""
     width, height = image.size
+    if min(width, height) == 0:
+        raise UnfitImage("holds no pixels; replace or remove it")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnfitImage(
             f"has {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide, and "

@@ -20,9 +20,14 @@ from patchcore_ops.config.presets import PRESETS, Sections
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
-from patchcore_ops.estimator.training_images import EmbeddedImages, embed_training_images, images_in
+from patchcore_ops.estimator.training_images import (
+    EmbeddedImages,
+    embed_training_images,
+    images_in,
+    listed,
+)
 from patchcore_ops.model.folder import new_folder
-from patchcore_ops.model.pixels import AnyImage, named
+from patchcore_ops.model.pixels import AnyImage
 from patchcore_ops.model.prediction import Prediction
 from patchcore_ops.model.predictor import Model
 from patchcore_ops.runtime.errors import ConfigError, DatasetError
@@ -141,7 +146,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             If there is no image, or one cannot be used.
         """
         config, runtime = self._sections()
-        images = [one.image for one in named(images_in(X))]
+        images = listed(X)
         if not images:
             raise DatasetError("there is no image to learn from; give at least one")
         store = NetworkFolder(
@@ -187,6 +192,11 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Return 1 for each normal image and -1 for each anomalous one."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
+    def fit_predict(self, X: Images, y: object = None, **kwargs: Any) -> npt.NDArray[np.int64]:
+        """Learn from images, and return what `predict` says of the same ones."""
+        images = listed(X)
+        return self.fit(images, y).predict(images)
+
     def inspect(self, X: Images) -> list[Prediction]:
         """Return what the model says of each image: score, p-value, verdict, map and regions."""
         check_is_fitted(self)
@@ -218,7 +228,11 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             "layers": list(self.layers),
             "weights": None if self.weights is None else str(self.weights),
         }
-        size = {"fit": self.fit_mode, "resize": self.resize, "imagesize": self.imagesize}
+        size = {
+            "fit": self.fit_mode,
+            "resize": _plain(self.resize),
+            "imagesize": _plain(self.imagesize),
+        }
         filled = {key: dict(section) for key, section in self._preset().items()}
         for section, key, value in (
             ("embedding", "members", [member]),
@@ -228,7 +242,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             ("calibration", "false_positive_rate", self.false_positive_rate),
         ):
             if value is not None:
-                filled.setdefault(section, {})[key] = value
+                filled.setdefault(section, {})[key] = _plain(value)
         try:
             config = CategoryConfig.model_validate({"dataset": size, **filled})
             runtime = RuntimeSection(device=self.device)
@@ -239,6 +253,13 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if config.dataset.imagesize == "auto":
             raise ConfigError("imagesize: auto is for configurations; give numbers here")
         return config, runtime
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy, such as searches over a grid give, as Python's own."""
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(one) for one in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _calibrated(

@@ -45,12 +45,30 @@ def images_in(images: AnyImage | Iterable[AnyImage]) -> Any:
     """
     if isinstance(images, str | os.PathLike) and Path(images).is_dir():
         found = sorted(
-            path for path in Path(images).iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS
+            path
+            for path in Path(images).iterdir()
+            if path.name[0] != "." and path.suffix.lower() in IMAGE_EXTENSIONS
         )
         if not found:
             raise DatasetError(f"{images}: holds no image; name a folder of images of one product")
         return found
     return images
+
+
+def listed(images: AnyImage | Iterable[AnyImage]) -> list[AnyImage]:
+    """List images, or those of a folder, so that they can be gone through several times.
+
+    Raises
+    ------
+    DatasetError
+        If one cannot be read, or a folder has none.
+    """
+    found = []
+    for one in named(images_in(images)):
+        if isinstance(one.image, DatasetError):
+            raise one.image
+        found.append(one.image)
+    return found
 
 
 def embed_training_images(

@@ -49,8 +49,8 @@ def list_images(names: Iterable[str], beside: Path | None = None) -> list[Path |
 def names_of_list(content: bytes) -> list[str]:
     """Return the names of a list: one a line, or ended by NUL as `find -print0` does."""
     text = os.fsdecode(content)
-    names = text.split("\0") if "\0" in text else text.splitlines()
-    return [name for name in names if name]
+    names = text.split("\0") if "\0" in text else text.split("\n")
+    return [name for name in (one.removesuffix("\r") for one in names) if name]
 
 
 def _of_name(name: str, beside: Path | None) -> Iterator[Path | Unreadable]:
@@ -63,7 +63,11 @@ def _of_name(name: str, beside: Path | None) -> Iterator[Path | Unreadable]:
         yield from _of_path(path, beside)
         return
     if any(sign in name for sign in _WILDCARDS):
-        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - paths as they are named
+        matches = [
+            match
+            for match in sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - as they are named
+            if not _is_within(Path(match), beside)
+        ]
         for match in matches:
             yield from _of_path(Path(match), beside)
         if not matches:
@@ -103,7 +107,14 @@ def _below(folder: Path, beside: Path | None) -> Iterator[Path | Unreadable]:
 
 
 def _is_same(folder: Path, beside: Path | None) -> bool:
-    return beside is not None and beside.exists() and folder.samefile(beside)
+    try:
+        return beside is not None and folder.samefile(beside)
+    except OSError:
+        return False
+
+
+def _is_within(path: Path, beside: Path | None) -> bool:
+    return any(_is_same(one, beside) for one in (path, *path.parents))
 
 
 def _problem(name: str | Path, sentence: str) -> Unreadable:

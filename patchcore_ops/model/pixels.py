@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import length_hint
 from pathlib import Path
@@ -16,7 +16,7 @@ from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.crop import Crop
-from patchcore_ops.dataset.image_formats import EncodedImage
+from patchcore_ops.dataset.image_formats import EncodedImage, decoding, refuse_unfit
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.dataset.images import load_with_crop, resize_and_crop, to_mode
 from patchcore_ops.runtime.errors import DatasetError
@@ -29,17 +29,19 @@ _GREY, _COLOUR = 2, 3
 
 
 class NamedImage(NamedTuple):
-    """An image, and what to call it where something is wrong."""
+    """An image, or why it is none, and what to call it where something is wrong."""
 
     name: str
-    image: AnyImage
+    image: AnyImage | DatasetError
 
 
 def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
     """Yield the images of an iterable, or the single one, with their names.
 
-    An array of two dimensions, or of three with 3 or 4 channels, is one image.
+    An array of two dimensions, or of three with 3 or 4 channels, is one image. An iterator may
+    give one object again with other pixels, so that what it gives is copied.
     """
+    is_at_rest = isinstance(images, Sequence | np.ndarray)
     several: Iterable[AnyImage] = [images] if _is_single(images) else images  # type: ignore[assignment,list-item]
     for position, image in enumerate(several):
         name = f"image {position}"
@@ -47,7 +49,21 @@ def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
             name = str(image)
         elif isinstance(image, EncodedImage):
             name = image.name
-        yield NamedImage(name, image)
+        yield NamedImage(name, _held(name, image, is_at_rest))
+
+
+def _held(name: str, image: AnyImage, is_at_rest: bool) -> AnyImage | DatasetError:
+    """Decode or copy an image, so that threads may read it while the next one is taken."""
+    if isinstance(image, str | os.PathLike | EncodedImage):
+        return image
+    try:
+        with decoding(name):
+            if not isinstance(image, Image.Image):
+                return image if is_at_rest else np.array(image)
+            image.load()
+            return image if is_at_rest else image.copy()
+    except DatasetError as problem:
+        return problem
 
 
 def count_up_to(most: int, images: AnyImage | Iterable[AnyImage]) -> int:
@@ -95,6 +111,8 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
         If the file or the array cannot be used.
     """
     image = one.image
+    if isinstance(image, DatasetError):
+        raise image
     if isinstance(image, str | os.PathLike):
         return load_with_crop(Path(image), size)
     if isinstance(image, EncodedImage):
@@ -106,7 +124,9 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
             f"{one.name}: has {image.width} x {image.height} pixels, and the model takes up to "
             f"{size.max_pixels}; make it smaller"
         )
-    pixels = np.asarray(resize_and_crop(to_mode(image, "RGB"), size))
+    with decoding(one.name):
+        refuse_unfit(image)
+        pixels = np.asarray(resize_and_crop(to_mode(image, "RGB"), size))
     return pixels, Crop.of(*image.size, size)
 
 

@@ -149,7 +149,10 @@ class Model:
     def attempt(self, images: AnyImage | Iterable[AnyImage]) -> Generator[Prediction | Unreadable]:
         """Score images as `stream`; one that cannot be used is said in its place, and goes on."""
         scales = self._scales()
-        return self._of_each(images, lambda scored: self._prediction(scored, scales))
+        with closing(
+            self._of_each(images, lambda scored: self._prediction(scored, scales))
+        ) as of_each:
+            yield from of_each
 
     def patch_scores(
         self, images: AnyImage | Iterable[AnyImage]

@@ -53,6 +53,18 @@ def only_faiss() -> Any:
     return import_faiss()
 
 
+@contextmanager
+def faiss_threads(count: int) -> Iterator[None]:
+    """Let FAISS use so many threads in this one, and its own again afterwards."""
+    faiss = import_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
 def _is_installed(distribution: str) -> bool:
     try:
         metadata.version(distribution)

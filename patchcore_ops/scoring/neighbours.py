@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,8 @@ from patchcore_ops.scoring.certified_search import (
     images_of,
     matrix_products,
 )
-from patchcore_ops.scoring.excluded_rows import NO_ROWS, search_without
-from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, only_faiss
+from patchcore_ops.scoring.excluded_rows import search_without
+from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, faiss_threads, only_faiss
 from patchcore_ops.scoring.index_building import set_parameters
 
 Floats = npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ class Searcher:
         if runtime.faiss_on_gpu:
             self._index = _on_gpu(faiss, index)
         elif runtime.certified_search and CertifiedSearch.suits(index):
-            with one_blas_thread(), _threads(faiss, self.threads):
+            with one_blas_thread(), faiss_threads(self.threads):
                 self._index = CertifiedSearch(index, self.threads)
         self._rows = index.ntotal
         self._by_products = (
@@ -128,7 +128,7 @@ class Searcher:
             )
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         threads = min(threads or self.threads, self.threads)
-        with self._in_turn, one_blas_thread(), _threads(self._faiss, threads):
+        with self._in_turn, one_blas_thread(), faiss_threads(threads):
             if isinstance(self._index, CertifiedSearch):
                 found = self._index.search(
                     queries, neighbours, of_one_image, limits, excluded, threads
@@ -137,7 +137,7 @@ class Searcher:
                 images = images_of(queries, of_one_image)
                 with matrix_products() if self._by_products else nullcontext():
                     parts = self._search_images(
-                        images, neighbours, excluded or [NO_ROWS] * len(images), threads
+                        images, neighbours, excluded or [None] * len(images), threads
                     )
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
@@ -154,7 +154,7 @@ class Searcher:
         self,
         images: Sequence[Floats],
         neighbours: int,
-        excluded: Sequence[npt.NDArray[np.int64]],
+        excluded: Sequence[npt.NDArray[np.int64] | None],
         threads: int,
     ) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
         """Search by FAISS alone, for several images at once where it can."""
@@ -171,17 +171,6 @@ class Searcher:
             return list(
                 executor.map(lambda image, own: search(image, excluded=own), images, excluded)
             )
-
-
-@contextmanager
-def _threads(faiss: Any, count: int) -> Iterator[None]:
-    """Let FAISS use so many threads, and its own again afterwards: torch may count by the same."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _on_gpu(faiss: Any, index: Any) -> Any:

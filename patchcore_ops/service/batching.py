@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from typing import NamedTuple
 
 from patchcore_ops.model import EncodedImage, Model, Prediction, Unreadable
@@ -119,11 +120,11 @@ class BatchQueue:
 def _score(batch: Sequence[_Waiting]) -> None:
     """Score a batch; if it fails as a whole, each image alone, so that one harms no other."""
     done = 0
-    attempts = batch[0].model.attempt([entry.image for entry in batch])
     try:
-        for entry, outcome in zip(batch, attempts, strict=True):
-            entry.future.set_result(outcome)
-            done += 1
+        with closing(batch[0].model.attempt([entry.image for entry in batch])) as attempts:
+            for entry, outcome in zip(batch, attempts, strict=True):
+                entry.future.set_result(outcome)
+                done += 1
     except Exception as error:
         if len(batch) == 1:
             _LOG.exception("%s: could not be scored", batch[0].image.name)
@@ -131,5 +132,3 @@ def _score(batch: Sequence[_Waiting]) -> None:
             return
         for entry in batch[done:]:
             _score([entry])
-    finally:
-        attempts.close()

@@ -187,19 +187,27 @@ async def _outcomes(
         futures = [asyncio.wrap_future(one) for one in _state(request).queue.submit(model, images)]
     except QueueFull:
         raise Busy("the queue is full") from None
-    results = asyncio.gather(*futures)
+    results = asyncio.gather(*futures, return_exceptions=True)
     gone = asyncio.ensure_future(request.receive())
     try:
         left = until - asyncio.get_running_loop().time()
         await asyncio.wait((results, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if results.done():
-            return results.result()
+            return [_outcome(one) for one in results.result()]
         if gone.done():
             raise HTTPException(499, "the client has gone")
         raise Busy("the request took too long")
     finally:
         gone.cancel()
-        results.cancel()
+        # A gathering that is cancelled itself is reported as an error that nobody has looked at.
+        for one in futures:
+            one.cancel()
+
+
+def _outcome(result: Outcome | BaseException) -> Outcome:
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 async def _picture(outcomes: Sequence[Outcome]) -> bytes:

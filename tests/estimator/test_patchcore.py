@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,23 @@ def test_arrays_and_pictures_are_learned_like_their_files(
     by_files = detector.fit(files).score_samples(tests)
     by_arrays = clone(detector).fit(np.stack([np.asarray(decoded(file)) for file in files]))
     np.testing.assert_array_equal(by_arrays.score_samples(map(decoded, tests)), by_files)
+    found = clone(detector).fit_predict(iter(files))
+    np.testing.assert_array_equal(found, clone(detector).fit(files).predict(files))
+
+
+def test_numbers_of_numpy_and_hidden_files(
+    detector: PatchCore, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_dataset / "fabric_a" / "train" / "good", tmp_path / "good")
+    (folder / "._000.png").write_bytes(b"what macOS leaves")
+    plain = clone(detector).set_params(n_neighbors=2, random_state=1, resize=72)
+    of_numpy = clone(detector).set_params(
+        n_neighbors=np.int64(2), random_state=np.int64(1), resize=np.int64(72)
+    )
+    files = sorted((tiny_dataset / "fabric_a" / "test" / "good").iterdir())
+    np.testing.assert_array_equal(
+        of_numpy.fit(folder).score_samples(files), plain.fit(folder).score_samples(files)
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,24 @@ def test_folders_patterns_and_files_are_listed_once_in_order(folder: Path) -> No
     expected = ["images/note.txt", "images/a.JPG", "images/b.png", "images/deep/c.tiff"]
     assert listed == [Path(name) for name in expected]
     assert list_images(["images/out"], Path("images/out")) == [Path("images/out/e.png")]
+    patterns = ["**/*.png", "images/*", "images/out/*.png"]
+    listed = list_images(patterns, Path("images/out"))
+    assert sorted(one.name for one in listed if isinstance(one, Path)) == [
+        "a.JPG",
+        "b.png",
+        "c.tiff",
+        "note.txt",
+    ]
+
+
+def test_a_folder_of_results_that_cannot_be_looked_at_is_none_of_the_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_self: Path, _other: Path) -> bool:
+        raise PermissionError(13, "Permission denied", "images/out")
+
+    monkeypatch.setattr(Path, "samefile", denied)
+    assert len(list_images(["images"], folder / "images/out")) == 4
 
 
 def test_what_leads_to_no_image_says_so_in_its_place(folder: Path) -> None:
@@ -65,6 +83,8 @@ def test_a_folder_that_cannot_be_read_is_named(folder: Path) -> None:
 def test_a_list_has_a_name_a_line_or_ends_each_by_nul() -> None:
     assert names_of_list(b"a b.png\n\nc\xff.png\r\n") == ["a b.png", "c\udcff.png"]
     assert names_of_list(b"a\nb.png\0c.png\0") == ["a\nb.png", "c.png"]
+    odd = "a\u2028b.png\nc\x0bd.png\x85\n"
+    assert names_of_list(odd.encode()) == ["a\u2028b.png", "c\x0bd.png\x85"]
 
 
 def test_pictures_have_unique_names_that_stay() -> None:

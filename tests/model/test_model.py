@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -14,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 from model_kit import RUNTIME, SIDE, Benchmarked
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
-from patchcore_ops.model import ModelDescription
+from patchcore_ops.model import ModelDescription, Prediction, Unreadable
 from patchcore_ops.runtime.errors import DatasetError
 
 NETWORK_LIBRARIES = ("torch", "torchvision", "timm", "dagster", "pandas")
@@ -127,6 +128,62 @@ def test_what_is_no_image_is_refused_by_name(
     loaded = Model.load(model, RUNTIME)
     with pytest.raises(DatasetError, match=said):
         loaded.predict([single.images[0], image])
+
+
+def test_bad_images_in_memory_come_in_their_place(
+    single: Benchmarked, model: Path, tmp_path: Path
+) -> None:
+    good = decoded(single.images[0])
+    content = single.images[0].read_bytes()
+    closed = Image.open(single.images[0])
+    closed.close()
+    bad = [
+        Image.open(io.BytesIO(content[: len(content) // 2])),
+        closed,
+        Image.new("RGB", (0, 10)),
+        np.zeros((1, 2000), np.uint8),
+        good.convert("F"),
+        good.convert("LAB"),
+    ]
+    found = list(Model.load(model, RUNTIME).attempt([good, *bad, good]))
+    assert isinstance(found[0], Prediction)
+    assert isinstance(found[-1], Prediction)
+    assert found[0].score == found[-1].score
+    reasons = [one.reason for one in found[1:-1] if isinstance(one, Unreadable)]
+    assert len(reasons) == len(bad)
+    for reason, said in zip(
+        reasons,
+        (
+            "image 1: cannot be decoded",
+            "image 2: cannot be",
+            "image 3: holds no pixels",
+            "image 4: has 2000 x 1 pixels, more than 100 times",
+            "image 5: has pixels of 32 bits",
+            "image 6: has the colour mode LAB",
+        ),
+        strict=True,
+    ):
+        assert reason.startswith(said)
+
+
+def test_one_object_may_be_given_again(single: Benchmarked, model: Path, tmp_path: Path) -> None:
+    loaded = Model.load(model, RuntimeSection(num_workers=4, faiss_num_workers=4))
+    pages = [decoded(file) for file in single.images]
+    expected = [loaded.predict(page)[0].score for page in pages]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    with Image.open(tmp_path / "pages.tif") as of_pages:
+        found = loaded.predict(ImageSequence.Iterator(of_pages))
+        assert [one.score for one in found] == expected
+
+    def camera() -> Any:
+        buffer = np.empty_like(np.asarray(pages[0]))
+        for page in pages:
+            buffer[...] = np.asarray(page)
+            yield buffer
+
+    assert [one.score for one in loaded.predict(camera())] == expected
+    with Image.open(single.images[0]) as lazy:
+        assert {one.score for one in loaded.predict([lazy] * 8)} == {expected[0]}
 
 
 def test_a_stream_takes_only_few_images_ahead(single: Benchmarked, model: Path) -> None:

@@ -277,6 +277,38 @@ def test_excluded_rows_are_no_neighbours(rows: int) -> None:
         assert set(nearest.tolist()) == set((np.argsort(expected)[:3] + first).tolist())
 
 
+@pytest.mark.parametrize("rows", [300, 1000, 1900])
+def test_a_flat_search_rounds_alike_whatever_the_threads(rows: int) -> None:
+    bank, queries = vectors(rows, 256), vectors(4 * 784, 256, seed=1)
+    searcher = Searcher(
+        build_index(bank, "Flat"), IndexSection(), RuntimeSection(faiss_num_workers=2)
+    )
+    together = searcher.find(queries, 3, of_one_image=784)
+    for threads in (1, 2):
+        alone = [searcher.find(image, 3, threads=threads) for image in np.split(queries, 4)]
+        np.testing.assert_array_equal(
+            np.concatenate([one.distances for one in alone]), together.distances
+        )
+
+
+@pytest.mark.parametrize("factory", ["IVF2,Flat", "PCA8,IVF2,Flat", "PCA8,IVF2,Flat,RFlat"])
+@pytest.mark.parametrize("excluded", [[], [3], list(range(200))])
+def test_every_list_is_searched_where_the_nearest_hold_too_few(
+    factory: str, excluded: list[int]
+) -> None:
+    bank, queries = vectors(201), vectors(20, seed=1)
+    bank[200:] += 100
+    searcher = Searcher(
+        build_index(bank, factory), IndexSection(search_parameters="nprobe=1"), RuntimeSection()
+    )
+    near_the_single_row = queries + 100
+    found = searcher.find(near_the_single_row, 1, excluded=[np.array(excluded, dtype=np.int64)])
+    assert (found.rows == 200).all()
+    without = [np.array([*excluded, 200], dtype=np.int64)]
+    if len(excluded) < 200:
+        assert np.isfinite(searcher.find(near_the_single_row, 2, excluded=without).distances).all()
+
+
 def test_where_the_nearest_list_is_excluded_the_others_are_searched() -> None:
     # Two lists far apart, and every row of the first excluded.
     bank, queries = vectors(400), vectors(20, seed=1)

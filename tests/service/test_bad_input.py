@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import socket
@@ -200,6 +201,21 @@ def test_a_full_queue_sends_away(models: Path, image: bytes) -> None:
         assert second.headers["retry-after"] == "2"
         assert second.detail == "the queue is full; try again in 2 s"
         assert first.result().status == 200
+
+
+def test_clients_that_go_and_requests_that_end_late_are_no_errors(
+    models: Path, image: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A batch waits for so long that each request ends before.
+    settings = ServiceSettings(models, limits=Limits(seconds=0.3), batch_seconds=1.0)
+    with serving(settings) as service:
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(image)}\r\n\r\n"
+        for _ in range(3):
+            with service.open() as connection:
+                connection.sendall(head.encode() + image)
+            assert service.ask(PREDICT, image).status == 503
+        gc.collect()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_no_more_bytes_are_held_than_may_be(models: Path, image: bytes) -> None:

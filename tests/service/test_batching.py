@@ -87,6 +87,21 @@ def test_one_bad_image_fails_alone(queue: BatchQueue) -> None:
     assert queue.submit(model, images("c"))[0].result(TIMEOUT) == "C"
 
 
+def test_a_model_that_scores_nothing_stops_no_other(queue: BatchQueue) -> None:
+    class Unfit:
+        def attempt(self, _images: Iterable[EncodedImage]) -> Iterator[Any]:
+            raise ValueError("no ranges")
+
+    unfit: Any = Unfit()
+    other: Any = Recorder()
+    other.may_go_on.set()
+    for future in queue.submit(unfit, images("a b")):
+        with pytest.raises(ValueError, match="no ranges"):
+            future.result(TIMEOUT)
+    [future] = queue.submit(other, images("c"))
+    assert future.result(TIMEOUT) == "C"
+
+
 def test_what_is_cancelled_is_not_scored(queue: BatchQueue) -> None:
     model: Any = Recorder()
     begun(model, queue)
