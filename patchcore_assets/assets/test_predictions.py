@@ -47,8 +47,9 @@ _CHECKS = (
 def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
     """Define the asset for a configuration."""
     settings = [*config.by_category.values(), *filter(None, [config.of_discovered])]
-    # Units of members come from train images, each without its own rows of the bank.
-    bank = [MEMORY_BANK] if any(one.members_have_units for one in settings) else []
+    # Units of members come from train images, each without its own rows of the bank. How one
+    # category scales its members is no dependency that others gain or lose.
+    bank = [MEMORY_BANK] if any(len(one.embedding.members) > 1 for one in settings) else []
 
     @dg.asset(
         name=TEST_PREDICTIONS,

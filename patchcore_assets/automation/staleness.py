@@ -111,13 +111,14 @@ class Present:
     def busy_categories(self) -> set[str | None]:
         """The categories with a run at work or queued; None for a run without one.
 
-        What is made of single days, by request only, keeps nothing waiting.
+        What is made of single days, by request only, keeps nothing waiting. A run of
+        `patchcore benchmark` names no assets, and makes all.
         """
         computed = self._graph.materializable_asset_keys
         return {
             category
             for run in self._instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
-            if run.asset_selection is None or run.asset_selection & computed
+            if not run.asset_selection or run.asset_selection & computed
             for category in self._of_run(run)
         }
 

@@ -6,10 +6,14 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patchcore_assets.commands.config_option import add_config_option
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.runtime.errors import DatasetError
+
+if TYPE_CHECKING:
+    from patchcore_ops.config import BenchmarkConfig
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +57,17 @@ def add(
         for remark in one.remarks:
             print(f"  note: it {remark}")
     if is_changed := any(one.is_new for one in additions):
-        print(f"\nnext, unless rebuild_what_changed does it: {_next(options)}")
+        print(f"\nnext, unless rebuild_what_changed does it: {_next(options, config)}")
     return is_changed
 
 
-def _next(options: argparse.Namespace) -> str:
+def _next(options: argparse.Namespace, config: BenchmarkConfig) -> str:
     """Return the command that makes everything of the category that follows from its images."""
     from patchcore_assets.storage import command
 
     variable = f"{CONFIG_VARIABLE}={shlex.quote(options.config)} " if options.config else ""
-    return variable + command("'image_manifest*'", options.category)
+    # Inspections are partitioned by days too, and Dagster takes one kind of partitions at a time.
+    following = "image_manifest*"
+    if config.inbox is not None:
+        following = "key:image_manifest+ and not key:inspections"
+    return variable + command(shlex.quote(following), options.category)

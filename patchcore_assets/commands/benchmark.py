@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from patchcore_assets.commands.config_option import add_config_option
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
+from patchcore_ops.config.presets import PRESETS
 from patchcore_ops.runtime.errors import ConfigError, UserError
 from patchcore_ops.runtime.process import tune_process
 
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config or config_path())
     see_to_home()
-    chosen = options.categories or list(config.categories)
+    chosen = list(dict.fromkeys(options.categories or config.categories))
     for category in chosen:
         config.for_category(category)
     if options.presets:
@@ -64,7 +65,13 @@ def run(options: argparse.Namespace) -> int:
 
         if options.launch:
             raise ConfigError("--presets: runs here; leave --launch out")
-        return run_presets(str(config.path), options.presets, options.categories)
+        for name in options.presets:
+            if name not in PRESETS:
+                raise ConfigError(
+                    f"--presets: {name!r} is none of {', '.join(PRESETS)}; name categories before "
+                    "this option"
+                )
+        return run_presets(str(config.path), list(dict.fromkeys(options.presets)), chosen)
     if options.launch:
         from patchcore_assets.commands.launched_wave import launch_wave
 

@@ -76,8 +76,10 @@ class _Follower:
             for category, run in latest.items():
                 if self._tell(category, run) and not run.is_success:
                     failed[category] = reason_in_log(self._instance, run)[1]
-            ended = [run for run in latest.values() if has_ended(self._instance, run)]
-            if len(ended) == len(self._categories):
+            for category in self._categories:
+                if category not in latest:
+                    failed[category] = "its run has been deleted"
+            if all(has_ended(self._instance, run) for run in latest.values()):
                 break
             self._look_for_daemons()
             sleep(_SECONDS_BETWEEN_LOOKS)

@@ -25,7 +25,7 @@ def run_presets(path: str, presets: Sequence[str], categories: Sequence[str]) ->
         os.environ[STORAGE_ROOT_VARIABLE] = f"{root.rstrip('/')}-{preset}"
         configs[preset] = config = load_config(path)
         say(f"== preset {preset}, into {config.storage_root}")
-        failed |= run_wave(config, categories or list(config.categories))
+        failed |= run_wave(config, categories)
     _show(configs)
     return failed
 

@@ -56,6 +56,15 @@ def test_accepted_images_are_train_images_byte_for_byte(
         "dagster asset materialize -m patchcore_assets --select 'image_manifest*' --partition nut"
     ) in said
 
+    config = Path(os.environ["PATCHCORE_CONFIG"])
+    config.write_text(json.dumps({**json.loads(config.read_text()), "inbox": {"root": "inbox"}}))
+    more = draw(tmp_path / "more.png", 93)
+    assert main(["accept", "nut", str(more)]) == 0
+    assert (
+        " --select 'key:image_manifest+ and not key:inspections' --partition nut"
+    ) in capsys.readouterr().out
+    (nut / f"train/good/{new_name('accepted', more)}.png").unlink()
+
     assert main(["accept", "nut", *map(str, files), str(nut / "test/good/c.png")]) == 0
     assert files_of(nut) == {**before, **added}
     said = capsys.readouterr().out

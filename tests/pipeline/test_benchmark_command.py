@@ -230,8 +230,8 @@ def test_presets_are_run_into_storages_of_their_own_and_compared(
         # The command sets them; afterwards they are as before.
         monkeypatch.setenv(name, "")
     presets = ["reference", "fast"]
-    config = configure(embedding={"target_embed_dimension": 64})  # A code takes 64 parts of a row.
-    assert main([CATEGORY, "--config", str(config), "--presets", *presets]) == 0
+    config = configure()
+    assert main([CATEGORY, CATEGORY, "--config", str(config), "--presets", *presets, "fast"]) == 0
     said = capsys.readouterr().out.splitlines()
     side_by_side = [line.split() for line in said if line.split()[:1] == ["Mean"]][2:]
     for preset, shown in zip(presets, side_by_side, strict=True):
@@ -250,4 +250,7 @@ def test_an_unknown_preset_is_refused(
     monkeypatch.setenv("PATCHCORE_PRESET", "")
     monkeypatch.setenv("PATCHCORE_STORAGE_ROOT", "")
     assert main(["--config", str(configure()), "--presets", "fats"]) == 2
-    assert "preset: must be one of reference, accurate, fast" in capsys.readouterr().err
+    sentence = "--presets: 'fats' is none of reference, accurate, fast; name categories before"
+    assert sentence in capsys.readouterr().err
+    assert main(["--config", str(configure()), "--presets", "fast", CATEGORY]) == 2
+    assert f"--presets: '{CATEGORY}' is none of" in capsys.readouterr().err

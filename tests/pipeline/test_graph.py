@@ -105,16 +105,20 @@ def test_dependencies_follow_the_data(graph: AssetGraph) -> None:
     [
         (1, {}, False),
         (2, {}, True),
-        (2, {CATEGORY: {"scoring": {"ensemble": "min_max"}}}, True),
         (1, {OTHER: {"embedding": {"members": [MEMBER, MEMBER]}}}, True),
     ],
 )
-def test_predictions_read_the_bank_only_for_units_of_members(
-    configure: Configure, members: int, overrides: dict[str, object], reads_the_bank: bool
+@pytest.mark.parametrize("ensemble", ["min_max", "leave_one_out"])
+def test_predictions_depend_on_the_bank_where_members_may_have_units(
+    configure: Configure,
+    members: int,
+    overrides: dict[str, object],
+    reads_the_bank: bool,
+    ensemble: str,
 ) -> None:
     config = configure(
         embedding={"members": members * [MEMBER]},
-        scoring={"ensemble": "leave_one_out"},
+        scoring={"ensemble": ensemble},
         overrides=overrides,
     )
     graph = define(load_config(config)).resolve_asset_graph()

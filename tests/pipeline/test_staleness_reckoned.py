@@ -281,6 +281,22 @@ def test_a_run_over_a_range_keeps_all_its_categories_busy(instance: dg.DagsterIn
     assert busy == {"b", "c", None}
 
 
+def test_a_run_in_the_process_of_a_command_keeps_its_category_busy(
+    instance: dg.DagsterInstance,
+) -> None:
+    seen = []
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+    def first() -> None:
+        seen.append(Present(AssetGraphView.for_test(definitions, instance)).busy_categories)
+
+    definitions = dg.Definitions(assets=[first])
+    definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, partition_key="a"
+    )
+    assert seen == [{"a"}]
+
+
 def test_what_an_evaluation_found_goes_with_it(instance: dg.DagsterInstance) -> None:
     definitions = dg.Definitions(assets=History(instance).assets())
     # Dagster itself keeps the first view of a process.

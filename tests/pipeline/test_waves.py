@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, complete, execute, failures
 
+from patchcore_assets.automation import waves
 from patchcore_assets.automation.waves import (
     BENCHMARK_JOB,
     REBENCHMARK_SCHEDULE,
@@ -184,6 +185,16 @@ def test_a_failed_run_that_dagster_starts_again_is_waited_for(watched: Watched) 
     watched.instance.add_run_tags(failed.run_id, {"dagster/auto_retry_run_id": again.run_id})
     assert watched.tick() == ([], "a wave is at work")
     watched.report(again, dg.DagsterEventType.RUN_SUCCESS)
+    assert watched.tick()[0] == [FIRST]
+
+
+def test_runs_that_were_deleted_are_waited_for_no_longer_than_it_takes_to_make_them(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.add(CATEGORY, "SUCCESS")
+    watched.instance.delete_run(watched.add(OTHER, "NOT_STARTED").run_id)
+    assert watched.tick() == ([], "a wave is at work")
+    monkeypatch.setattr(waves, "_TO_MAKE_RUNS", timedelta())
     assert watched.tick()[0] == [FIRST]
 
 
