@@ -12,8 +12,11 @@ import dagster as dg
 import yaml
 
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
+from patchcore_ops.runtime.process_identity import ProcessIdentity
 
 STEP_PODS_VARIABLE = "PATCHCORE_STEP_PODS"
+# The tag that names the process of a run.
+PROCESS = "patchcore/process"
 
 
 def executor(assets: Collection[str]) -> dg.ExecutorDefinition:
@@ -31,6 +34,12 @@ def executor(assets: Collection[str]) -> dg.ExecutorDefinition:
     """
     named = os.environ.get(STEP_PODS_VARIABLE)
     return _step_pods(Path(named), assets) if named else dg.in_process_executor
+
+
+def process_tags() -> dict[str, str]:
+    """Name this process as that of a run; nothing where steps have processes of their own."""
+    process = None if os.environ.get(STEP_PODS_VARIABLE) else ProcessIdentity.of_this()
+    return {} if process is None else {PROCESS: str(process)}
 
 
 def _step_pods(file: Path, assets: Collection[str]) -> dg.ExecutorDefinition:

@@ -21,6 +21,7 @@ from patchcore_assets.automation.backfills import (
     recent_backfills,
     wave_name,
 )
+from patchcore_assets.automation.dead_runs import fail_dead_runs
 from patchcore_assets.automation.lost_launches import fail_lost_launches
 from patchcore_assets.automation.pools import create_pools
 from patchcore_ops.config import BenchmarkConfig
@@ -126,7 +127,7 @@ def summary_sensor(
 
     Its cursor is the time up to which all waves are settled, so that a tick reads few runs; a wave
     gets one summary even if the cursor is lost. As the one sensor that is always at work, it also
-    sees to the pools and to lost launches.
+    sees to the pools, to lost launches and to dead runs.
     """
 
     @dg.sensor(
@@ -139,6 +140,7 @@ def summary_sensor(
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         create_pools(context.instance, pools)
         fail_lost_launches(context.instance, context.log)
+        fail_dead_runs(context.instance, context.log)
         recent = _benchmark_runs(context.instance, since=context.cursor)
         # After the runs: what is not settled when it is read here is newer than all of them.
         backfills = recent_backfills(context.instance, context.cursor, measured)

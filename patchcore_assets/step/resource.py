@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import dagster as dg
 from pydantic import PrivateAttr
 
+from patchcore_assets.executor import process_tags
 from patchcore_assets.inputs.launched import read_as_launched
 from patchcore_assets.inputs.recording import file_hashes, record_inputs, record_newer_settings
 from patchcore_assets.step.configuration import configuration_of_run, keep_configuration
@@ -84,6 +85,8 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
             stack.enter_context(memory_limits_named(asset, less_memory))
             store = store_of(config, self._hashes)
             staging = stack.enter_context(store.stage(asset, partition.place))
+            if run_id not in self._of_run:
+                tags.update(process_tags())
             if not is_kept:
                 tags.update(keep_configuration(config, run_id, staging.folder))
             if tags:

@@ -193,6 +193,7 @@ DETERMINES_NOTHING = (
     "runtime.devices",
     "runtime.process",
     "runtime.process_settings",
+    "runtime.process_identity",
     "runtime.processors",
     "runtime.control_groups",
     "runtime.machine",
