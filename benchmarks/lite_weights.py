@@ -16,7 +16,7 @@ from pathlib import Path
 import timm
 from safetensors.torch import save_file
 
-from patchcore_ops.backbones.efficientnet_lite import _rename as timm_names
+from patchcore_ops.backbones.efficientnet_lite import timm_names
 from patchcore_ops.backbones.weights_files import read_state_dict
 
 

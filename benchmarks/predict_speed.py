@@ -44,14 +44,11 @@ def main() -> None:
     for repeat in range(options.repeats):
         for (model, variant), of_both in runs.items():
             say(f"[{repeat + 1}/{options.repeats}] {model}: {variant}")
-            both = (
-                _run(model, several, variant, options.threads) for several in (images[:1], images)
-            )
-            of_both.append((next(both), next(both)))
+            one = _run(model, images[:1], variant, options.threads)
+            of_both.append((one, _run(model, images, variant, options.threads)))
     for (model, variant), of_both in runs.items():
         bank = sum(member.bank_rows for member in read_model(model, verify=False).members)
-        ones, severals = ([run[which] for run in of_both] for which in (0, 1))
-        rows.append(_row(bank, variant, len(images), ones, severals))
+        rows.append(_row(bank, variant, len(images), *map(list, zip(*of_both, strict=True))))
     notes = [
         f"Medians of {options.repeats} processes in turn, {options.threads} threads, "
         f"{len(images)} images. The speed leaves out what a process with one image takes; the "

@@ -11,6 +11,7 @@ import logging
 
 import dagster as dg
 
+from patchcore_assets.automation.lost_launches import fail_where_it_was
 from patchcore_assets.executor import PROCESS
 from patchcore_ops.runtime.process_identity import ProcessIdentity
 
@@ -29,11 +30,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, log: logging.Logger) -> None:
         return
     for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK)):
         process = ProcessIdentity.read(run.tags.get(PROCESS, ""))
-        if process is None or not process.has_ended():
-            continue
-        now = instance.get_run_by_id(run.run_id)
-        # It may have ended as it should, just now.
-        if now is not None and now.status == run.status:
+        if process is not None and process.has_ended():
             said = f"Its process ({process.pid}) was killed, or its machine went down."
             log.warning(f"run {run.run_id}: {said}")
-            instance.report_run_failed(now, said)
+            fail_where_it_was(instance, run, said)

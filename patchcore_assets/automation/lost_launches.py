@@ -24,6 +24,12 @@ def fail_lost_launches(instance: dg.DagsterInstance, log: logging.Logger) -> Non
         except Exception as problem:  # A launcher may raise whatever its client raises.
             log.warning(f"run {run.run_id}: its launcher does not say how it is: {problem}")
             continue
-        now = instance.get_run_by_id(run.run_id)
-        if health.status is WorkerStatus.FAILED and now is not None and now.status == run.status:
-            instance.report_run_failed(run, f"The run was lost before it started. {health.msg}")
+        if health.status is WorkerStatus.FAILED:
+            fail_where_it_was(instance, run, f"The run was lost before it started. {health.msg}")
+
+
+def fail_where_it_was(instance: dg.DagsterInstance, run: dg.DagsterRun, said: str) -> None:
+    """Fail a run, unless it has gone on or ended since it was looked at."""
+    now = instance.get_run_by_id(run.run_id)
+    if now is not None and now.status == run.status:
+        instance.report_run_failed(now, said)

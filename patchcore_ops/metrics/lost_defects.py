@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import MetricsSection
-from patchcore_ops.metrics.pixel_ranking import PixelSet
+from patchcore_ops.metrics.pixel_ranking import PixelSet, is_anomalous
 
 _WHITE = 255
 
@@ -31,7 +31,7 @@ def find_faint_masks(
 ) -> FaintMasks:
     """Find the masks, grey levels of shape [n, H, W], of which a rule leaves nothing."""
     brightest = mask_levels.reshape(len(mask_levels), -1).max(axis=1, initial=0)
-    is_marked = brightest >= settings.mask_threshold * _WHITE
+    is_marked = is_anomalous(brightest, settings)
     return FaintMasks(
         has_mask & ~is_marked,
         has_mask & is_marked & (brightest < _WHITE) & settings.reference_masks,

@@ -70,7 +70,7 @@ def pixel_sets(
     padding outside of the image.
     """
     # The reference takes any trace of a mask for one, though only white counts as anomalous.
-    marks = mask_levels if settings.reference_masks else _is_anomalous(mask_levels, settings)
+    marks = mask_levels if settings.reference_masks else is_anomalous(mask_levels, settings)
     is_masked = marks.any(axis=(1, 2))
     sets = {}
     for label in np.unique(labels[has_truth]):
@@ -94,7 +94,7 @@ def _sorted(
         nothing = np.empty(0, dtype=maps.dtype)
         normal = sorted_numbers(maps)
         return PixelSet(rows, False, nothing, nothing, normal, np.empty(0), np.zeros_like(rows))
-    positive = _is_anomalous(levels, settings)
+    positive = is_anomalous(levels, settings)
     white = levels == 255 if settings.reference_masks else positive
     edge = positive & ~white
     regions = label_regions(positive)
@@ -112,7 +112,8 @@ def _sorted(
     )
 
 
-def _is_anomalous(levels: npt.NDArray[np.uint8], settings: MetricsSection) -> npt.NDArray[np.bool_]:
+def is_anomalous(levels: npt.NDArray[np.uint8], settings: MetricsSection) -> npt.NDArray[np.bool_]:
+    """Tell which grey levels of masks mark a defect."""
     return np.asarray(levels >= settings.mask_threshold * 255)
 
 

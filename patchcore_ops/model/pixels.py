@@ -41,8 +41,8 @@ def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
     An array of two dimensions, or of three with 3 or 4 channels, is one image. An iterator may
     give one object again with other pixels, so that what it gives is copied.
     """
-    is_at_rest = isinstance(images, Sequence | np.ndarray)
     several: Iterable[AnyImage] = [images] if _is_single(images) else images  # type: ignore[assignment,list-item]
+    is_at_rest = isinstance(several, Sequence | np.ndarray)
     for position, image in enumerate(several):
         name = f"image {position}"
         if isinstance(image, str | os.PathLike):

@@ -38,14 +38,10 @@ _SAMPLE_TOLERANCE = 1e-4
 class _Scored(NamedTuple):
     """An image, and each member's patch scores of it, shape [1, h, w]."""
 
-    loaded: _Loaded
-    patch_scores: list[Floats]
-
-
-class _Loaded(NamedTuple):
     name: str
     crop: Crop
     pixels: Pixels
+    patch_scores: list[Floats]
 
 
 class Model:
@@ -149,10 +145,7 @@ class Model:
     def attempt(self, images: AnyImage | Iterable[AnyImage]) -> Generator[Prediction | Unreadable]:
         """Score images as `stream`; one that cannot be used is said in its place, and goes on."""
         scales = self._scales()
-        with closing(
-            self._of_each(images, lambda scored: self._prediction(scored, scales))
-        ) as of_each:
-            yield from of_each
+        yield from self._of_each(images, lambda scored: self._prediction(scored, scales))
 
     def patch_scores(
         self, images: AnyImage | Iterable[AnyImage]
@@ -162,7 +155,7 @@ class Model:
             for one in of_each:
                 if isinstance(one, Unreadable):
                     raise DatasetError(one.reason)
-                yield one.loaded.name, one.patch_scores
+                yield one.name, one.patch_scores
 
     def _of_each(
         self, images: AnyImage | Iterable[AnyImage], finish: Callable[[_Scored], _Result]
@@ -184,7 +177,7 @@ class Model:
             embedded = self._networks.embed(pixels[np.newaxis], [one.name])
             with searching:
                 scores = self._search(embedded, threads)
-            return finish(_Scored(_Loaded(one.name, crop, pixels), scores))
+            return finish(_Scored(one.name, crop, pixels, scores))
 
         return ahead(whole, named(images), at_once)
 
@@ -222,21 +215,20 @@ class Model:
         return of_members
 
     def _prediction(self, scored: _Scored, scales: MemberScales) -> Prediction:
-        loaded = scored.loaded
         scoring, size = self.description.scoring_section, self.description.image_size.crop_size
         insides = None
         if self.description.preprocessing.fit == "pad":
-            insides = np.array([loaded.crop.inside])
+            insides = np.array([scored.crop.inside])
         found = score_images(scored.patch_scores, scales, scoring, size, insides)
         score = float(found.scores[0])
         [[anomaly_map]] = found.maps
         prediction = Prediction(
-            loaded.name,
+            scored.name,
             score,
             anomaly_map,
             tuple(float(one[0]) for one in found.of_members),
-            loaded.crop,
-            loaded.pixels,
+            scored.crop,
+            scored.pixels,
         )
         calibration = self.description.calibration
         if calibration is None:
@@ -247,7 +239,7 @@ class Model:
             p_value=calibration.p_value(score),
             is_anomaly=calibration.is_anomaly(score),
             probability=None if probability is None else float(probability.of(score)),
-            regions=() if threshold is None else regions_above(anomaly_map, threshold, loaded.crop),
+            regions=() if threshold is None else regions_above(anomaly_map, threshold, scored.crop),
             pixel_threshold=threshold,
         )
 

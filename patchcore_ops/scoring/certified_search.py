@@ -190,7 +190,7 @@ class CertifiedSearch:
         distances[where], rows[where] = of_near[nearest], near[nearest]
         if not proven.all():
             distances[~proven], rows[~proven] = search_without(
-                self._flat, queries[~proven], neighbours, excluded if len(excluded) else None
+                self._flat, queries[~proven], neighbours, excluded
             )
         return Found(distances, rows, proven)
 

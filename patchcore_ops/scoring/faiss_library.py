@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -22,6 +23,7 @@ SWITCH_TO_GPU = (
 
 _PROCESSORS = Path("/proc/cpuinfo")
 _VARIABLE = "OPENBLAS_CORETYPE"
+_PLACE_IN_FAISS = re.compile(r"^Error in .* at \S+:\d+: (ParameterSpace::set_index_parameter:)?")
 # Best first: what OpenBLAS calls its kernels, and the processor's flags that they need.
 _KERNELS = {
     "SKYLAKEX": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
@@ -63,6 +65,13 @@ def faiss_threads(count: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what FAISS says without the function, file and assertion in which it says it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = _PLACE_IN_FAISS.sub("", lines[-1]).removeprefix("Error: ")
+    return said[:200] or lines[-1][:200]
 
 
 def _is_installed(distribution: str) -> bool:

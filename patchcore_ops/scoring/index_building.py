@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ import numpy.typing as npt
 from patchcore_ops.config.sections import IndexSection
 from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.runtime.errors import ConfigError
-from patchcore_ops.scoring.faiss_library import only_faiss
+from patchcore_ops.scoring.faiss_library import only_faiss, reason_of
 from patchcore_ops.scoring.index_file import BYTES_AT_ONCE, write_flat_index, write_index
 
 Floats = npt.NDArray[np.float32]
-_PLACE_IN_FAISS = re.compile(r"^Error in .* at \S+:\d+: (ParameterSpace::set_index_parameter:)?")
 # In place of a number of lists: as many as suit the bank.
-AUTOMATIC_LISTS = "IVFauto"
+_AUTOMATIC_LISTS = "IVFauto"
 
 
 def build_index(features: Floats, factory: str) -> Any:
@@ -106,7 +104,7 @@ def _build(
     except (RuntimeError, MemoryError) as error:
         raise ConfigError(
             f"index.factory: FAISS cannot build '{factory}' over {rows} x {dimension} features "
-            f"({_reason(error)}); use Flat, or fewer lists, links or codes"
+            f"({reason_of(error)}); use Flat, or fewer lists, links or codes"
         ) from None
     return index
 
@@ -125,7 +123,7 @@ def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
     except (RuntimeError, MemoryError) as error:
         raise ConfigError(
             f"index.factory: FAISS cannot build '{section.factory}' over {rows} x {dimension} "
-            f"features ({_reason(error)}); use Flat, or see FAISS's guide to the index factory"
+            f"features ({reason_of(error)}); use Flat, or see FAISS's guide to the index factory"
         ) from None
     if (needed := _rows_to_train(faiss, index)) > rows:
         raise ConfigError(
@@ -139,9 +137,9 @@ def _empty_index(faiss: Any, factory: str, rows: int, dimension: int) -> Any:
     """Make an index for so many rows from a factory string, its lists counted if automatic."""
     lists = max(min(round(2 * math.sqrt(rows)), rows // 4), 1)
     index = faiss.index_factory(
-        dimension, factory.replace(AUTOMATIC_LISTS, f"IVF{lists}"), faiss.METRIC_L2
+        dimension, factory.replace(_AUTOMATIC_LISTS, f"IVF{lists}"), faiss.METRIC_L2
     )
-    if AUTOMATIC_LISTS in factory:
+    if _AUTOMATIC_LISTS in factory:
         # FAISS warns of fewer than 39 rows a list; these are meant.
         faiss.extract_index_ivf(index).cp.min_points_per_centroid = 1
     return index
@@ -156,7 +154,7 @@ def set_parameters(faiss: Any, index: Any, section: IndexSection) -> None:
     except RuntimeError as error:
         raise ConfigError(
             f"index.search_parameters: '{section.search_parameters}' does not suit "
-            f"'{section.factory}' ({_reason(error)}); IVF indices take nprobe=16, HNSW "
+            f"'{section.factory}' ({reason_of(error)}); IVF indices take nprobe=16, HNSW "
             "indices efSearch=64"
         ) from None
 
@@ -172,10 +170,3 @@ def _rows_to_train(faiss: Any, index: Any) -> int:
     lists = index.nlist if isinstance(index, faiss.IndexIVF) else 0
     codes = index.pq.ksub if hasattr(index, "pq") else 0
     return int(max(lists, codes))
-
-
-def _reason(error: Exception) -> str:
-    """Return what FAISS says without the function, file and assertion in which it says it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    said = _PLACE_IN_FAISS.sub("", lines[-1]).removeprefix("Error: ")
-    return said[:200] or lines[-1][:200]

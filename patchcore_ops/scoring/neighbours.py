@@ -23,7 +23,7 @@ from patchcore_ops.scoring.certified_search import (
     matrix_products,
 )
 from patchcore_ops.scoring.excluded_rows import search_without
-from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, faiss_threads, only_faiss
+from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, faiss_threads, only_faiss, reason_of
 from patchcore_ops.scoring.index_building import set_parameters
 
 Floats = npt.NDArray[np.float32]
@@ -184,6 +184,6 @@ def _on_gpu(faiss: Any, index: Any) -> Any:
     except RuntimeError as error:
         raise ConfigError(
             "runtime.faiss_on_gpu: FAISS cannot search this index on a GPU "
-            f"({str(error).strip().splitlines()[-1][:200]}); set it to false, or index.factory to "
+            f"({reason_of(error)}); set it to false, or index.factory to "
             "Flat"
         ) from None

@@ -193,7 +193,7 @@ async def _outcomes(
         left = until - asyncio.get_running_loop().time()
         await asyncio.wait((results, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if results.done():
-            return [_outcome(one) for one in results.result()]
+            return [one.result() for one in futures]
         if gone.done():
             raise HTTPException(499, "the client has gone")
         raise Busy("the request took too long")
@@ -202,12 +202,6 @@ async def _outcomes(
         # A gathering that is cancelled itself is reported as an error that nobody has looked at.
         for one in futures:
             one.cancel()
-
-
-def _outcome(result: Outcome | BaseException) -> Outcome:
-    if isinstance(result, BaseException):
-        raise result
-    return result
 
 
 async def _picture(outcomes: Sequence[Outcome]) -> bytes:

@@ -19,6 +19,18 @@ from patchcore_ops.embedding.exported_network import NetworkSettings
 CPU = RuntimeSection(device="cpu")
 BY_TORCH = RuntimeSection(device="cpu", engine="torch")
 PRETRAIN, TARGET = 96, 64
+# Of a network that is never made.
+NETWORK = NetworkSettings(
+    backbone="resnet18",
+    weights="0" * 64,
+    layers=("layer2", "layer3"),
+    patchsize=3,
+    pretrain_embed_dimension=1024,
+    target_embed_dimension=1024,
+    imagesize=224,
+    precision="float32",
+    libraries=("torch 2",),
+)
 
 
 class InFolder:

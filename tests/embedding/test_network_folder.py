@@ -6,21 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engine_kit import NETWORK
 
-from patchcore_ops.embedding.exported_network import NetworkSettings
 from patchcore_ops.embedding.network_folder import NetworkFolder, copy_network
-
-SETTINGS = NetworkSettings(
-    backbone="resnet18",
-    weights="published",
-    layers=("layer2",),
-    patchsize=3,
-    pretrain_embed_dimension=4,
-    target_embed_dimension=4,
-    imagesize=64,
-    precision="float32",
-    libraries=("torch 2",),
-)
 
 
 def writes(content: str, made: list[Path]) -> Callable[[Path], None]:
@@ -34,13 +22,13 @@ def writes(content: str, made: list[Path]) -> Callable[[Path], None]:
 
 def test_a_network_is_made_once_and_its_files_are_copied(tmp_path: Path) -> None:
     folder, made = NetworkFolder(tmp_path / "networks"), []
-    with folder.kept(SETTINGS.identity) as kept:
+    with folder.kept(NETWORK.identity) as kept:
         assert kept is None
     for _ in range(2):
-        with folder.opened(SETTINGS, writes("graph", made)) as opened:
+        with folder.opened(NETWORK, writes("graph", made)) as opened:
             assert (opened / "network.xml").read_text() == "graph"
     assert len(made) == 1
-    with folder.kept(SETTINGS.identity) as kept:
+    with folder.kept(NETWORK.identity) as kept:
         assert kept == opened
     (tmp_path / "copy").mkdir()
     copy_network(opened, tmp_path / "copy")
@@ -48,7 +36,7 @@ def test_a_network_is_made_once_and_its_files_are_copied(tmp_path: Path) -> None
         "network.bin",
         "network.xml",
     ]
-    assert [entry.name for entry in (tmp_path / "networks").iterdir()] == [SETTINGS.identity]
+    assert [entry.name for entry in (tmp_path / "networks").iterdir()] == [NETWORK.identity]
 
 
 def damage(file: Path) -> None:
@@ -61,15 +49,15 @@ def test_a_damaged_network_is_made_again(
     tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     folder, made = NetworkFolder(tmp_path), []
-    with folder.opened(SETTINGS, writes("graph", made)) as opened:
+    with folder.opened(NETWORK, writes("graph", made)) as opened:
         harm(opened / name)
-    with folder.kept(SETTINGS.identity) as kept:
+    with folder.kept(NETWORK.identity) as kept:
         assert kept is None
-    with folder.opened(SETTINGS, writes("anew", made)) as opened:
+    with folder.opened(NETWORK, writes("anew", made)) as opened:
         assert (opened / "network.xml").read_text() == "anew"
         assert (opened / "network.bin").read_bytes() == b"weights"
     assert len(made) == 2
-    assert [entry.name for entry in tmp_path.iterdir()] == [SETTINGS.identity]
+    assert [entry.name for entry in tmp_path.iterdir()] == [NETWORK.identity]
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -79,7 +67,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 
     with (
         pytest.raises(RuntimeError, match="no such layer"),
-        NetworkFolder(tmp_path).opened(SETTINGS, fail),
+        NetworkFolder(tmp_path).opened(NETWORK, fail),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -89,10 +77,10 @@ def test_who_is_second_uses_what_the_first_has_made(tmp_path: Path) -> None:
     folder, made = NetworkFolder(tmp_path), []
 
     def overtaken(place: Path) -> None:
-        with folder.opened(SETTINGS, writes("first", made)):
+        with folder.opened(NETWORK, writes("first", made)):
             pass
         writes("second", made)(place)
 
-    with folder.opened(SETTINGS, overtaken) as opened:
+    with folder.opened(NETWORK, overtaken) as opened:
         assert (opened / "network.xml").read_text() == "first"
-    assert [entry.name for entry in tmp_path.iterdir()] == [SETTINGS.identity]
+    assert [entry.name for entry in tmp_path.iterdir()] == [NETWORK.identity]

@@ -12,6 +12,7 @@ import faiss
 import numpy as np
 import pytest
 import torch
+from engine_kit import NETWORK
 from PIL import Image
 from reference_kit import (
     IMAGENET,
@@ -28,7 +29,6 @@ from reference_kit import (
 from patchcore_assets.commands.main import main
 from patchcore_ops import Model
 from patchcore_ops.embedding import network_export
-from patchcore_ops.embedding.exported_network import NetworkSettings
 from patchcore_ops.embedding.network_export import export_network
 from patchcore_ops.model import ModelError, read_model
 from patchcore_ops.model.export import export_model
@@ -164,23 +164,12 @@ def test_an_output_that_holds_something_is_refused(saved_single: Saved, tmp_path
 
 
 def test_only_other_constants_give_a_network_another_identity() -> None:
-    settings = NetworkSettings(
-        backbone="a",
-        weights="b",
-        layers=("c",),
-        patchsize=3,
-        pretrain_embed_dimension=4,
-        target_embed_dimension=5,
-        imagesize=6,
-        precision="float32",
-        libraries=("d",),
-    )
-    before = settings.model_dump()
+    before = NETWORK.model_dump()
     del before["normalisation"]
     content = json.dumps(before, separators=(",", ":"))
-    assert settings.identity == hashlib.sha256(f"1 {content}".encode()).hexdigest()[:32]
-    other = settings.model_copy(update={"normalisation": IMAGENET})
-    assert other.identity != settings.identity
+    assert NETWORK.identity == hashlib.sha256(f"1 {content}".encode()).hexdigest()[:32]
+    other = NETWORK.model_copy(update={"normalisation": IMAGENET})
+    assert other.identity != NETWORK.identity
 
 
 def command(source: Saved, output: Path, *more: str) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from pipeline_kit import CATEGORY, Site, make_site
-from test_lost_launches import FarLauncher, launching_by
+from test_lost_launches import FarLauncher, launching_by, nothing
 
 from patchcore_assets.automation.dead_runs import fail_dead_runs
 from patchcore_assets.executor import PROCESS, STEP_PODS_VARIABLE, process_tags
@@ -27,11 +27,6 @@ LOG = logging.getLogger(__name__)
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
-
-
-@dg.job
-def nothing() -> None:
-    pass
 
 
 def run_of(

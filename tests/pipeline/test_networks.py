@@ -11,24 +11,13 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
+from engine_kit import NETWORK
 from pipeline_kit import CATEGORY, MEMBER, Configure, Finished, complete, execute, failures
 
 from patchcore_assets.step.networks import EMBEDDING_NETWORK, KeptNetworks
 from patchcore_assets.storage import ArtefactStore, open_store
-from patchcore_ops.embedding.exported_network import NetworkSettings
 
 pytestmark = pytest.mark.usefixtures("pip_weights")
-SETTINGS = NetworkSettings(
-    backbone="resnet18",
-    weights="0" * 64,
-    layers=("layer2", "layer3"),
-    patchsize=3,
-    pretrain_embed_dimension=1024,
-    target_embed_dimension=1024,
-    imagesize=224,
-    precision="float32",
-    libraries=("torch 2",),
-)
 LOG = logging.getLogger(__name__)
 
 
@@ -62,7 +51,7 @@ def test_a_network_is_made_once_and_found_by_others(store: ArtefactStore) -> Non
         write(folder)
 
     for _ in range(3):
-        with KeptNetworks(store, LOG).opened(SETTINGS, make) as folder:
+        with KeptNetworks(store, LOG).opened(NETWORK, make) as folder:
             assert (folder / "network.xml").read_bytes() == b"graph"
     assert len(made) == 1
 
@@ -73,7 +62,7 @@ def test_what_fails_leaves_nothing(store: ArtefactStore) -> None:
         raise ValueError("no memory left")
 
     networks = KeptNetworks(store, LOG)
-    with pytest.raises(ValueError, match="no memory left"), networks.opened(SETTINGS, fail):
+    with pytest.raises(ValueError, match="no memory left"), networks.opened(NETWORK, fail):
         pass
     assert store.categories(EMBEDDING_NETWORK) == []
 
@@ -87,7 +76,7 @@ def test_runs_that_export_at_once_do_not_tear_it(tmp_path: Path) -> None:
             write(folder, content)
 
         store = open_store(str(tmp_path / "storage"))
-        with KeptNetworks(store, LOG).opened(SETTINGS, make) as folder:
+        with KeptNetworks(store, LOG).opened(NETWORK, make) as folder:
             return (folder / "network.xml").read_bytes()
 
     contents = [bytes([number]) * 1000 for number in range(4)]
@@ -95,7 +84,7 @@ def test_runs_that_export_at_once_do_not_tear_it(tmp_path: Path) -> None:
         read = list(threads.map(export, contents))
     assert set(read) <= set(contents)
     with open_store(str(tmp_path / "storage")).open(
-        EMBEDDING_NETWORK, SETTINGS.identity
+        EMBEDDING_NETWORK, NETWORK.identity
     ) as artefact:
         assert (artefact.folder / "network.xml").read_bytes() in contents
 
@@ -104,10 +93,10 @@ def test_a_damaged_network_is_exported_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     networks = KeptNetworks(open_store(str(tmp_path)), LOG)
-    with networks.opened(SETTINGS, write) as folder:
+    with networks.opened(NETWORK, write) as folder:
         (folder / "network.xml").write_bytes(b"grapf")
     networks = KeptNetworks(open_store(str(tmp_path)), LOG)
-    with networks.opened(SETTINGS, write) as folder:
+    with networks.opened(NETWORK, write) as folder:
         assert (folder / "network.xml").read_bytes() == b"graph"
     assert "network.xml (another content)" in caplog.text
     assert "it is exported again" in caplog.text

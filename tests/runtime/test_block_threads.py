@@ -8,19 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from blas_kit import numpy_threads
+from threadpoolctl import threadpool_limits
 
 from patchcore_ops.runtime import block_threads as module
 from patchcore_ops.runtime.block_threads import block_threads, blocks, by_parts
-
-
-def blas_threads() -> set[int]:
-    """Look at numpy's library only: FAISS has one whose number each thread keeps for itself."""
-    return {
-        one["num_threads"]
-        for one in threadpool_info()
-        if one["user_api"] == "blas" and "numpy" in one["filepath"]
-    }
 
 
 @pytest.fixture(params=["1", "3"])
@@ -36,13 +28,13 @@ def test_every_block_is_computed_once_and_products_have_one_thread(threads: int)
 
     def compute(block: slice) -> None:
         values[block] += np.arange(block.start, block.stop)
-        seen.update(blas_threads())
+        seen.update(numpy_threads())
 
     with block_threads(values) as for_each:
         for_each(compute, blocks(100, 7))
     np.testing.assert_array_equal(values, np.arange(100))
     assert seen == {1}
-    assert blas_threads() == {2}
+    assert numpy_threads() == {2}
 
 
 def test_blocks_are_computed_at_once(threads: int) -> None:

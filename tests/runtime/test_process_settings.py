@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from blas_kit import numpy_threads
+from threadpoolctl import threadpool_limits
 
 from patchcore_ops.runtime.process_settings import WhileNeeded, one_blas_thread
 
@@ -56,14 +57,6 @@ def test_an_error_inside_leaves_too() -> None:
             assert numpy_threads() == {1}
             raise ValueError("inside")
         assert numpy_threads() == {2}
-
-
-def numpy_threads() -> set[int]:
-    return {
-        one["num_threads"]
-        for one in threadpool_info()
-        if one["user_api"] == "blas" and "numpy" in one["filepath"]
-    }
 
 
 def test_threads_that_overlap_leave_blas_as_it_was() -> None:
