@@ -24,8 +24,9 @@ def suspects(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
     -------
     ndarray of int64
         Of those above the median by more than `DEVIATIONS` standard deviations, as estimated by
-        the median absolute deviation. Deviations are those of logarithms, if all scores are
-        positive, so that squared distances and their roots give the same.
+        the median deviation of those above it: scores of normal images spread wider above the
+        median than below. Deviations are those of logarithms, if all scores are positive, so that
+        squared distances and their roots give the same.
 
     Examples
     --------
@@ -38,6 +39,6 @@ def suspects(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
     if (values > 0).all():
         values = np.log(values)
     middle = np.median(values)
-    deviation = _MAD_OF_NORMAL * np.median(np.abs(values - middle))
+    deviation = _MAD_OF_NORMAL * np.median(values[values >= middle] - middle)
     found = np.flatnonzero(values > middle + DEVIATIONS * deviation)
     return found[np.argsort(-values[found], kind="stable")]

@@ -16,11 +16,17 @@ def test_scores_far_above_the_median_are_listed_the_greatest_first() -> None:
     assert found[:2].tolist() == [90, 7]
     logarithms = np.log(scores)
     middle = np.median(logarithms)
-    deviation = 1.4826 * np.median(np.abs(logarithms - middle))
+    deviation = 1.4826 * np.median([one - middle for one in logarithms if one >= middle])
     assert set(found.tolist()) == {
         at for at, value in enumerate(logarithms) if value > middle + 3.5 * deviation
     }
     np.testing.assert_array_equal(suspects(scores**2), found)
+
+
+def test_a_long_upper_half_is_not_suspicious() -> None:
+    scores = np.random.default_rng(1).exponential(1.0, 300) + 10.0
+    assert suspects(scores).size <= 3
+    assert suspects([*scores, 30.0]).tolist() == [300, *suspects(scores)]
 
 
 def test_scaled_scores_of_an_ensemble_may_be_negative() -> None:
