@@ -26,14 +26,14 @@ class Baseline:
             return math.nan
         return float(self.values[metric][category])
 
-    def mean_difference(self, current: pd.DataFrame, metric: str) -> float:
-        """Average the differences over the categories that both have; NaN without any.
+    def differences(self, current: pd.DataFrame, metric: str) -> pd.Series[float]:
+        """Return the differences of the categories of which both have the figure.
 
-        The difference of the two means would compare different categories.
+        Their mean is compared; the difference of the two means would be over different categories.
         """
         if metric not in self.values.columns:
-            return math.nan
-        return float((current[metric] - self.values[metric]).mean())
+            return pd.Series(dtype=float)
+        return (current[metric] - self.values[metric]).dropna()
 
 
 def by_category(summary: pd.DataFrame) -> pd.DataFrame:

@@ -50,19 +50,17 @@ def category_bars(summary: pd.DataFrame, published: pd.DataFrame | None) -> Cate
 def beside_published(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Tabulate the main metrics in percent with the difference, such as `99.21 (−0.79)`.
 
-    The mean is compared only if both tables have the same categories.
+    The mean is compared only if both tables have the figure of the same categories.
     """
-    theirs = published.set_index("category")
     shown = [COLUMN_OF[name] for name in CHARTED if name in summary.columns]
-    if set(summary["category"]) != set(published["category"]):
-        theirs = theirs.drop(MEAN, errors="ignore")
+    theirs = {column.name: _comparable(summary, published, column.name) for column in shown}
     rows = []
     for row in summary.to_dict("records"):
         cells = {
             column.full_title: _compared(
                 column,
                 float(row[column.name]),
-                float(theirs[column.name].get(row["category"], math.nan)),
+                theirs[column.name].get(row["category"], math.nan),
             )
             for column in shown
         }
@@ -77,6 +75,18 @@ def _columns(table: pd.DataFrame) -> dict[str, dict[str, float]]:
         for name in CHARTED
         if name in rows.columns
     }
+
+
+def _comparable(summary: pd.DataFrame, published: pd.DataFrame, name: str) -> dict[str, float]:
+    """Return the published values, without a mean over other categories than ours is over."""
+    ours, theirs = (
+        {str(category): float(value) for category, value in known.items()}
+        for table in (summary, published)
+        for known in [table.set_index("category")[name].dropna()]
+    )
+    if ours.keys() != theirs.keys():
+        theirs.pop(MEAN, None)
+    return theirs
 
 
 def _compared(column: Column, ours: float, theirs: float) -> str:

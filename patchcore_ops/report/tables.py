@@ -207,15 +207,17 @@ def _differences(
 def _mean_differences(
     current: pd.DataFrame, compared: Sequence[Baseline], column: Column
 ) -> list[Difference]:
-    differences = []
+    found = []
     for baseline in compared:
-        difference = baseline.mean_difference(current, column.name)
-        shared = len(baseline.values)
-        scope = "" if shared == len(current) else f"{shared} of {len(current)}"
-        if not math.isnan(difference):
+        differences = baseline.differences(current, column.name)
+        if len(differences):
+            # A category without the figure counts in neither mean.
+            count = f"{len(differences)} of {len(current)}"
+            scope = "" if len(differences) == len(current) else count
             detail = f"over {scope or 'all'} categories"
-            differences.append(_difference(baseline, column, difference, detail, scope))
-    return differences
+            mean = float(differences.mean())
+            found.append(_difference(baseline, column, mean, detail, scope))
+    return found
 
 
 def _difference(

@@ -12,16 +12,19 @@ from report_samples import (
     figures,
     make_category,
     make_gallery,
+    make_metrics,
     make_report,
     picture_of,
 )
 
 from patchcore_ops.config.recorded_settings import flatten
 from patchcore_ops.report import choose_items, published_baseline, render_report
+from patchcore_ops.report.baselines import baselines
 from patchcore_ops.report.by_category import beside_published, category_bars
 from patchcore_ops.report.columns import CHARTED, COLUMN_OF
 from patchcore_ops.report.encode import MAX_SIDE, outline_uri, picture_uri
 from patchcore_ops.report.gallery import GALLERY_LIMIT, gallery_limit
+from patchcore_ops.report.tables import summary_table
 
 
 def test_size_and_number_of_pictures_are_limited() -> None:
@@ -113,6 +116,24 @@ def test_table_beside_published_figures_has_signed_differences() -> None:
     assert set(table.loc["own_part"]) == {"50.00"}
     # The two means are over different categories.
     assert set(table.loc["Mean"]) == {"71.50"}
-    whole = beside_published(published.assign(aupro=math.nan), published).set_index("category")
+    without_masks = published.assign(
+        aupro=published["aupro"].where(published["category"] != "screw")
+    )
+    whole = beside_published(without_masks, published).set_index("category")
     assert whole.loc["Mean", "Image AUROC"].endswith("(±0.00)")
-    assert whole.loc["Mean", "Pixel AUPRO"] == "—"
+    assert whole.loc["Mean", "Pixel AUPRO"] == "94.37"
+    none = beside_published(published.assign(aupro=math.nan), published).set_index("category")
+    assert none.loc["Mean", "Pixel AUPRO"] == "—"
+
+
+def test_difference_of_means_says_how_many_categories_have_the_figure() -> None:
+    without_masks = make_category("b", metrics=make_metrics(aupro=math.nan))
+    report = make_report(make_category("a"), without_masks, previous=figures(a=0.8, b=0.7))
+    table = summary_table(report, baselines(report), {})
+    assert table.mean is not None
+    names = [column.name for column in table.columns]
+    of_column = dict(zip(names, table.mean.cells, strict=True))
+    for name, points, scope in (("aupro", "+10.00", "1 of 2"), ("pixel_ap", "+15.00", "")):
+        (difference,) = of_column[name].differences
+        assert (difference.text, difference.scope) == (points, scope)
+        assert f"(over {scope or 'all'} categories)" in difference.title
