@@ -24,11 +24,12 @@ _PRO_LIMIT = 0.3
 
 
 class Chart(NamedTuple):
-    """A drawing, None if there is nothing to draw, with title and caption."""
+    """A drawing with title and caption; where there is nothing to draw, None and why."""
 
     title: str
     caption: str
     drawing: Markup | None
+    reason: str = ""
 
 
 def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
@@ -119,6 +120,7 @@ def _section(category: CategoryReport, anchor: str, limit: int) -> dict[str, Any
             "Image scores",
             "good images upwards, defective ones downwards",
             score_histogram(scores.score, scores.is_anomaly, threshold),
+            "There are no scores.",
         ),
         "curves": _curves(category),
         "defects": tables.defect_table(category),
@@ -150,5 +152,7 @@ def _curves(category: CategoryReport) -> list[Chart]:
     for curve in METRIC_CURVES:
         column = COLUMN_OF[curve.metric]
         caption = f"{column.title} {column.text(_metric(category, curve.metric))}"
-        charts.append(Chart(curve.title, caption, drawings[curve.title]))
+        undefined = (category.metrics.get("notes") or {}).get(curve.metric)
+        reason = f"Not defined: {undefined}." if undefined else "The curve was not kept."
+        charts.append(Chart(curve.title, caption, drawings[curve.title], reason))
     return charts

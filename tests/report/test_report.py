@@ -202,6 +202,13 @@ def test_curves_may_be_missing(curves: Mapping[str, Any] | None) -> None:
     assert page.texts("p", class_="nothing") == ["The curve was not kept."] * 3
 
 
+def test_an_undefined_curve_says_why() -> None:
+    notes = {"full_pixel_auroc": "there is no mask", "aupro": "there is no mask"}
+    page = rendered(make_category(metrics=make_metrics(notes=notes, curves={"roc": None})))
+    said = ["The curve was not kept.", *["Not defined: there is no mask."] * 2]
+    assert page.texts("p", class_="nothing") == said
+
+
 def test_masks_may_be_missing() -> None:
     gallery = [dataclasses.replace(item, mask=None) for item in make_gallery()]
     page = rendered(make_category(gallery=gallery))
