@@ -60,6 +60,7 @@ class Figure(NamedTuple):
 
     column: Column
     cell: Cell
+    scope: str = ""  # how many of the categories a mean is over; empty for all
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,11 @@ def summary_table(
 def headline_figures(report: BenchmarkReport, compared: Sequence[Baseline]) -> list[Figure]:
     """Pick the means that head the report."""
     columns = [COLUMN_OF[name] for name in HEADLINES if name in report.summary.columns]
-    mean = _mean_row(report.summary, columns, compared)
-    return [Figure(column, cell) for column, cell in zip(columns, mean.cells, strict=True)]
+    mean, current = _mean_row(report.summary, columns, compared), by_category(report.summary)
+    return [
+        Figure(column, cell, _scope(current[column.name]))
+        for column, cell in zip(columns, mean.cells, strict=True)
+    ]
 
 
 def key_figures(category: CategoryReport) -> list[tuple[str, list[Figure]]]:
@@ -211,13 +215,17 @@ def _mean_differences(
     for baseline in compared:
         differences = baseline.differences(current, column.name)
         if len(differences):
-            # A category without the figure counts in neither mean.
-            count = f"{len(differences)} of {len(current)}"
-            scope = "" if len(differences) == len(current) else count
+            scope = _scope(differences.reindex(current.index))
             detail = f"over {scope or 'all'} categories"
             mean = float(differences.mean())
             found.append(_difference(baseline, column, mean, detail, scope))
     return found
+
+
+def _scope(values: pd.Series[float]) -> str:
+    """Say how many of the categories have a value; empty if all or none."""
+    known = int(values.notna().sum())
+    return f"{known} of {len(values)}" if 0 < known < len(values) else ""
 
 
 def _difference(

@@ -202,6 +202,12 @@ def test_curves_may_be_missing(curves: Mapping[str, Any] | None) -> None:
     assert page.texts("p", class_="nothing") == ["The curve was not kept."] * 3
 
 
+def test_a_mean_over_fewer_categories_says_so() -> None:
+    without_masks = make_category("b", metrics=make_metrics(aupro=math.nan))
+    page = rendered(make_category("a"), without_masks)
+    assert page.texts("dd")[:4] == ["90.00"] * 3 + ["90.00 over 1 of 2"]
+
+
 def test_an_undefined_curve_says_why() -> None:
     notes = {"full_pixel_auroc": "there is no mask", "aupro": "there is no mask"}
     page = rendered(make_category(metrics=make_metrics(notes=notes, curves={"roc": None})))
