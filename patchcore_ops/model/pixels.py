@@ -16,7 +16,7 @@ from PIL import Image
 
 from patchcore_ops.config.sections import ImageSize
 from patchcore_ops.dataset.crop import Crop
-from patchcore_ops.dataset.image_formats import EncodedImage, decoding, refuse_unfit
+from patchcore_ops.dataset.image_formats import EncodedImage, UnfitImage, decoding, refuse_unfit
 from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.dataset.images import load_with_crop, resize_and_crop, to_mode
 from patchcore_ops.runtime.errors import DatasetError
@@ -114,6 +114,9 @@ def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
     if isinstance(image, DatasetError):
         raise image
     if isinstance(image, str | os.PathLike):
+        with decoding(one.name):
+            if not Path(image).exists():
+                raise UnfitImage("no such file; correct the name")
         return load_with_crop(Path(image), size)
     if isinstance(image, EncodedImage):
         return load_with_crop(image, size)

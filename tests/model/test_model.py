@@ -119,7 +119,7 @@ def test_one_image_is_a_list_of_one(single: Benchmarked, model: Path) -> None:
         (np.zeros((2, 8, 8, 3), np.uint8), r"shape \[2, 8, 8, 3\], is no image; give uint8"),
         (np.zeros((0, 8, 3), np.uint8), r"shape \[0, 8, 3\], is no image"),
         (np.zeros((8, 8, 2), np.uint8), r"shape \[8, 8, 2\], is no image"),
-        ("nowhere.png", r"nowhere\.png"),
+        ("nowhere.png", r"^nowhere\.png: no such file; correct the name$"),
     ],
 )
 def test_what_is_no_image_is_refused_by_name(
