@@ -225,7 +225,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _sections(self) -> tuple[CategoryConfig, RuntimeSection]:
         member: dict[str, Any] = {
             "backbone": self.backbone,
-            "layers": list(self.layers),
+            "layers": self.layers if isinstance(self.layers, str) else list(self.layers),
             "weights": None if self.weights is None else str(self.weights),
         }
         size = {

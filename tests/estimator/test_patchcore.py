@@ -141,6 +141,8 @@ def test_what_cannot_be_learned_is_refused(detector: PatchCore, tmp_path: Path) 
         detector.fit(np.zeros((4, 5)))
     with pytest.raises(ConfigError, match=r"preset: must be one of .*'acurate'"):
         clone(detector).set_params(preset="acurate").fit([])
+    with pytest.raises(ConfigError, match=r"embedding\.members\.0\.layers: .* valid (list|tuple)"):
+        clone(detector).set_params(layers="layer1").fit(np.zeros((9, 9), np.uint8))
     with pytest.raises(ConfigError, match=r"coreset\.percentage"):
         detector.set_params(percentage=2.0).fit(tmp_path)
 
