@@ -24,7 +24,7 @@ _DEFAULT_SERVER = "https://api.wandb.ai"
 _SECONDS = 10.0
 # Until a run with its model is on the server.
 _FINISH_SECONDS = 600.0
-_NOT_IN_NAMES = re.compile(r"[^\w.-]")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class WandbTracker:
@@ -88,8 +88,9 @@ class WandbTracker:
         }
         run.log({**result.metrics, **pictures, "_timestamp": moment(record).timestamp()})
         if model is not None:
-            name = _NOT_IN_NAMES.sub("_", f"model-{result.category}")
-            artefact = self._wandb.Artifact(name, type="model", metadata={"version": result.model})
+            artefact = self._wandb.Artifact(
+                artefact_name(result.category), type="model", metadata={"version": result.model}
+            )
             artefact.add_dir(str(model))
             run.log_artifact(artefact)
         place = run.url or ""
@@ -115,6 +116,21 @@ class WandbTracker:
             "finish_timeout_raises": True,
         }
         return self._wandb.Settings(**options)
+
+
+def artefact_name(category: str) -> str:
+    """Name the model of a category; letters that W&B refuses are replaced, and a hash added.
+
+    Examples
+    --------
+    >>> artefact_name("metal_nut"), artefact_name("Gehäuse")
+    ('model-metal_nut', 'model-Geh_use-066ffcc8')
+    """
+    allowed = _NOT_IN_NAMES.sub("_", category)
+    if allowed != category:
+        # Two names may have the same letters left.
+        allowed = f"{allowed}-{hashlib.sha256(category.encode()).hexdigest()[:8]}"
+    return f"model-{allowed}"
 
 
 def nested(settings: Mapping[str, str]) -> dict[str, Any]:

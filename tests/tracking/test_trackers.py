@@ -22,7 +22,14 @@ from patchcore_ops.config.sections import (
     ScoringSection,
     TrackerSection,
 )
-from patchcore_ops.tracking import Record, group_name, send
+from patchcore_ops.tracking import (
+    CategoryResult,
+    Record,
+    group_name,
+    read_record,
+    send,
+    write_record,
+)
 from patchcore_ops.tracking.record import common_settings, versions_of
 from patchcore_ops.tracking.redaction import without_secrets
 
@@ -127,6 +134,30 @@ def test_wandb_offline_is_read_back_by_its_own_messages(record: Record, tmp_path
     [entry] = by_kind["artifact"].artifact.manifest.contents
     assert entry.path == "model.json"
     assert "artifact" not in found["metal nut"][2]
+
+
+def test_wandb_takes_the_models_of_categories_with_any_letters(tmp_path: Path) -> None:
+    from wandb_files import records
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    names = ("Gehäuse", "産業", "部品", "metal nut")
+    results = tuple(CategoryResult(name, {"aupro": 0.5}, {}, {}) for name in ("Mean", *names))
+    (tmp_path / "record").mkdir()
+    record = Record("record0", "wave 0", "2026-11-28T20:00:00+00:00", "group", results)
+    write_record(record, tmp_path / "record")
+    section = TrackerSection(kind="wandb", project="P", folder=str(tmp_path / "runs"))
+    sent = parcel(read_record(tmp_path / "record"), **dict.fromkeys(names, model))
+    outcome = send(section, [sent])
+    assert (outcome.delivered, outcome.problem) == (("record0",), "")
+    artefacts = [
+        one.artifact.name
+        for file in (tmp_path / "runs" / "wandb").glob("offline-run-*/*.wandb")
+        for one in records(file)
+        if one.WhichOneof("record_type") == "artifact"
+    ]
+    assert len(artefacts) == len(set(artefacts)) == len(names)
 
 
 def test_tensorboard_files_are_read_back(record: Record, tmp_path: Path) -> None:
