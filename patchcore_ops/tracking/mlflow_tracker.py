@@ -132,9 +132,9 @@ class MlflowTracker:
         from mlflow.entities import Metric, Param, RunTag
 
         at = _milliseconds(record)
-        for metrics in _in_pieces(result.metrics):
+        for metrics in _in_pieces(by_key(result.metrics)):
             self._client.log_batch(
-                run_id, metrics=[Metric(_key(name), value, at, 0) for name, value in metrics]
+                run_id, metrics=[Metric(key, value, at, 0) for key, value in metrics]
             )
         for settings in _in_pieces(result.settings):
             self._client.log_batch(
@@ -208,6 +208,23 @@ def _in_pieces(values: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:
 def _key(name: str) -> str:
     """Replace what MLflow does not allow in names."""
     return "".join(one if one.isalnum() or one in "_-./ " else "_" for one in name)
+
+
+def by_key(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics by names that MLflow allows and that differ, as it asks.
+
+    Examples
+    --------
+    >>> by_key({"defects/bent+cut/aupro": 0.5, "defects/bent_cut/aupro": 0.6})
+    {'defects/bent_cut/aupro': 0.5, 'defects/bent_cut/aupro_': 0.6}
+    """
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        key = _key(name)
+        while key in found:
+            key += "_"
+        found[key] = value
+    return found
 
 
 def _quoted(value: str) -> str:

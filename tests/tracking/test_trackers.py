@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from patchcore_ops.tracking import (
     send,
     write_record,
 )
+from patchcore_ops.tracking.mlflow_tracker import by_key
 from patchcore_ops.tracking.record import common_settings, versions_of
 from patchcore_ops.tracking.redaction import without_secrets
 
@@ -158,6 +160,14 @@ def test_wandb_takes_the_models_of_categories_with_any_letters(tmp_path: Path) -
         if one.WhichOneof("record_type") == "artifact"
     ]
     assert len(artefacts) == len(set(artefacts)) == len(names)
+
+
+def test_mlflow_takes_defect_types_whose_names_differ_by_a_sign() -> None:
+    """It refuses a model in a run of which two metrics have one name."""
+    metrics = {"defects/a+b/aupro": 0.25, "defects/a_b/aupro": 0.5, "defects/a=b/aupro": 0.75}
+    kept = by_key(metrics)
+    assert list(kept.values()) == [0.25, 0.5, 0.75]
+    assert all(re.fullmatch(r"defects/a_b/aupro_*", key) for key in kept)
 
 
 def test_tensorboard_files_are_read_back(record: Record, tmp_path: Path) -> None:
