@@ -149,12 +149,15 @@ def key_figures(category: CategoryReport) -> list[tuple[str, list[Figure]]]:
 def defect_table(category: CategoryReport) -> Table:
     """Lay out the metrics by defect type, without thresholds."""
     columns = [column for column in COLUMNS if not column.is_threshold]
+    # What the category as a whole lacks, each of its defect types does.
+    notes = category.metrics.get("notes") or {}
+    reasons = [notes.get(column.name, _DEFECT_REASON[column.group]) for column in columns]
     rows = [
         Row(
             str(entry["defect_type"]),
             [
-                _cell(column, _number(entry.get(column.name)), _DEFECT_REASON[column.group])
-                for column in columns
+                _cell(column, _number(entry.get(column.name)), reason)
+                for column, reason in zip(columns, reasons, strict=True)
             ],
             images=int(entry["images"]),
         )

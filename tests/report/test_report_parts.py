@@ -18,13 +18,14 @@ from report_samples import (
 )
 
 from patchcore_ops.config.recorded_settings import flatten
+from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.report import choose_items, published_baseline, render_report
 from patchcore_ops.report.baselines import baselines
 from patchcore_ops.report.by_category import beside_published, category_bars
 from patchcore_ops.report.columns import CHARTED, COLUMN_OF
 from patchcore_ops.report.encode import MAX_SIDE, outline_uri, picture_uri
 from patchcore_ops.report.gallery import GALLERY_LIMIT, gallery_limit
-from patchcore_ops.report.tables import summary_table
+from patchcore_ops.report.tables import defect_table, summary_table
 
 
 def test_size_and_number_of_pictures_are_limited() -> None:
@@ -124,6 +125,13 @@ def test_table_beside_published_figures_has_signed_differences() -> None:
     assert whole.loc["Mean", "Pixel AUPRO"] == "94.37"
     none = beside_published(published.assign(aupro=math.nan), published).set_index("category")
     assert none.loc["Mean", "Pixel AUPRO"] == "—"
+
+
+def test_a_defect_type_lacks_what_its_category_lacks_for_the_same_reason() -> None:
+    notes = {"aupimo": "there are no normal test images"}
+    entry = {"defect_type": "crack", "images": 4, **dict.fromkeys(METRICS, 0.9), "aupimo": math.nan}
+    category = make_category(metrics=make_metrics(notes=notes, per_defect=[entry]))
+    assert defect_table(category).notes == [("crack, pixel figures", notes["aupimo"])]
 
 
 def test_difference_of_means_says_how_many_categories_have_the_figure() -> None:
