@@ -43,7 +43,7 @@ def category_metrics(config: BenchmarkConfig) -> dg.AssetsDefinition:
         deps=[TEST_PREDICTIONS, METRICS_CONFIG],
         group_name="evaluation",
         kinds={"numpy"},
-        code_version="4",
+        code_version="5",
         pool=CPU_HEAVY,
         check_specs=specs(CATEGORY_METRICS, _CHECKS, categories(config)),
         **by_category(config),

@@ -28,7 +28,7 @@ def evaluation(config: BenchmarkConfig) -> dg.AssetsDefinition | None:
         # Beside the model: it comes after it, and what is in the group `evaluation` before.
         group_name=MODEL,
         kinds={"faiss", "html"},
-        code_version="2",
+        code_version="3",
         pool=CPU_HEAVY,
         **by_category(config),
     )

@@ -137,8 +137,11 @@ def auroc(ranking: Ranking) -> float:
 
 
 def average_precision(ranking: Ranking) -> float:
-    """Compute the average precision (step-wise, as scikit-learn does); NaN without positives."""
-    if not ranking.has_positives:
+    """Compute the average precision (step-wise, as scikit-learn does); NaN with one class.
+
+    Without negatives it would be 1 whatever the scores.
+    """
+    if not ranking.has_both_classes:
         return float("nan")
     found = ranking.true_positives
     precision = found / (found + ranking.false_positives)
@@ -146,8 +149,8 @@ def average_precision(ranking: Ranking) -> float:
 
 
 def f1_max(ranking: Ranking) -> tuple[float, float]:
-    """Return the best F1 over all thresholds, and its threshold; NaN without positives."""
-    if not ranking.has_positives:
+    """Return the best F1 over all thresholds, and its threshold; NaN with one class."""
+    if not ranking.has_both_classes:
         return float("nan"), float("nan")
     found = ranking.true_positives
     f1 = 2 * found / (found + ranking.false_positives + found[-1])
