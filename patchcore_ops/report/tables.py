@@ -79,14 +79,19 @@ class Table:
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        """What is undefined, once per row, group and reason."""
-        reasons = [
-            (f"{row.name}, {column.group.lower()} figures", cell.reason)
-            for row in self.rows
-            for column, cell in zip(self.columns, row.cells, strict=True)
-            if cell.reason is not None
-        ]
-        return list(dict.fromkeys(reasons))
+        """What is undefined and why, for each row: a group of figures, or those that are named."""
+        found = []
+        for row in self.rows:
+            cells = list(zip(self.columns, row.cells, strict=True))
+            for group, members in groupby(cells, key=lambda pair: pair[0].group):
+                by_reason: dict[str | None, list[str]] = {}
+                for column, cell in members:
+                    by_reason.setdefault(cell.reason, []).append(column.title)
+                for reason, titles in by_reason.items():
+                    named = "figures" if len(by_reason) == 1 else "; ".join(titles)
+                    if reason is not None:
+                        found.append((f"{row.name}, {group.lower()} {named}", reason))
+        return found
 
 
 def summary_table(

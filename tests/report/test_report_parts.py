@@ -131,7 +131,7 @@ def test_a_defect_type_lacks_what_its_category_lacks_for_the_same_reason() -> No
     notes = {"aupimo": "there are no normal test images"}
     entry = {"defect_type": "crack", "images": 4, **dict.fromkeys(METRICS, 0.9), "aupimo": math.nan}
     category = make_category(metrics=make_metrics(notes=notes, per_defect=[entry]))
-    assert defect_table(category).notes == [("crack, pixel figures", notes["aupimo"])]
+    assert defect_table(category).notes == [("crack, pixel AUPIMO", notes["aupimo"])]
 
 
 def test_difference_of_means_says_how_many_categories_have_the_figure() -> None:
