@@ -47,7 +47,10 @@ NORMAL = ""
 _ONE_CLASS = "the test images are all normal or all defective"
 _NO_MASKS = "no test image has a ground-truth mask with a defect in it"
 _NO_NORMAL = "there are no normal test images"
-_FEW_NORMAL = "the normal test images have too few pixels for a false-positive rate of 0.0001"
+_FEW_NORMAL = (
+    "the normal test images have too few pixels, or too many with the greatest value, for a "
+    "false-positive rate of 0.0001"
+)
 # MVTec AD 2's, see Heckler-Kram et al., "The MVTec AD 2 Dataset" (2025).
 _STRICT_LIMIT = 0.05
 _ALL_MASKED = "every pixel is marked as a defect"

@@ -40,7 +40,8 @@ def per_image_overlap(
     Returns
     -------
     ndarray of float64, shape [images]
-        In [0, 1]; NaN where the normal images have too few pixels for `highest`.
+        In [0, 1]; NaN where the normal images have too few pixels for `highest`, or too many with
+        their greatest value.
 
     Examples
     --------

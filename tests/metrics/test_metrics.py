@@ -229,6 +229,14 @@ def test_overlaps_are_taken_at_rates_of_the_normal_images() -> None:
     assert cuts["aupimo"] == pytest.approx(expected[1:4].mean())
 
 
+def test_equal_normal_pixels_leave_no_overlap_and_the_reason_says_so() -> None:
+    levels = np.zeros((8, 80, 80), dtype=np.uint8)
+    levels[IS_ANOMALY, 20:30, 30:42] = 255
+    result = judge((levels / 255).astype(np.float32), levels, has_truth=EVERY)
+    assert math.isnan(result["aupimo"])
+    assert "too many with the greatest value" in result["notes"]["aupimo"]
+
+
 def test_summary_means_leave_nan_out_and_thresholds_have_none() -> None:
     def of(value: float, **others: float) -> dict[str, float]:
         return {**dict.fromkeys(METRICS, value), **others}
