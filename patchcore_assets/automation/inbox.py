@@ -99,6 +99,12 @@ def inbox_sensor(
             config = load_config(loaded.path)
             if config.inbox is None:
                 return dg.SkipReason(f"{config.path}: names no inbox.root; put it back, or reload")
+            if config.schedule.timezone != loaded.schedule.timezone:
+                # A run reads the file as it is now, so it would look for the images on other days.
+                return dg.SkipReason(
+                    f"{config.path}: schedule.timezone has been edited, so days begin at another "
+                    "time; reload the code location (in the UI: Deployment, Reload)"
+                )
             look = InboxLook(context.instance, loaded, config, config.inbox, asset, model, tags)
             found = look.at_all(context.cursor, time.time())
         except (UserError, ConnectionError) as problem:

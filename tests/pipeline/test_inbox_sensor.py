@@ -111,6 +111,25 @@ def test_what_belongs_nowhere_is_named(line: Line) -> None:
     assert str(tick.skip_message).startswith(f"nothing was looked at: {line.inbox}: cannot be read")
 
 
+def test_an_edited_time_zone_waits_for_a_reload(line: Line) -> None:
+    image = line.images("test")[0]
+    # In another zone it has arrived on the next day, where a run would look for it in vain.
+    line.put(image, "late.png", NOON + 11 * 3600)
+    [sensor] = [
+        one
+        for one in define(load_config(line.file)).sensors or ()
+        if isinstance(one, dg.SensorDefinition) and one.name == "inspect_inbox"
+    ]
+    line.configure(schedule={"timezone": "Asia/Tokyo"})
+    cursor = None
+    for _ in range(2):
+        with dg.build_sensor_context(line.instance, cursor=cursor) as context:
+            tick = sensor.evaluate_tick(context)
+        assert not tick.run_requests
+        cursor = tick.cursor
+    assert "schedule.timezone has been edited" in (tick.skip_message or "")
+
+
 def test_an_inbox_at_a_url_is_read_in_batches(line: Line) -> None:
     root = f"memory://{uuid.uuid4().hex}"
     line.configure(inbox={**INBOX, "root": root})
