@@ -56,7 +56,8 @@ def names_of_list(content: bytes) -> list[str]:
 def _of_name(name: str, beside: Path | None) -> Iterator[Path | Unreadable]:
     path = Path(name)
     try:
-        is_there = os.path.lexists(path)
+        # Of the name, not the path: an empty name would be the current folder.
+        is_there = os.path.lexists(name)
     except ValueError:
         is_there = False
     if is_there:
@@ -73,7 +74,7 @@ def _of_name(name: str, beside: Path | None) -> Iterator[Path | Unreadable]:
         if not matches:
             yield _problem(name, "no file has a name like that; correct the pattern")
         return
-    yield _problem(name, "no such file or folder; correct the name, or restore it")
+    yield _problem(name or "''", "no such file or folder; correct the name, or restore it")
 
 
 def _of_path(path: Path, beside: Path | None) -> Iterator[Path | Unreadable]:

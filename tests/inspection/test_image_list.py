@@ -56,7 +56,7 @@ def test_a_folder_of_results_that_cannot_be_looked_at_is_none_of_the_images(
 
 def test_what_leads_to_no_image_says_so_in_its_place(folder: Path) -> None:
     (folder / "strange[1].png").touch()
-    listed = list_images(["gone.png", "*.bmp", "empty", "strange[1].png", "nul\0.png"])
+    listed = list_images(["gone.png", "*.bmp", "empty", "strange[1].png", "nul\0.png", ""])
     assert listed[3] == Path("strange[1].png")
     assert [one.reason for one in listed if isinstance(one, Unreadable)] == [
         "gone.png: no such file or folder; correct the name, or restore it",
@@ -64,6 +64,7 @@ def test_what_leads_to_no_image_says_so_in_its_place(folder: Path) -> None:
         "empty: holds no image (*.bmp, *.jpeg, *.jpg, *.png, *.tif, *.tiff, *.webp); name another "
         "folder",
         "nul\\x00.png: no such file or folder; correct the name, or restore it",
+        "'': no such file or folder; correct the name, or restore it",
     ]
     with pytest.raises(DatasetError, match=r"gone\.png: no such file.*\nempty: holds no image"):
         list_images(["gone.png", "empty"])
