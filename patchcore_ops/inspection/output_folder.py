@@ -119,6 +119,8 @@ def opened_output(
     """
     with ExitStack() as stack:
         with _writing(folder):
+            if folder.exists() and not folder.is_dir():
+                raise EnvironmentProblem(f"{folder}: is no folder; name an empty or a new one")
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / JOURNAL).exists() and any(folder.iterdir()):
                 raise EnvironmentProblem(

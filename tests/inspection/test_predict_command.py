@@ -178,4 +178,6 @@ def test_a_folder_that_holds_something_else_is_left_alone(
     (tmp_path / "mine.txt").write_text("mine")
     assert predict(model, single.images[0], "--output", tmp_path) == 2
     assert "holds something already" in capsys.readouterr().err
+    assert predict(model, single.images[0], "--output", tmp_path / "mine.txt") == 2
+    assert "mine.txt: is no folder; name an empty or a new one\n" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
