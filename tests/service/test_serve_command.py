@@ -126,6 +126,23 @@ def test_what_cannot_be_served_is_said(
         assert said.format(**known) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--max-mb", "lots", "argument --max-mb: 'lots' is not a positive number"),
+        ("--max-seconds", "nan", "argument --max-seconds: 'nan' is not a positive number"),
+        ("--max-images", "1.5", "argument --max-images: '1.5' is not a whole number from 1 on"),
+        ("--max-waiting", "0", "argument --max-waiting: '0' is not a whole number from 1 on"),
+    ],
+)
+def test_an_option_that_is_no_number_is_said(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--models", "models", option, value])
+    assert capsys.readouterr().err.splitlines()[-1] == f"patchcore serve: error: {said}"
+
+
 def test_an_empty_token_is_refused(
     models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
