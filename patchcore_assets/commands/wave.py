@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import yaml
 
 from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
 from patchcore_assets.assets.metrics import METRICS
@@ -30,6 +31,7 @@ from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+_LONGEST_REASON = 200
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 
@@ -85,10 +87,18 @@ def see_to_home() -> None:
 
 def open_instance() -> dg.DagsterInstance:
     """Open the run history that `dagster dev` would use in this folder."""
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    if Path("dagster.yaml").is_file():
-        return dg.DagsterInstance.from_config(str(Path.cwd()))
+    home = os.environ.get("DAGSTER_HOME")
+    try:
+        if home:
+            return dg.DagsterInstance.get()
+        if Path("dagster.yaml").is_file():
+            return dg.DagsterInstance.from_config(str(Path.cwd()))
+    except (OSError, yaml.YAMLError, dg.DagsterError) as error:
+        said = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise EnvironmentProblem(
+            f"{home or Path.cwd()}/dagster.yaml: the run history cannot be opened ({said}); "
+            "correct that file, and let this user write the folders that it names"
+        ) from None
     return dg.DagsterInstance.ephemeral()
 
 

@@ -196,6 +196,32 @@ def test_a_home_that_is_none_is_a_sentence(
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("storage:\n\tsqlite: x\n", "while scanning for the next token"),
+        ("storge: {}\n", "Errors whilst loading dagster instance config"),
+        ("storage: {sqlite: {base_dir: file/storage}}\n", "Not a directory"),
+    ],
+    ids=["no YAML", "unknown key", "no folder"],
+)
+def test_a_history_that_cannot_be_opened_is_a_sentence(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+    reason: str,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dagster.yaml").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--config", str(configure())]) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"{tmp_path}/dagster.yaml: the run history cannot be opened (")
+    assert reason in said
+
+
 @pytest.mark.usefixtures("pip_weights", "home")
 def test_a_report_that_fails_leaves_the_table_and_a_reason(
     configure: Configure,
