@@ -97,10 +97,10 @@ def resolve_place(key: str, place: str, mistakes: Mistakes) -> str | None:
 def _root(
     section: str, configured: str, variable: str, mistakes: Mistakes
 ) -> tuple[str, str, Path | None]:
-    """Return the key of a root, the root, and the folder to which it is relative."""
-    from_environment = os.environ.get(variable)
-    base = Path.cwd() if from_environment else mistakes.folder
-    return f"{section}.root", (from_environment or configured).removeprefix("file://"), base
+    """Return the key or variable of a root, the root, and the folder to which it is relative."""
+    if from_environment := os.environ.get(variable):
+        return variable, from_environment.removeprefix("file://"), Path.cwd()
+    return f"{section}.root", configured.removeprefix("file://"), mistakes.folder
 
 
 def _beside(url: str, path: str) -> str | None:

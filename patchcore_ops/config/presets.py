@@ -41,11 +41,13 @@ PRESETS: Mapping[str, Sections] = {
 
 def read_preset(raw: Mapping[str, Any], mistakes: Mistakes) -> Sections:
     """Return the settings of a configuration's preset; `PATCHCORE_PRESET` wins over the file."""
-    name = os.environ.get(PRESET_VARIABLE) or raw.get("preset", "reference")
+    from_environment = os.environ.get(PRESET_VARIABLE)
+    name = from_environment or raw.get("preset", "reference")
     if not isinstance(name, str) or name not in PRESETS:
         names = get_args(Preset)
         near = did_you_mean(name, names) if isinstance(name, str) else ""
-        mistakes.add("preset", f"must be one of {', '.join(names)} (got {shown(name)}){near}")
+        key = PRESET_VARIABLE if from_environment else "preset"
+        mistakes.add(key, f"must be one of {', '.join(names)} (got {shown(name)}){near}")
         return {}
     return PRESETS[name]
 

@@ -32,6 +32,32 @@ def test_a_wrong_value_is_one_line_with_its_key(
     assert len(about[0]) < len(str(file)) + 450
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PATCHCORE_PRESET", "acurate", "must be one of … 'acurate'); did you mean accurate?"),
+        ("PATCHCORE_DATASET_ROOT", "s3://bucket/x", "must be a folder on this machine"),
+        ("PATCHCORE_STORAGE_ROOT", "s3://key:s3cr3t@bucket/x", "holds credentials"),
+        ("PATCHCORE_STORAGE_ROOT", "~nobody-has-this-name/x", "'~' names no home folder"),
+    ],
+)
+def test_a_wrong_value_of_the_environment_is_said_of_its_variable(
+    load: Load,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        load("preset: fast\ndataset: {root: images}\nstorage: {root: results}")
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{file}: {variable}: ")
+    assert all(part in line for part in words.split(" … "))
+    assert "s3cr3t" not in line
+
+
 MAPPING = "must be a mapping of section names"
 YAML = "not valid YAML (line "
 # What is no configuration: the file, and words of the one line that it gets.
