@@ -135,7 +135,7 @@ def _remedy(kind: str, value: Any) -> str:
     if kind in _NUMBER_WANTED and isinstance(value, bool):
         return "; yes, no, on and off mean true and false in YAML"
     if kind in _NUMBER_WANTED and isinstance(value, str):
-        return "; write a plain number, without quotes"
+        return "; write a plain number, without quotes or ${...}"
     if kind == "bool_type":
         return "; write true or false"
     return ""

@@ -58,6 +58,15 @@ def test_a_wrong_value_of_the_environment_is_said_of_its_variable(
     assert "s3cr3t" not in line
 
 
+def test_a_variable_in_place_of_a_number_is_refused_with_what_to_write(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERS", "8")
+    words = r"\(got '8'\); write a plain number, without quotes or \$\{\.\.\.\}$"
+    with pytest.raises(ConfigError, match=rf"runtime\.num_workers: .*{words}"):
+        load("runtime: {num_workers: '${WORKERS}'}")
+
+
 MAPPING = "must be a mapping of section names"
 YAML = "not valid YAML (line "
 # What is no configuration: the file, and words of the one line that it gets.

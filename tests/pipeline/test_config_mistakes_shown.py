@@ -17,7 +17,7 @@ SAID = (
     "coreset.percentage: input should be less than or equal to 1 (got 7)",
     "coreset.seeed: unknown key; did you mean seed?",
     "scoring.anomaly_scorer_num_nn: input should be a valid integer (got 'one'); write a plain "
-    "number, without quotes",
+    "number, without quotes or ${...}",
 )
 
 
