@@ -44,8 +44,9 @@ def test_it_is_there_only_where_an_inbox_is_named(configure: Configure) -> None:
 
 
 def test_the_section_is_checked_and_kept_with_a_run(configure: Configure, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"inbox\.first_day: must be a day such as 2026-01-31"):
-        load_config(configure(inbox={"first_day": "yesterday"}))
+    for no_day in ("yesterday", "2026-02-30", "0001-01-01", "9999-12-31"):
+        with pytest.raises(ConfigError, match=r"inbox\.first_day: must be a day such as 2026-"):
+            load_config(configure(inbox={"first_day": no_day}))
     with pytest.raises(ConfigError, match=r"inbox\.root: holds credentials"):
         load_config(configure(inbox={"root": "s3://key:secret@bucket/x"}))
     config = load_config(configure(inbox={"root": "in", "first_day": "2026-02-03"}))
