@@ -32,10 +32,11 @@ def run(options: argparse.Namespace) -> int:
     defect = options.defect
     if defect.casefold() == "good":
         raise DatasetError("--defect: 'good' is no defect; use patchcore accept for normal images")
-    if not defect.isprintable() or "/" in defect or defect.startswith((".", " ")) or not defect:
+    is_trimmed = defect == defect.strip() != ""
+    if not is_trimmed or not defect.isprintable() or "/" in defect or defect.startswith("."):
         raise DatasetError(
-            f"--defect: {defect!r} becomes a folder's name; begin with a letter or a digit, and "
-            "use no slash"
+            f"--defect: {defect!r} becomes a folder's name; begin with a letter or a digit, use no "
+            "slash, and end with no blank"
         )
     if add(options, f"test/{defect}", "rejected", mask=options.mask) and options.mask is None:
         print(

@@ -139,6 +139,8 @@ def test_one_bad_image_keeps_all_out(
         (["accept", "bolt"], "'bolt' is not one of the configured categories (nut)"),
         (["reject", "nut", "--defect", "Good"], "use patchcore accept for normal images"),
         (["reject", "nut", "--defect", "../x"], "becomes a folder's name"),
+        (["reject", "nut", "--defect", "good "], "end with no blank"),
+        (["reject", "nut", "--defect", " "], "becomes a folder's name"),
         (["reject", "nut", "--mask", "gone.png"], "gone.png: no such file"),
         (["reject", "nut", "--mask", "{large}"], "has 9 x 9 pixels, but its image 8 x 8"),
         (["reject", "nut", "{large}", "--mask", "gone.png"], "reject one at a time"),
