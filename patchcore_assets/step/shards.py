@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,12 @@ from patchcore_assets.storage import (
     DamagedArtefact,
     HashedFiles,
     MissingArtefact,
+    command,
     open_store,
 )
+from patchcore_assets.storage.artefact import of
 from patchcore_ops.embedding.exported_network import NetworkStore
+from patchcore_ops.runtime.errors import StaleArtefact
 from patchcore_ops.stages.provenance import host
 
 _SUFFIX = "_shards"
@@ -45,18 +48,26 @@ class StoreAddress(NamedTuple):
 MakeShard = Callable[[Sequence[Path], Path, NetworkStore], None]
 
 
+class ShardRead(NamedTuple):
+    """An artefact that a shard reads: its data version, and the files that are needed, or None."""
+
+    asset: str
+    data_version: str
+    only: Collection[str] | None
+
+
 @dataclass(frozen=True)
 class ShardTask:
     """One shard: its place in the store, what it reads, and the function that makes its files.
 
-    `reads` are artefacts of `category`, each with the names of the files that the shard needs, or
-    None for all. `make` must be picklable, for it may be called on another machine.
+    `reads` are artefacts of `category`. `make` must be picklable, for it may be called on another
+    machine.
     """
 
     asset: str
     name: str
     category: str
-    reads: tuple[tuple[str, Collection[str] | None], ...]
+    reads: tuple[ShardRead, ...]
     make: MakeShard
 
 
@@ -67,12 +78,24 @@ def shard_name(category: str, determined_by: Sequence[str]) -> str:
 
 
 def make_shard(task: ShardTask, store: ArtefactStore, log: logging.Logger) -> None:
-    """Make a shard and keep it."""
+    """Make a shard and keep it.
+
+    Raises
+    ------
+    StaleArtefact
+        If what it reads has another version by now: its name stands for the one before.
+    """
     with ExitStack() as stack:
-        folders = [
-            stack.enter_context(store.open(asset, task.category, only)).folder
-            for asset, only in task.reads
-        ]
+        folders = []
+        for asset, version, only in task.reads:
+            artefact = stack.enter_context(store.open(asset, task.category, only))
+            if artefact.data_version != version:
+                made = task.asset.removesuffix(_SUFFIX)
+                raise StaleArtefact(
+                    f"{asset}{of(task.category)} was made again while {made} was made of it; "
+                    f"materialise {made} again: {command(made, task.category)}"
+                )
+            folders.append(artefact.folder)
         staging = stack.enter_context(store.stage(task.asset, task.name))
         task.make(folders, staging.folder, KeptNetworks(store, log))
         staging.commit({"category": task.category, "host": host()})
@@ -99,11 +122,11 @@ class Shards:
         self,
         determined_by: Sequence[str],
         make: MakeShard,
-        reads: Mapping[str, Collection[str] | None],
+        reads: Iterable[ShardRead],
     ) -> ShardTask:
         """Describe a shard; see `ShardTask`."""
         name = shard_name(self._category, determined_by)
-        return ShardTask(self.asset, name, self._category, tuple(reads.items()), make)
+        return ShardTask(self.asset, name, self._category, tuple(reads), make)
 
     @contextmanager
     def made(self, tasks: Sequence[ShardTask], on_cluster: bool) -> Iterator[list[Path]]:

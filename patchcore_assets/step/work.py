@@ -26,7 +26,7 @@ from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
 from patchcore_assets.step.progress import log_progress
 from patchcore_assets.step.ray_shards import is_on_cluster
-from patchcore_assets.step.shards import MakeShard, Shards, StoreAddress
+from patchcore_assets.step.shards import MakeShard, ShardRead, Shards, StoreAddress
 from patchcore_assets.storage import (
     Artefact,
     ArtefactStore,
@@ -185,7 +185,7 @@ class Work:
     ) -> list[Path]:
         """Return the folders of the shards that so many functions make; see `Shards`.
 
-        `reads` says for each which artefacts of the category it reads.
+        `reads` says for each which of the artefacts that were read it reads, and which files.
         """
         config, log = self.config, self._context.log
         address = StoreAddress(
@@ -200,8 +200,16 @@ class Work:
             f"{self.runtime.engine} {self._device}",
             f"{len(makes)} shards",
         ]
+        versions = {one.asset: one.data_version for one in self._read}
         tasks = [
-            shards.task([*common, str(number)], make, reads[number] if reads else {})
+            shards.task(
+                [*common, str(number)],
+                make,
+                [
+                    ShardRead(asset, versions[asset], only)
+                    for asset, only in (reads[number] if reads else {}).items()
+                ],
+            )
             for number, make in enumerate(makes)
         ]
         on_cluster = self.runtime.shards_on == "auto" and is_on_cluster()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from pipeline_kit import (
     failures,
 )
 
+from patchcore_assets.step.shards import make_shard
 from patchcore_ops.runtime.rows import open_rows
 from patchcore_ops.stages.layout import read_images
 
@@ -122,3 +125,22 @@ def test_float16_is_kept_and_read_as_float32(
     rows = np.load(half / "memory_bank" / CATEGORY / "0" / "features.npy")
     picks = np.load(half / "memory_bank" / CATEGORY / "0" / "indices.npy")
     np.testing.assert_array_equal(rows, expected.astype(np.float32)[picks])
+
+
+def test_a_shard_of_another_version_than_the_step_has_read_is_refused(
+    configure: Configure, pip_weights: None, tmp_path: Path
+) -> None:
+    config = configure(storage={"root": str(tmp_path / "storage")}, coreset={"shards": 2})
+    complete(config, *UP_TO_PREDICTIONS[:2])
+    others: list[str] = []
+
+    def make_while_another_run_ends(*arguments: Any) -> None:
+        if not others:
+            others.append("raw_embeddings")
+            configure(storage={"root": str(tmp_path / "storage")}, embedding={"patchsize": 1})
+            complete(config, "raw_embeddings")
+        make_shard(*arguments)
+
+    with mock.patch("patchcore_assets.step.shards.make_shard", make_while_another_run_ends):
+        [said] = failures(execute(config, "memory_bank")).values()
+    assert said.startswith("raw_embeddings of 'fabric_a' was made again while memory_bank"), said
