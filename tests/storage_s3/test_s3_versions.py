@@ -56,6 +56,22 @@ def test_the_superseded_version_is_removed_and_the_current_one_stays(
     assert bucket.files() == NEW
 
 
+@pytest.mark.parametrize("folder", ["line[1]", "line*"])
+def test_a_root_with_letters_of_patterns_is_that_folder_and_no_other(
+    bucket: Bucket, machines: Path, folder: str
+) -> None:
+    other = fresh(f"s3://{bucket.name}/line1", machines)
+    store = fresh(f"s3://{bucket.name}/{folder}", machines)
+    for content in (OLD, NEW):
+        put(other, content)
+        put(store, content)
+    kept = {name.split("/")[2] for name in bucket.objects(f"{folder}/")}
+    assert len(kept) == 2  # The pointer, and the version that it names.
+    store.remove("asset", "c")
+    assert not bucket.objects(f"{folder}/")
+    assert read(other) == NEW
+
+
 def test_categories_take_one_request(bucket: Bucket, machines: Path, proxy: Proxy) -> None:
     store = fresh(bucket.root, machines)
     assert store.categories("category_metrics") == []

@@ -5,6 +5,7 @@ Nothing that a listing has said is remembered: other processes write to the same
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -135,7 +136,8 @@ class Objects:
         """Remove what lies below a folder, if anything does."""
         try:
             with plainly(self.root):
-                self._system.rm(self._path(name), recursive=True)
+                # fsspec takes a name for a pattern here.
+                self._system.rm(glob.escape(self._path(name)), recursive=True)
         except FileNotFoundError:
             pass
 
