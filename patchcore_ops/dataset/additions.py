@@ -13,10 +13,16 @@ from typing import NamedTuple
 
 from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.dataset.category_folder import GROUND_TRUTH, Listing, list_category
-from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS, opened, printable, problem_report
+from patchcore_ops.dataset.image_formats import (
+    IMAGE_EXTENSIONS,
+    decoding,
+    opened,
+    printable,
+    problem_report,
+)
 from patchcore_ops.dataset.image_inspection import ImageTraits, inspect_image, inspect_mask
-from patchcore_ops.dataset.images import load_image
 from patchcore_ops.dataset.mask_pairing import pair_masks
+from patchcore_ops.dataset.png import decoded
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.runtime.fingerprints import file_hash
 
@@ -121,7 +127,8 @@ def _candidates(
             _refuse_no_file(file)
             traits = inspect_image(file, settings.dataset.max_pixels)
             # Of a PNG file only the checksums have been looked at.
-            load_image(file, settings.dataset)
+            with opened(file, settings.dataset.max_pixels) as image, decoding(file):
+                decoded(image)
             yield _Candidate(file, file_hash(file), traits)
         except DatasetError as problem:
             problems.append(str(problem))

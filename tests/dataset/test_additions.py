@@ -73,6 +73,21 @@ def test_accepted_images_are_train_images_byte_for_byte(
     assert "next" not in said
 
 
+def test_an_image_is_added_where_its_size_is_decided_later(nut: Path, tmp_path: Path) -> None:
+    config = Path(os.environ["PATCHCORE_CONFIG"])
+    content = json.loads(config.read_text())
+    content["dataset"].update(resize=32, imagesize="auto")
+    config.write_text(json.dumps(content))
+    good, bad = draw(tmp_path / "good.png", 91), draw(tmp_path / "bad.png", 92)
+    mask = draw(tmp_path / "mask.png", 255)
+    assert main(["accept", "nut", str(good)]) == 0
+    assert main(["reject", "nut", str(bad), "--mask", str(mask)]) == 0
+    name = new_name("rejected", bad)
+    assert (nut / f"train/good/{new_name('accepted', good)}.png").is_file()
+    assert (nut / f"test/rejected/{name}.png").is_file()
+    assert (nut / f"ground_truth/rejected/{name}_mask.png").is_file()
+
+
 def test_an_image_that_is_given_twice_is_added_once(nut: Path, tmp_path: Path) -> None:
     one = draw(tmp_path / "one.png", 91)
     other = tmp_path / "other.png"
