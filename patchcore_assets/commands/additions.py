@@ -35,12 +35,14 @@ def add(
     """Add the images, and say what has become of each and what to do next; true if any is new."""
     from patchcore_ops.config import load_config
     from patchcore_ops.dataset.additions import add_images
-    from patchcore_ops.dataset.image_formats import printable
+    from patchcore_ops.dataset.image_formats import decoding, printable
 
     config = load_config(options.config or config_path())
     settings = config.for_category(options.category)
     folder = config.dataset_root / options.category
-    if not (folder / "train" / "good").is_dir():
+    with decoding(folder):
+        is_there = (folder / "train" / "good").is_dir()
+    if not is_there:
         raise DatasetError(
             f"{folder}/train/good: no such folder; set dataset.root or PATCHCORE_DATASET_ROOT to "
             "the folder of the categories"

@@ -138,9 +138,13 @@ def _has_characters_of_a_name(name: str) -> bool:
 
 def _is_decomposed_in(root: Path, name: str) -> bool:
     """Tell whether only the decomposed form of a name is a folder; a Mac finds both."""
-    if name.isascii() or (root / name).exists():
+    if name.isascii():
         return False
-    return (root / unicodedata.normalize("NFD", name)).exists()
+    try:
+        is_there = (root / name).exists()
+        return not is_there and (root / unicodedata.normalize("NFD", name)).exists()
+    except OSError:  # Who reads the folder says what is wrong with it.
+        return False
 
 
 def _alike(names: Sequence[str]) -> list[list[str]]:

@@ -146,8 +146,9 @@ def _known(listing: Listing, candidates: Sequence[_Candidate]) -> dict[str, Path
     sizes = {candidate.file.stat().st_size for candidate in candidates}
     known: dict[str, Path] = {}
     for image in listing.images:
-        if image.path.stat().st_size in sizes:
-            known.setdefault(file_hash(image.path), image.path)
+        with decoding(image.path):
+            if image.path.stat().st_size in sizes:
+                known.setdefault(file_hash(image.path), image.path)
     return known
 
 

@@ -23,7 +23,7 @@ from patchcore_ops.dataset.category_folder import (
     list_category,
     relative_name,
 )
-from patchcore_ops.dataset.image_formats import printable, problem_report
+from patchcore_ops.dataset.image_formats import decoding, printable, problem_report
 from patchcore_ops.dataset.image_inspection import (
     ImageTraits,
     MaskTraits,
@@ -126,7 +126,9 @@ def scan_category(
         If the folder is absent or holds unusable files, one line per problem.
     """
     folder = root / category
-    if not folder.is_dir():
+    with decoding(folder):
+        is_folder = folder.is_dir()
+    if not is_folder:
         what = "is no folder" if folder.exists() else "no such folder"
         raise DatasetError(
             f"{folder}: {what}; unpack MVTec AD ({MVTEC_URL}) so that "

@@ -49,10 +49,10 @@ def folder_version(root: Path, category: str, hash_of: HashOf = file_hash) -> st
     An unreadable file counts by its name; a folder that cannot be read raises DatasetError.
     """
     folder = root / category
-    if not folder.is_dir():
-        return ABSENT
     digest = hashlib.sha256()
     try:
+        if not folder.is_dir():
+            return ABSENT
         for name in sorted(_files_below(folder), key=lambda name: name.split("/")):
             content = _content(folder / name, hash_of)
             digest.update(os.fsencode(f"{name}\0{content}\0"))

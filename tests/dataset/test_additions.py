@@ -12,6 +12,8 @@ import pytest
 from category_kit import build, draw, scan
 
 from patchcore_assets.commands.main import main
+from patchcore_ops.dataset import additions
+from patchcore_ops.runtime.fingerprints import file_hash
 
 
 @pytest.fixture
@@ -86,6 +88,22 @@ def test_an_image_is_added_where_its_size_is_decided_later(nut: Path, tmp_path: 
     assert (nut / f"train/good/{new_name('accepted', good)}.png").is_file()
     assert (nut / f"test/rejected/{name}.png").is_file()
     assert (nut / f"ground_truth/rejected/{name}_mask.png").is_file()
+
+
+def test_an_image_of_the_category_that_may_not_be_read_is_named(
+    nut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(file: Path) -> str:
+        if file.parent.name == "good":
+            raise PermissionError(13, "Permission denied", str(file))
+        return file_hash(file)
+
+    monkeypatch.setattr(additions, "file_hash", refused)
+    (nut / "train/good/a.png").write_bytes(draw(tmp_path / "new.png", 91).read_bytes())
+    before = files_of(nut)
+    assert main(["accept", "nut", str(tmp_path / "new.png")]) == 2
+    assert f"{nut / 'train/good/a.png'}: cannot be read (Perm" in capsys.readouterr().err
+    assert files_of(nut) == before
 
 
 def test_an_image_that_is_given_twice_is_added_once(nut: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from category_kit import IMAGES, add, build, draw, link, refusal, scan
 
+from patchcore_assets.commands.main import main
 from patchcore_ops.dataset.manifest import refuse_paths_outside
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.runtime.fingerprints import folder_version
@@ -80,6 +81,33 @@ def test_what_may_not_be_read_is_named(what: str) -> None:
     assert len(lines) == 2
     said = sorted(lines, key=lambda line: "e.png" in line)[0]
     assert said.startswith(f"{nut / name}: cannot be read (Permission denied); let the user who")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_dataset_that_may_not_be_entered_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        nut = build(Path(folder, "data"))
+        image = draw(Path(folder, "new.png"), 77)
+        config = Path(folder, "patchcore.yaml")
+        config.write_text(
+            f"dataset: {{root: {nut.parent}, categories: [nut, Größe]}}\n", encoding="utf-8"
+        )
+        accept = ["accept", "--config", str(config), "nut", str(image)]
+        # Once with all rights: what Python imports, an ordinary user may not see.
+        assert main(accept) == 0
+        nut.parent.chmod(0)
+        with without_privileges():
+            [line] = refusal(nut)
+            with pytest.raises(DatasetError) as caught:
+                folder_version(nut.parent, nut.name)
+            assert main(accept) == 2
+        nut.parent.chmod(0o755)
+    assert line.startswith(f"{nut}: cannot be read (Permission denied); let the user who runs")
+    assert str(caught.value).startswith(f"{nut}: cannot be read (Permission denied); make it rea")
+    assert f"{nut}: cannot be read (Permission denied)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
