@@ -68,7 +68,11 @@ def _share_out(
     store: ArtefactStore,
     log: logging.Logger,
 ) -> None:
-    queue = ray.remote(num_cpus=0)(Queue).remote(len(tasks))
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Ray puts what needs no processor on any node, and the queue would be lost with that.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = ray.remote(num_cpus=0, scheduling_strategy=here)(Queue).remote(len(tasks))
     processors = _smallest_node(ray)
     # Not tried again: what a lost worker had in hand is made here.
     work = ray.remote(num_cpus=processors, max_retries=0, scheduling_strategy="SPREAD")(_work)
