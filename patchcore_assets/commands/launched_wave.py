@@ -15,7 +15,7 @@ from patchcore_assets.automation.backfills import BENCHMARK_JOB, has_ended
 from patchcore_assets.automation.pools import create_pools
 from patchcore_assets.automation.waves import PARTITION, SUMMARY_JOB, SUMMARY_SENSOR, WAVE
 from patchcore_assets.commands.submission import submit_wave
-from patchcore_assets.commands.wave import open_instance, say, show_table
+from patchcore_assets.commands.wave import NO_CATEGORY, open_instance, say, show_table
 from patchcore_assets.step.pools import POOLS
 from patchcore_assets.step.reasons import reason_in_log
 from patchcore_assets.storage import StorageBusy
@@ -84,8 +84,7 @@ class _Follower:
             self._look_for_daemons()
             sleep(_SECONDS_BETWEEN_LOOKS)
         if len(failed) == len(self._categories):
-            # A wave without a category has no table.
-            return {**failed, METRICS: "no category succeeded"}
+            return {**failed, METRICS: NO_CATEGORY}
         return {**failed, **self._follow_summary()}
 
     def _latest_runs(self) -> Mapping[str, dg.DagsterRun]:

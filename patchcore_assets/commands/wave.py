@@ -31,6 +31,8 @@ from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+# Such a wave has no table.
+NO_CATEGORY = "no category succeeded"
 _LONGEST_REASON = 200
 _QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
 SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
@@ -57,10 +59,29 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
                 failed[category] = reason_of(result)[1]
             # What the first run has read is the configuration of the whole wave.
             tags.update(tags_of_configuration(instance, result.run_id))
-        summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
-            instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
-        )
+        if len(failed) == len(categories):
+            failed[METRICS] = NO_CATEGORY
+        else:
+            failed |= _summarise(config, definitions, instance, tags)
         kept = _kept_in(instance)
+    say(f"history: {kept}")
+    say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
+    for name, reason in failed.items():
+        say(f"FAILED {name}: {reason}", sys.stderr)
+    return 1 if failed else 0
+
+
+def _summarise(
+    config: BenchmarkConfig,
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    tags: dict[str, str],
+) -> dict[str, str]:
+    """Make the table and the report, and show the table; return what failed, and why."""
+    failed: dict[str, str] = {}
+    summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
+        instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
+    )
     if not summary.success:
         step, reason = reason_of(summary)
         failed[step] = reason
@@ -69,11 +90,7 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
             show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
         except (UserError, StorageBusy) as trouble:
             failed["table"] = str(trouble)
-    say(f"history: {kept}")
-    say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
-    for name, reason in failed.items():
-        say(f"FAILED {name}: {reason}", sys.stderr)
-    return 1 if failed else 0
+    return failed
 
 
 def see_to_home() -> None:

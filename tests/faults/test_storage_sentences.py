@@ -24,6 +24,7 @@ from patchcore_ops.runtime.errors import EnvironmentProblem
         (OSError(errno.EROFS, "", "ROOT/x"), "ROOT/x: cannot be written (Read-only file system); "),
         (PermissionError(errno.EACCES, "", "ROOT/x"), "ROOT/x: cannot be written (Permission "),
         (NotADirectoryError(errno.ENOTDIR, "", "ROOT/x"), "ROOT/x: cannot be written (Not a dir"),
+        (OSError(errno.ENAMETOOLONG, "", "ROOT/x"), "ROOT/x: the path of bank of 'c' is longer th"),
         (OSError(errno.ENOLCK, ""), "ROOT: the file system has no locks (No locks available); "),
         (RuntimeError("fwrite: No space left on device"), "ROOT: no room left while bank of 'c'"),
     ],

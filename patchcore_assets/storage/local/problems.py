@@ -19,6 +19,8 @@ _SENTENCES = {
     errno.EFBIG: _TOO_LARGE + "raise the limit (ulimit -f)",
     errno.EIO: "the disk failed while {artefact} was written ({reason}); check the disk or set "
     "{setting} to another one",
+    errno.ENAMETOOLONG: "the path of {artefact} is longer than the file system allows ({reason}); "
+    "set {setting} to a folder with a shorter path",
     errno.ENOLCK: "the file system has no locks ({reason}); set {setting} to another disk",
     errno.ENOTSUP: "the file system has no locks ({reason}); set {setting} to another disk",
 }
