@@ -135,7 +135,7 @@ def category_metrics(
         "per_defect": per_defect,
         "curves": {
             "roc": _roc(images),
-            "pixel_roc": _roc(pixels.all),
+            "pixel_roc": _roc(pixels.reference),
             "pro": _pro(pixels.all, limit),
         },
         "images": len(predictions),
