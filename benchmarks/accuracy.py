@@ -27,7 +27,7 @@ import yaml
 
 from benchmarks import tables
 from benchmarks.image_pixels import judge_in_images
-from benchmarks.measuring import say
+from benchmarks.measuring import positive, run_main, say
 from patchcore_ops.config.presets import PRESETS
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset import scan_category
@@ -232,11 +232,11 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--setting", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     parser.add_argument("--study", nargs="+", metavar=("FILE", "NAME"))
     parser.add_argument("--in-images", action="store_true", help="judge in the images' own pixels")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--work", help="for embeddings; default: the system's temporary folder")
     tables.add_output_options(parser)
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -22,7 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks import tables
-from benchmarks.measuring import say
+from benchmarks.measuring import positive, run_main, say
 from benchmarks.trial_scores import (
     METRICS,
     SIZE,
@@ -179,11 +179,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True, help="folder of categories")
     parser.add_argument("--categories", nargs="+", required=True)
     parser.add_argument("--trials", nargs="+", default=list(TRIALS), choices=list(TRIALS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--work", help="for embeddings; default: the system's temporary folder")
     tables.add_output_options(parser)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

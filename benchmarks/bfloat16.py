@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, Stopwatch, median, median_seconds, run_task, say
+from benchmarks.measuring import Run, Stopwatch, median, median_seconds, run_main, run_task, say
 from benchmarks.our_stages import METRICS, STAGES, prepare_process
 from benchmarks.workloads import Workload, add_repeats_option, add_workload_options, prepared
 
@@ -121,4 +121,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

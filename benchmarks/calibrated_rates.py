@@ -16,7 +16,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from benchmarks import tables
+from benchmarks.measuring import run_main
 from patchcore_ops.calibration import conformal_threshold, guaranteed_rate
+from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.stages.layout import NORMAL_SCORES, read_scores
 
 _RATES = (0.01, 0.05, 0.1)
@@ -26,11 +28,12 @@ _CONFIDENCE = 0.95
 def main() -> None:
     """Count and write."""
     options = _options()
-    folders = sorted((options.storage / "score_calibration").iterdir())
+    folders = sorted((options.storage / "score_calibration").glob("[!.]*"))
+    if not folders:
+        raise DatasetError(f"{options.storage}: holds no score_calibration; name a storage")
     rows = [
         row
         for folder in folders
-        if not folder.name.startswith(".")
         for row in _rows(folder, options.storage / "test_predictions" / folder.name)
     ]
     agreeing = sum(row["agrees"] == "yes" for row in rows)
@@ -91,4 +94,4 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

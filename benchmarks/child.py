@@ -13,6 +13,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.measuring import run_main
+
 
 def main() -> None:
     """Call the named function with the arguments of a JSON file; write what it returns."""
@@ -39,4 +41,4 @@ def _limit_torch_threads() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import REPOSITORY, say
+from benchmarks.measuring import REPOSITORY, positive, run_main, say
 
 _KITS = ("tests/cluster", "tests/pipeline", "tests/storage_s3")
 # How often Dagster looks through its queue, and how often for waves that are over.
@@ -84,11 +84,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--nodes", type=int, default=2, help="[%(default)s]")
-    parser.add_argument("--categories", type=int, default=4, help="[%(default)s]")
-    parser.add_argument("--train", type=int, default=60, help="images [%(default)s]")
-    parser.add_argument("--size", type=int, default=224, help="pixels [%(default)s]")
+    parser.add_argument("--repeats", type=positive, default=3, help="[%(default)s]")
+    parser.add_argument("--nodes", type=positive, default=2, help="[%(default)s]")
+    parser.add_argument("--categories", type=positive, default=4, help="[%(default)s]")
+    parser.add_argument("--train", type=positive, default=60, help="images [%(default)s]")
+    parser.add_argument("--size", type=positive, default=224, help="pixels [%(default)s]")
     tables.add_output_options(parser)
     return parser.parse_args()
 
@@ -196,4 +196,4 @@ def _draw(axes: Any, rows: Sequence[tables.Row]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, run_task, say
+from benchmarks.measuring import Run, median, positive, run_main, run_task, say
 from benchmarks.our_stages import STAGES
 from benchmarks.workloads import (
     Workload,
@@ -78,9 +78,12 @@ def _options() -> argparse.Namespace:
     )
     add_workload_options(parser, percentage=0.01)
     add_repeats_option(parser)
-    parser.add_argument("--aupro-images", type=int, default=83, help="[%(default)s]")
+    parser.add_argument("--aupro-images", type=positive, default=83, help="[%(default)s]")
     tables.add_output_options(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if shutil.which(options.python) is None:
+        parser.error(f"{options.python} is no interpreter")
+    return options
 
 
 def _run_anomalib(options: argparse.Namespace, workload: Workload) -> Run:
@@ -186,4 +189,4 @@ def _draw(axes: Any, table: tables.Table) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

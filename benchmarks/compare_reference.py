@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, run_command, run_task, say
+from benchmarks.measuring import Run, median, positive, run_command, run_main, run_task, say
 from benchmarks.our_stages import STAGES, write_configuration
 from benchmarks.workloads import Workload, add_repeats_option, add_workload_options, prepared
 from patchcore_assets.step.networks import EMBEDDING_NETWORK
@@ -77,7 +77,7 @@ def _options() -> argparse.Namespace:
     add_workload_options(parser)
     add_repeats_option(parser)
     parser.add_argument("--stages", choices=("all", "embed"), default="all", help="[%(default)s]")
-    parser.add_argument("--reference-batch-size", type=int, default=2, help="[%(default)s]")
+    parser.add_argument("--reference-batch-size", type=positive, default=2, help="[%(default)s]")
     parser.add_argument(
         "--reference-workers",
         type=int,
@@ -295,4 +295,4 @@ def _draw(axes: Any, table: tables.Table) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

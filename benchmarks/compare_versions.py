@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import REPOSITORY, Run, median, run_command, say
+from benchmarks.measuring import REPOSITORY, Run, median, run_command, run_main, say
 from benchmarks.workloads import add_repeats_option, add_thread_option
 
 
@@ -95,4 +95,4 @@ def _draw(axes: Any, rows: list[tables.Row]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, Stopwatch, median, run_task, say
+from benchmarks.measuring import Run, Stopwatch, median, positive, run_main, run_task, say
 from benchmarks.our_stages import METRICS, STAGES
 from benchmarks.workloads import Workload, add_workload_options, prepared
 
@@ -59,8 +59,8 @@ def _options() -> argparse.Namespace:
     )
     add_workload_options(parser, percentage=None)
     parser.add_argument("--percentages", type=float, nargs="+", default=[0.01, 0.1])
-    parser.add_argument("--shards", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--seeds", type=int, default=3, help="[%(default)s]")
+    parser.add_argument("--shards", type=positive, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--seeds", type=positive, default=3, help="[%(default)s]")
     tables.add_output_options(parser)
     return parser.parse_args()
 
@@ -171,4 +171,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, median_seconds, run_task, say
+from benchmarks.measuring import Run, median, median_seconds, run_main, run_task, say
 from benchmarks.our_stages import STAGES
 from benchmarks.workloads import Workload, add_repeats_option, add_workload_options, prepared
 
@@ -101,4 +101,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

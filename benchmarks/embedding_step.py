@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, run_task, say
+from benchmarks.measuring import Run, median, positive, run_main, run_task, say
 from benchmarks.our_stages import prepare_process
 from benchmarks.workloads import BACKBONES, Workload, add_repeats_option, add_thread_option
 
@@ -48,8 +48,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--backbones", nargs="+", choices=sorted(BACKBONES), default=["lite0", "wr50-random"]
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="[%(default)s]")
-    parser.add_argument("--batches", type=int, default=20, help="[%(default)s]")
+    parser.add_argument("--batch-size", type=positive, default=8, help="[%(default)s]")
+    parser.add_argument("--batches", type=positive, default=20, help="[%(default)s]")
     add_thread_option(parser)
     add_repeats_option(parser)
     tables.add_output_options(parser)
@@ -166,4 +166,4 @@ def _draw(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, run_task, say
+from benchmarks.measuring import Run, median, positive, run_main, run_task, say
 from benchmarks.our_stages import STAGES
 from benchmarks.workloads import (
     Workload,
@@ -85,13 +85,13 @@ def _options() -> argparse.Namespace:
     add_repeats_option(parser, default=1)
     parser.add_argument(
         "--sizes",
-        type=int,
+        type=positive,
         nargs="+",
         default=[20, 50, 100, 200, 500, 1000, 2000],
         help="numbers of train images [%(default)s]",
     )
     parser.add_argument("--sampler", default=Workload.sampler, help="[%(default)s]")
-    parser.add_argument("--fit-from", type=int, default=100, help="[%(default)s]")
+    parser.add_argument("--fit-from", type=positive, default=100, help="[%(default)s]")
     tables.add_output_options(parser)
     return parser.parse_args()
 
@@ -204,4 +204,4 @@ def _draw(axes: Any, measured: dict[int, dict[str, list[Run]]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import REPOSITORY, Run, run_command, run_task, say
+from benchmarks.measuring import REPOSITORY, Run, positive, run_command, run_main, run_task, say
 
 _ASSETS = (
     "image_manifest",
@@ -65,14 +65,14 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--category", default="bottle", help="[%(default)s]")
-    parser.add_argument("--images", type=int, default=7000, help="[%(default)s]")
+    parser.add_argument("--images", type=positive, default=7000, help="[%(default)s]")
     parser.add_argument("--percentage", type=float, default=0.01, help="[%(default)s]")
-    parser.add_argument("--shards", type=int, default=1, help="[%(default)s]")
+    parser.add_argument("--shards", type=positive, default=1, help="[%(default)s]")
     parser.add_argument("--storage", default="float32", help="[%(default)s]")
-    parser.add_argument("--images-per-shard", type=int, default=1000, help="[%(default)s]")
+    parser.add_argument("--images-per-shard", type=positive, default=1000, help="[%(default)s]")
     parser.add_argument("--backbone", default="efficientnet_lite0", help="[%(default)s]")
     parser.add_argument("--layers", nargs="+", default=["blocks.2", "blocks.4"])
-    parser.add_argument("--threads", type=int, default=2, help="[%(default)s]")
+    parser.add_argument("--threads", type=positive, default=2, help="[%(default)s]")
     parser.add_argument("--until", choices=_ASSETS, default=_ASSETS[-1], help="[%(default)s]")
     parser.add_argument("--work", type=Path, help="a folder that stays [a temporary one]")
     tables.add_output_options(parser)
@@ -133,4 +133,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

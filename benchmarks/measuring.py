@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -168,6 +168,24 @@ def median_seconds(runs: Sequence[Run]) -> dict[str, float]:
 def seconds_of(runs: Sequence[Run]) -> dict[str, list[float]]:
     """Return the seconds of each stage, run by run."""
     return {stage: [run.seconds[stage] for run in runs] for stage in runs[0].seconds}
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a command; a mistake of the user ends it with one sentence instead of a traceback."""
+    from patchcore_ops.runtime.errors import UserError
+
+    try:
+        main()
+    except UserError as mistake:
+        raise SystemExit(str(mistake)) from None
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def say(text: str) -> None:

@@ -21,10 +21,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks import tables
+from benchmarks.measuring import run_main
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.runtime.arrays import ArrayFile
+from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.index_file import read_index
 from patchcore_ops.scoring.maps import (
     Range,
@@ -55,6 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     config = load_config(options.config)
     settings, root = config.for_category(options.category), Path(config.storage_root)
+    if not (root / "faiss_index" / options.category).is_dir():
+        raise DatasetError(f"{root}: has no '{options.category}'; benchmark it first")
     test = [_test_scores(root, options.category, at, settings) for at in _members(settings)]
     train = [_train_scores(root, options.category, at, settings) for at in _members(settings)]
     rows = [
@@ -152,4 +156,4 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

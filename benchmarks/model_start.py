@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, Stopwatch, median, median_seconds, run_task, say
+from benchmarks.measuring import (
+    Run,
+    Stopwatch,
+    median,
+    median_seconds,
+    positive,
+    run_main,
+    run_task,
+    say,
+)
 
 _TASK = "benchmarks.model_start:score"
 _FOREIGN = ("torch", "torchvision", "timm", "dagster", "pandas")
@@ -56,8 +65,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True)
-    parser.add_argument("--repeats", type=int, default=5, help="[%(default)s]")
-    parser.add_argument("--threads", type=int, default=2, help="[%(default)s]")
+    parser.add_argument("--repeats", type=positive, default=5, help="[%(default)s]")
+    parser.add_argument("--threads", type=positive, default=2, help="[%(default)s]")
     tables.add_output_options(parser)
     return parser.parse_args()
 
@@ -87,4 +96,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

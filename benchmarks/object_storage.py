@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, Stopwatch, median, median_seconds, peak_mb, run_task, say
+from benchmarks.measuring import (
+    Run,
+    Stopwatch,
+    median,
+    median_seconds,
+    peak_mb,
+    positive,
+    run_main,
+    run_task,
+    say,
+)
 from benchmarks.workloads import add_repeats_option, add_thread_option
 
 _BUCKET = "benchmark"
@@ -78,7 +88,11 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--megabytes", type=int, nargs="+", default=[680, 260], help="of each file [%(default)s]"
+        "--megabytes",
+        type=positive,
+        nargs="+",
+        default=[680, 260],
+        help="of each file [%(default)s]",
     )
     add_repeats_option(parser)
     add_thread_option(parser)
@@ -174,4 +188,4 @@ def _draw(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

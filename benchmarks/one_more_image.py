@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, run_task, say
+from benchmarks.measuring import Run, median, run_main, run_task, say
 from benchmarks.our_stages import prepare_process
 from benchmarks.workloads import add_repeats_option, add_thread_option, link_category
 
@@ -168,4 +168,4 @@ def _draw(axes: Any, rows: list[tables.Row]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import run_task, say
+from benchmarks.measuring import run_main, run_task, say
 from benchmarks.our_stages import prepare_process, run_stages
 from benchmarks.workloads import Workload, add_workload_options, link_category, prepared
 
@@ -141,4 +141,4 @@ def _draw(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, Stopwatch, median, run_command, run_task, say
+from benchmarks.measuring import (
+    Run,
+    Stopwatch,
+    median,
+    positive,
+    run_command,
+    run_main,
+    run_task,
+    say,
+)
 from patchcore_ops.model import read_model
 
 _FROM_MEMORY = "nothing, from memory"
@@ -70,8 +79,8 @@ def _options() -> argparse.Namespace:
         "--variants", nargs="+", choices=_VARIANTS, default=list(_VARIANTS), help="[all]"
     )
     parser.add_argument("--extension", default=".png", help="[%(default)s]")
-    parser.add_argument("--repeats", type=int, default=5, help="[%(default)s]")
-    parser.add_argument("--threads", type=int, default=2, help="[%(default)s]")
+    parser.add_argument("--repeats", type=positive, default=5, help="[%(default)s]")
+    parser.add_argument("--threads", type=positive, default=2, help="[%(default)s]")
     tables.add_output_options(parser)
     return parser.parse_args()
 
@@ -135,4 +144,4 @@ def _draw(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks import tables
-from benchmarks.measuring import run_task, say
+from benchmarks.measuring import positive, run_main, run_task, say
 from benchmarks.reference_commands import read_results
 from benchmarks.workloads import add_thread_option, link_category
 
@@ -90,7 +90,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--category", default="bottle", help="[%(default)s]")
     parser.add_argument("--percentage", type=float, default=0.01, help="coreset [%(default)s]")
-    parser.add_argument("--train-images", type=int, help="use only so many train images")
+    parser.add_argument("--train-images", type=positive, help="use only so many train images")
     add_thread_option(parser)
     tables.add_output_options(parser)
     options = parser.parse_args()
@@ -337,4 +337,4 @@ def _drawn(row: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

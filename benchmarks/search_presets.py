@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import median, run_task, say
+from benchmarks.measuring import median, run_main, run_task, say
 from benchmarks.our_stages import METRICS
 from benchmarks.workloads import add_repeats_option, add_workload_options, prepared
 
@@ -170,4 +170,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

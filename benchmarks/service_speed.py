@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import REPOSITORY, median, say
+from benchmarks.measuring import REPOSITORY, median, positive, run_main, say
 
 _WARMING = 10
 _RETRY_SECONDS = 0.05
@@ -54,9 +54,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="models' folders")
     parser.add_argument("--images", type=Path, nargs="+", required=True)
-    parser.add_argument("--requests", type=int, default=100, help="of one client [%(default)s]")
-    parser.add_argument("--starts", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--clients", type=int, default=16, help="[%(default)s]")
+    parser.add_argument(
+        "--requests", type=positive, default=100, help="of one client [%(default)s]"
+    )
+    parser.add_argument("--starts", type=positive, default=3, help="[%(default)s]")
+    parser.add_argument("--clients", type=positive, default=16, help="[%(default)s]")
     parser.add_argument("--seconds", type=float, default=60, help="of many clients [%(default)g]")
     parser.add_argument("--burst", type=int, default=1000, help="clients at once [%(default)s]")
     tables.add_output_options(parser)
@@ -229,4 +231,4 @@ def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

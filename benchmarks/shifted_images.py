@@ -20,9 +20,10 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import tables
-from benchmarks.measuring import say
+from benchmarks.measuring import run_main, say
 from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS
 from patchcore_ops.model import Model
+from patchcore_ops.runtime.errors import DatasetError
 
 Picture = Image.Image
 _WARM = (1.1, 1.0, 0.9)
@@ -56,6 +57,8 @@ def main() -> None:
     """Score the changed images with every model and write."""
     options = _options()
     files = [file for file in sorted(options.images.rglob("*")) if file.suffix in IMAGE_EXTENSIONS]
+    if not files:
+        raise DatasetError(f"{options.images}: holds no images; name the category's folder `test`")
     is_defect = np.array([file.parent.name != "good" for file in files])
     models = {folder: Model.load(folder) for folder in options.models}
     rows = []
@@ -108,4 +111,4 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import tables
 from benchmarks.backbone_list import Trial, trials
-from benchmarks.measuring import say
+from benchmarks.measuring import positive, run_main, say
+from patchcore_ops.runtime.errors import WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,10 @@ _DIMENSION = 256
 def main() -> None:
     """Try and write."""
     options = _options()
-    chosen = [trial for trial in trials() if not options.names or trial.name in options.names]
+    listed = trials()
+    if unknown := set(options.names) - {trial.name for trial in listed}:
+        raise WeightsError(f"not in benchmarks/backbone_list.py: {', '.join(sorted(unknown))}")
+    chosen = [trial for trial in listed if not options.names or trial.name in options.names]
     rows: list[tables.Row] = []
     for trial in chosen:
         start = time.perf_counter()
@@ -60,7 +64,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("names", nargs="*", help="only these networks of the list")
     parser.add_argument(
-        "--seconds", type=int, default=180, help="after which a network is given up [%(default)s]"
+        "--seconds",
+        type=positive,
+        default=180,
+        help="after which a network is given up [%(default)s]",
     )
     tables.add_output_options(parser)
     return parser.parse_args()
@@ -198,4 +205,4 @@ def _draw(axes: Any, rows: list[tables.Row]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

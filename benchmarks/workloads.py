@@ -12,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.measuring import run_task
+from benchmarks.measuring import positive, run_task
+from patchcore_ops.runtime.errors import DatasetError
 
 if TYPE_CHECKING:
     from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
@@ -135,23 +136,28 @@ def add_workload_options(parser: argparse.ArgumentParser, percentage: float | No
         parser.add_argument(
             "--percentage", type=float, default=percentage, help="of the coreset [%(default)s]"
         )
-    parser.add_argument("--batch-size", type=int, default=8, help="[%(default)s]")
+    parser.add_argument("--batch-size", type=positive, default=8, help="[%(default)s]")
     parser.add_argument("--workers", type=int, default=2, help="decoding workers [%(default)s]")
     add_thread_option(parser)
-    parser.add_argument("--train-images", type=int, help="use only so many train images")
-    parser.add_argument("--test-images", type=int, help="use only so many test images")
+    parser.add_argument("--train-images", type=positive, help="use only so many train images")
+    parser.add_argument("--test-images", type=positive, help="use only so many test images")
 
 
 def add_thread_option(parser: argparse.ArgumentParser) -> None:
     """Add `--threads`."""
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), help="of torch, BLAS and FAISS [%(default)s]"
+        "--threads",
+        type=positive,
+        default=os.cpu_count(),
+        help="of torch, BLAS and FAISS [%(default)s]",
     )
 
 
 def add_repeats_option(parser: argparse.ArgumentParser, default: int = 3) -> None:
     """Add `--repeats`."""
-    parser.add_argument("--repeats", type=int, default=default, help="medians of [%(default)s]")
+    parser.add_argument(
+        "--repeats", type=positive, default=default, help="medians of [%(default)s]"
+    )
 
 
 @contextmanager
@@ -212,6 +218,8 @@ def save_weights(backbone: str, path: str) -> dict[str, Any]:
 
 def image_files(folder: Path) -> list[Path]:
     """List the images of a folder by name."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; correct --data or --category")
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
 
 

@@ -35,6 +35,38 @@ def test_every_command_explains_itself(
     assert f"python -m benchmarks.{command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "sentence"),
+    [
+        ("calibrated_rates", ["--storage", "nowhere"], "nowhere: holds no score_calibration"),
+        ("one_more_image", ["--data", "nowhere"], "train/good: no such folder; correct --data"),
+        ("large_category", ["--data", "nowhere"], "train/good: no such folder; correct --data"),
+        ("shifted_images", ["--models", "nowhere", "--images", "."], "nowhere: is no model"),
+        ("member_ranges", ["--config", "nowhere", "--category", "a"], "no such configuration file"),
+        ("try_backbones", ["nothing"], "not in benchmarks/backbone_list.py: nothing"),
+    ],
+)
+def test_a_mistake_in_a_command_is_one_sentence(
+    command: str, options: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [command, *options])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.{command}", run_name="__main__")
+    assert sentence in str(ended.value.code)
+    assert "Traceback" not in str(ended.value.code)
+
+
+def test_nothing_is_measured_zero_times(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["coreset_sweep", "--data", ".", "--repeats", "0"])
+    with pytest.raises(SystemExit):
+        runpy.run_module("benchmarks.coreset_sweep", run_name="__main__")
+    assert "argument --repeats: invalid positive value: '0'" in capsys.readouterr().err
+
+
 def test_a_task_runs_in_its_own_process_with_stated_threads() -> None:
     from benchmarks.measuring import run_command, run_task
 
