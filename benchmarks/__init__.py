@@ -14,7 +14,8 @@ Run from the repository's root, in its environment: `python -m benchmarks.<name>
 - `try_backbones`: networks of many families, and how their layers are laid out
 - `bfloat16`: the backbone in bfloat16, its time and its effect on the metrics
 
-Everything that is timed runs in a fresh process with a stated number of threads. Each command
-writes a table (CSV and Markdown) and a plot into `--out`. Modules here import nothing heavy at the
-top, because the peak memory of a process is reported as no less than that of its parent.
+Everything that is timed runs in a fresh process with a stated number of threads. Each command but
+`backbone_costs` and `lite_weights` writes a table (CSV and Markdown) and a plot into `--out`.
+Modules here import nothing heavy at the top, because the peak memory of a process is reported as
+no less than that of its parent.
 """

@@ -8,11 +8,12 @@ one image of 224 x 224 pixels from the input up to that layer, in 10^9. No weigh
 
 from __future__ import annotations
 
+import argparse
 import csv
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import REPOSITORY, say
+from benchmarks.measuring import REPOSITORY, run_main, say
 
 _SIDE = 224
 _FILE = Path("patchcore_ops/backbones/costs.csv")
@@ -44,12 +45,17 @@ _NETWORKS = {
 
 def main() -> None:
     """Count and write."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    rows = []
+    for network, layers in _NETWORKS.items():
+        say(network)
+        rows += _costs(network, layers)
     with (REPOSITORY / _FILE).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["network", "layer", "stride", "gmac"])
-        for network, layers in _NETWORKS.items():
-            say(network)
-            writer.writerows(_costs(network, layers))
+        writer.writerows(rows)
 
 
 def _costs(network: str, layers: tuple[str, ...]) -> list[tuple[str, str, int, str]]:
@@ -80,4 +86,4 @@ def _gmac(extractor: Any, images: Any) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
