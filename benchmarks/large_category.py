@@ -35,17 +35,20 @@ def main() -> None:
     """Measure and write."""
     options = _options()
     with _work_folder(options.work) as work:
-        root = work / f"images-{options.images}"
-        if not root.is_dir():
+        root = work / f"{options.category}-{options.images}"
+        if not (root / options.category).is_dir():
             say(f"laying out {options.images} train images")
-            arguments = {
-                "data": str(options.data.resolve()),
-                "category": options.category,
-                "target": str(root),
-                "images": options.images,
-                "seed": 0,
-            }
-            run_task("benchmarks.noisy_images:make_category", arguments, options.threads)
+            with tempfile.TemporaryDirectory(dir=work) as unfinished:
+                arguments = {
+                    "data": str(options.data.resolve()),
+                    "category": options.category,
+                    "target": unfinished,
+                    "images": options.images,
+                    "seed": 0,
+                }
+                run_task("benchmarks.noisy_images:make_category", arguments, options.threads)
+                root.mkdir(exist_ok=True)
+                Path(unfinished, options.category).replace(root / options.category)
         rows = list(_measure(options, root, work))
     notes = [
         f"Coreset {options.percentage:.2%} in {options.shards} shards, embeddings kept as "
