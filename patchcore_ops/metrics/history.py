@@ -34,22 +34,28 @@ def add_up(
     latest: pd.DataFrame,
     kept_waves: int = KEPT_WAVES,
 ) -> pd.DataFrame:
-    """Merge blocks into the history, ordered by finish, `latest` at the end.
+    """Merge blocks into the history, each after what finished before it, `latest` at the end.
 
-    The last block of a repeated wave counts; the oldest waves beyond `kept_waves` are dropped.
-    Metrics that an older release did not have are NaN.
+    What the history holds stays in its order, for a clock may have been wrong. The last block of a
+    repeated wave counts; the oldest waves beyond `kept_waves` are dropped. Metrics that an older
+    release did not have are NaN.
     """
-    known = [] if history is None else [block for _, block in history.groupby(WAVE, sort=False)]
-    by_wave: dict[str, pd.DataFrame] = {}
-    for block in (*known, *blocks):
-        wave = block[WAVE].iloc[0]
-        if wave not in by_wave or _finished(block) >= _finished(by_wave[wave]):
-            by_wave[wave] = block
-    by_wave.pop(latest[WAVE].iloc[0], None)
-    ordered = [*sorted(by_wave.values(), key=_finished), latest][-kept_waves:]
+    ordered = [] if history is None else [block for _, block in history.groupby(WAVE, sort=False)]
+    for block in sorted(blocks, key=_finished):
+        others = [one for one in ordered if _wave(one) != _wave(block)]
+        if any(_wave(one) == _wave(block) and _finished(one) > _finished(block) for one in ordered):
+            continue
+        earlier = [at for at, one in enumerate(others, 1) if _finished(one) <= _finished(block)]
+        others.insert(max(earlier, default=0), block)
+        ordered = others
+    ordered = [*(one for one in ordered if _wave(one) != _wave(latest)), latest][-kept_waves:]
     every = pd.concat([block.reindex(columns=COLUMNS) for block in ordered], ignore_index=True)
     every[list(METRICS)] = every[list(METRICS)].astype(float)
     return every
+
+
+def _wave(block: pd.DataFrame) -> str:
+    return str(block[WAVE].iloc[0])
 
 
 def _finished(block: pd.DataFrame) -> pd.Timestamp:

@@ -81,3 +81,16 @@ def test_blocks_of_others_are_added_by_time_and_the_oldest_dropped() -> None:
     assert rows(history) == [(wave, "bottle", figure) for wave, figure in figures.items()]
     history = add_up(history, [block(8, minutes=8, wave="w1")], block(9, minutes=9), kept_waves=3)
     assert rows(history) == [("w4", "bottle", 0.4), ("w1", "bottle", 0.8), ("w9", "bottle", 0.9)]
+
+
+def test_the_wave_before_is_the_one_before_though_the_clock_was_ahead_once() -> None:
+    history = None
+    for wave, days in (("w1", 0), ("ahead", 300), ("w2", 1), ("w3", 2)):
+        finished = NOON + timedelta(days=days)
+        block = block_of_wave(measured(bottle=days / 1000), wave, finished, f"run of {wave}")
+        history = add_up(history, [], block)
+    assert history is not None
+    assert list(history["wave"]) == ["w1", "ahead", "w2", "w3"]
+    previous = previous_wave(history)
+    assert previous is not None
+    pd.testing.assert_frame_equal(previous, measured(bottle=0.001))
