@@ -3,7 +3,8 @@ r"""One category of thousands of images to the end, each asset in a process of i
     python -m benchmarks.large_category --data data/mvtec --images 7000 --percentage 0.1 --shards 8
 
 Beyond the category's own train images, the same ones are repeated with noise. Needs 3.2 MB of disk
-an image (half of it with `--storage float16`). `--work` keeps the images for a further run.
+an image (half of it with `--storage float16`). `--work` keeps images and storage: a further run
+does not export the network again, and up to `--images-per-shard` images it embeds none again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ASSETS = (
     "faiss_index",
     "test_predictions",
     "category_metrics",
+    "score_calibration",
     "model",
 )
 

@@ -9,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -65,6 +66,21 @@ def test_nothing_is_measured_zero_times(
     with pytest.raises(SystemExit):
         runpy.run_module("benchmarks.coreset_sweep", run_name="__main__")
     assert "argument --repeats: invalid positive value: '0'" in capsys.readouterr().err
+
+
+def test_a_large_category_is_made_with_all_that_its_assets_need(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    from benchmarks.large_category import _ASSETS
+    from patchcore_assets.graph import define
+    from patchcore_ops.config import load_config
+
+    file = tmp_path / "large.yaml"
+    file.write_text(f"dataset: {{root: {tiny_dataset}, categories: discover}}", encoding="utf-8")
+    graph = define(load_config(file)).resolve_asset_graph()
+    for asset in _ASSETS:
+        needed = graph.get(dg.AssetKey(asset)).parent_keys & graph.materializable_asset_keys
+        assert {key.to_user_string() for key in needed} <= {*_ASSETS[: _ASSETS.index(asset)]}
 
 
 def test_a_task_runs_in_its_own_process_with_stated_threads() -> None:
