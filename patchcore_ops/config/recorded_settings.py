@@ -142,4 +142,4 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         elif isinstance(value, list | tuple):
             yield path, ", ".join(map(str, value))
         else:
-            yield path, str(value)
+            yield path, str(value) or "none"

@@ -14,6 +14,7 @@ from patchcore_ops.config.recorded_settings import (
     write_settings_by_category,
 )
 from patchcore_ops.config.sections import CategoryConfig
+from patchcore_ops.config.settings_notes import changes_in_words
 from patchcore_ops.runtime.fingerprints import file_hash
 
 SETTINGS = CategoryConfig.model_validate(
@@ -36,3 +37,10 @@ def test_a_key_that_was_not_yet_there_has_its_default(tmp_path: Path) -> None:
         assert read == now
         assert differences(read, now) == []
         assert apply(CategoryConfig(), read) == SETTINGS
+
+
+def test_a_setting_that_is_empty_is_said_to_be_none() -> None:
+    used = {"index": {"factory": "Flat", "search_parameters": "nprobe=5"}}
+    now = {"index": {"factory": "Flat", "search_parameters": ""}}
+    said = changes_in_words(differences(used, now))
+    assert said == "index.search_parameters nprobe=5 (now none)"
