@@ -32,6 +32,7 @@ from patchcore_ops.config.presets import PRESETS
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset import scan_category
 from patchcore_ops.embedding.network_folder import NetworkFolder, user_networks
+from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.stages.category_metrics import evaluate
 from patchcore_ops.stages.faiss_index import index_memory_bank
@@ -59,9 +60,11 @@ def main() -> None:
     """Run every combination and write the tables."""
     options = _options()
     settings = {name: PRESETS[name] for name in options.settings}
-    settings |= {name: yaml.safe_load(Path(file).read_text()) for name, file in options.setting}
+    settings |= {name: _read(file) for name, file in options.setting}
     if options.study:
-        studied = yaml.safe_load(Path(options.study[0]).read_text())
+        studied = _read(options.study[0])
+        if unknown := [name for name in options.study[1:] if name not in studied]:
+            raise ConfigError(f"{options.study[0]}: has no {', '.join(unknown)}")
         settings |= {name: studied[name] for name in options.study[1:]}
     results = list(_results(settings, options))
     first = next(iter(settings))
@@ -80,6 +83,16 @@ def main() -> None:
     by_category = tables.Table("By category", detail, notes[:1])
     named = argparse.Namespace(out=options.out, name=f"{options.name or 'accuracy'}_by_category")
     tables.write(named, "", by_category, lambda axes: _draw(axes, detail))
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: must be a mapping of keys to values")
+    return content
 
 
 def _results(settings: Mapping[str, Any], options: argparse.Namespace) -> Iterator[Result]:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import run_main, run_task, say
+from benchmarks.measuring import positive, run_main, run_task, say
 from benchmarks.our_stages import prepare_process, run_stages
 from benchmarks.workloads import Workload, add_workload_options, link_category, prepared
 
 __all__ = ["measure_stage", "prepare_process"]
-_CASES = ("52:0.1", "209:0.01", "209:0.1", "836:0.01", "836:0.1", "2500:0.01")
+_CASES = [(52, 0.1), (209, 0.01), (209, 0.1), (836, 0.01), (836, 0.1), (2500, 0.01)]
 _STAGES = ("embed", "select", "index", "predict", "evaluate")
 
 
@@ -31,16 +31,13 @@ def main() -> None:
     """Measure and write."""
     options = _options()
     options.threads = 1
-    cases = [
-        (int(size), float(share)) for size, share in (case.split(":") for case in options.cases)
-    ]
     with prepared(options) as (workload, folder):
         rate = run_task("benchmarks.plan_constants:measure_rate", {}, 1).result["rate"]
-        rows = list(_rows(workload, folder, cases))
+        rows = list(_rows(workload, folder, options.cases))
     notes = [
         f"One thread; seconds of the processor; matrix products at {rate / 1e9:.0f} GFLOP/s. MB "
         "are those beyond the imported libraries.",
-        "Beyond 209 train images, the same ones are repeated with noise.",
+        "Beyond the category's own train images, the same ones are repeated with noise.",
     ]
     title = f"What a stage takes: {options.category}, {options.backbone}"
     table = tables.Table(title, rows, notes, hidden=())
@@ -55,11 +52,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--cases",
         nargs="+",
+        type=_case,
         default=_CASES,
-        help="train images and the coreset's share, as 209:0.1 [%(default)s]",
+        help="train images and the coreset's share, as 209:0.1 [52 to 2500 images]",
     )
     tables.add_output_options(parser)
     return parser.parse_args()
+
+
+def _case(text: str) -> tuple[int, float]:
+    size, _, share = text.partition(":")
+    return positive(size), float(share)
 
 
 def _rows(

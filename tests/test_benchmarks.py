@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+STUDY = REPOSITORY / "benchmarks" / "accuracy_study.yaml"
 COMMANDS = [
     file.stem
     for file in sorted((REPOSITORY / "benchmarks").glob("*.py"))
@@ -45,6 +46,16 @@ def test_every_command_explains_itself(
         ("shifted_images", ["--models", "nowhere", "--images", "."], "nowhere: is no model"),
         ("member_ranges", ["--config", "nowhere", "--category", "a"], "no such configuration file"),
         ("try_backbones", ["nothing"], "not in benchmarks/backbone_list.py: nothing"),
+        (
+            "accuracy",
+            ["--root", ".", "--categories", "a", "--setting", "b", "nowhere.yaml"],
+            "nowhere.yaml: cannot be read",
+        ),
+        (
+            "accuracy",
+            ["--root", ".", "--categories", "a", "--study", str(STUDY), "nothing"],
+            "accuracy_study.yaml: has no nothing",
+        ),
     ],
 )
 def test_a_mistake_in_a_command_is_one_sentence(
