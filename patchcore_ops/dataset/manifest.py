@@ -261,7 +261,7 @@ def _missing_splits(listing: Listing, folder: Path, splits: Collection[str]) -> 
     for split, place, why in zip(
         SPLITS,
         (folder / "train" / GOOD, folder / "test"),
-        ("PatchCore needs normal ones", "so nothing can be predicted"),
+        ("; PatchCore needs normal ones", " in folders such as good; so nothing can be predicted"),
         strict=True,
     ):
         # A folder that cannot be read, or a name that cannot be used, is a problem already.
@@ -270,4 +270,4 @@ def _missing_splits(listing: Listing, folder: Path, splits: Collection[str]) -> 
             and split not in there
             and not any(path.is_relative_to(place) or place.is_relative_to(path) for path in told)
         ):
-            yield f"{place}: holds no images; {why}"
+            yield f"{place}: holds no images{why}"

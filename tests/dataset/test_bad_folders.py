@@ -82,7 +82,11 @@ REFUSED: dict[str, tuple[list[Callable[[Path], object]], list[str]]] = {
         [remove("train")],
         ["train/good: holds no images; PatchCore needs normal ones"],
     ),
-    "no test images": ([remove("test")], ["test: holds no images; so nothing can be predicted"]),
+    "no test images": ([remove("test")], ["test: holds no images in folders such as good"]),
+    "test images in no folder": (
+        [remove("test"), add("test/d.png")],
+        ["test: holds no images in folders such as good"],
+    ),
     "train is a file": (
         [remove("train"), write("train")],
         ["train: is no folder; the layout of MVTec AD has a folder of this name"],

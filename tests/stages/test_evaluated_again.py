@@ -101,7 +101,9 @@ def test_masks_of_another_size_and_an_empty_test_folder_are_refused(
     with pytest.raises(DatasetError, match=r"has 3 x 3 pixels instead of"):
         evaluated(category, other, tmp_path / "out")
     shutil.rmtree(other / CATEGORY / "test")
-    with pytest.raises(DatasetError, match=r"test: holds no images; so nothing can be predicted"):
+    with pytest.raises(
+        DatasetError, match=r"test: holds no images in folders such as good; so nothing"
+    ):
         evaluated(category, other, tmp_path / "out")
 
 
