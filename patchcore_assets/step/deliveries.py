@@ -71,7 +71,7 @@ def deliver(
     if any(latest.record.id not in had.get(name_of(one), ()) for one in trackers):
         _keep(store, latest)
     with ExitStack() as stack:
-        records = _waiting(store, stack, warn)
+        records = _waiting(store, stack, latest.record.id, warn)
         reports = [
             _to_one(tracker, had.get(name_of(tracker), ()), records, latest) for tracker in trackers
         ]
@@ -120,10 +120,13 @@ def _keep(store: ArtefactStore, latest: Sent) -> None:
         staging.commit({"wave": record.wave, "made": record.made})
 
 
-def _waiting(store: ArtefactStore, stack: ExitStack, warn: Callable[[str], None]) -> list[Record]:
+def _waiting(
+    store: ArtefactStore, stack: ExitStack, latest: str, warn: Callable[[str], None]
+) -> list[Record]:
     """Open the records that wait, the oldest first; give up what is too old or damaged."""
     records = [read_record(one.folder) for one in _opened(store, stack, warn)]
-    records.sort(key=lambda record: record.made)
+    # A clock that went back must not make the latest the first to be given up.
+    records.sort(key=lambda record: (record.id == latest, record.made))
     for record in records[:-KEPT_RECORDS]:
         store.remove(UNDELIVERED, record.id)
         warn(f"wave {record.wave} is given up: {KEPT_RECORDS} later ones wait for a tracker too")
