@@ -13,6 +13,7 @@ import pytest
 from report_samples import HOSTILE, Page
 
 from patchcore_ops.report.charts.bars import axis_floor, metric_bars
+from patchcore_ops.report.charts.calibration import calibration_chart
 from patchcore_ops.report.charts.coverage import coverage_chart
 from patchcore_ops.report.charts.curves import METRIC_CURVES, curve_chart, metric_curves
 from patchcore_ops.report.charts.histogram import score_histogram
@@ -69,6 +70,22 @@ def test_histogram_counts_both_classes() -> None:
     assert len(page.all("rect", class_="good")) == len(page.all("rect", class_="bad")) == 1
     assert len(page.all("line", class_="threshold")) == 1
     assert score_histogram(np.array([np.nan]), np.zeros(1, dtype=bool), math.nan) is None
+
+
+@pytest.mark.parametrize("greatest", [100.0, 10_000.0])
+def test_labels_of_the_greatest_scores_are_not_cut_off(greatest: float) -> None:
+    scores = np.array([0.1, 0.9, 1.0]) * greatest
+    is_anomaly = np.array([0, 0, 1], dtype=bool)
+    for markup in (
+        score_histogram(scores, is_anomaly, threshold=scores[1]),
+        calibration_chart(scores[:1], scores[1:2], scores[2:], scores[1]),
+    ):
+        page = Page(str(markup))
+        width = float(page.all("svg")[0]["viewbox"].split()[2])
+        text = f"{greatest:g}"
+        places = page.all("text", class_="tick"), page.texts("text", class_="tick")
+        [x] = [float(label["x"]) for label, shown in zip(*places, strict=True) if shown == text]
+        assert x + 7 * len(text) / 2 <= width
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.8, 1), (0, 3), (-2.5, 1e4), (1e-5, 2e-5)])

@@ -71,4 +71,4 @@ def calibration_chart(
         f"{score_text(scores.max())}"
         for name, (scores, _) in shown.items()
     )
-    return svg.drawing(400, bottom + 48, "Scores of normal and of test images", description, parts)
+    return svg.drawing(416, bottom + 48, "Scores of normal and of test images", description, parts)

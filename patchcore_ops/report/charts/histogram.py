@@ -46,7 +46,7 @@ def score_histogram(
         f"{int((~is_anomaly).sum())} good images above the line, {int(is_anomaly.sum())} defective "
         f"images below it, from {score_text(values.min())} to {score_text(values.max())}."
     )
-    return svg.drawing(380, 286, "Image scores", description, parts)
+    return svg.drawing(400, 286, "Image scores", description, parts)
 
 
 def _count_grid(across: Scale, upward: Scale, tallest: int) -> list[Markup]:
