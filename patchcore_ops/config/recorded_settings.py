@@ -140,6 +140,6 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             numbered = {str(at): one for at, one in enumerate(value)}
             yield from flatten(numbered, f"{path}.")
         elif isinstance(value, list | tuple):
-            yield path, ", ".join(map(str, value))
+            yield path, f"[{', '.join(map(str, value))}]"
         else:
             yield path, str(value) or "none"

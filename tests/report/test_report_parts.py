@@ -88,8 +88,8 @@ def test_published_figures_are_the_whole_table() -> None:
 def test_configuration_is_flattened_by_path() -> None:
     nested = {"a": {"members": [{"layers": ["x", "y"]}, {"layers": []}]}, "b": None}
     assert list(flatten(nested)) == [
-        ("a.members.0.layers", "x, y"),
-        ("a.members.1.layers", ""),
+        ("a.members.0.layers", "[x, y]"),
+        ("a.members.1.layers", "[]"),
         ("b", "None"),
     ]
 

@@ -32,7 +32,7 @@ def make_record(folder: Path, number: int = 0) -> Record:
             CategoryResult(
                 category,
                 {"aupro": 0.25 + place / 8, "seconds/memory_bank": 1.5, "bank_rows": 51.0},
-                {"coreset.percentage": "0.1", "embedding.members.0.layers": "layer2, layer3"},
+                {"coreset.percentage": "0.1", "embedding.members.0.layers": "[layer2, layer3]"},
                 {"torch": "2.9.0", "memory_bank.data_version": "0123456789abcdef"},
             )
             for place, category in enumerate(CATEGORIES)
