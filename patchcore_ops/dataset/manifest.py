@@ -130,11 +130,13 @@ def scan_category(
         is_folder = folder.is_dir()
     if not is_folder:
         what = "is no folder" if folder.exists() else "no such folder"
-        raise DatasetError(
-            f"{folder}: {what}; unpack MVTec AD ({MVTEC_URL}) so that "
-            f"{category}/train/good lies below {root}, or set dataset.root or "
-            "PATCHCORE_DATASET_ROOT to where it is"
+        remedy = (
+            f"unpack MVTec AD ({MVTEC_URL}) so that {category}/train/good lies below {root}, or "
+            "set dataset.root or PATCHCORE_DATASET_ROOT to where it is"
+            if "train" in splits
+            else f"to evaluate {category!r} on other images, put them below it as test/<label>"
         )
+        raise DatasetError(f"{folder}: {what}; {remedy}")
     settings = settings or CategoryConfig()
     listing = list_category(root, category)
     listing.images = [one for one in listing.images if one.split in splits]

@@ -71,7 +71,10 @@ def test_a_category_without_other_images_is_told(
     config = configure(evaluation={"dataset": str(others)})
     complete(config, *BY_CATEGORY, partition=OTHER)
     [said] = failures(execute(config, "evaluation", partition=OTHER)).values()
-    assert said.startswith(f"{others / OTHER}: no such folder")
+    assert said == (
+        f"{others / OTHER}: no such folder; to evaluate {OTHER!r} on other images, put them below "
+        "it as test/<label>"
+    )
 
 
 def test_other_images_make_their_category_s_evaluation_stale_and_nothing_else(
