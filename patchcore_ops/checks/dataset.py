@@ -178,7 +178,9 @@ def every_file_is_used(scan: CategoryScan) -> Finding:
     Files beside train, test and ground_truth, such as a licence, are only counted.
     """
     unused = [(file.path, file.reason) for file in scan.skipped]
-    unused.extend((path, "the mask of no defective image") for path in scan.unused_masks)
+    unused.extend(
+        (path, "the mask of no defective image, or a second one") for path in scan.unused_masks
+    )
     table = pd.DataFrame(unused, columns=["path", "reason"])
     reasons = "; ".join(
         f"{counted(int(number), 'file')}: {reason}"
