@@ -160,8 +160,8 @@ def refuse_unfit(image: Image.Image) -> None:
         raise UnfitImage("holds no pixels; replace or remove it")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnfitImage(
-            f"has {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide, and "
-            "only its centre square would be inspected; cut it into pieces or remove the file"
+            f"has {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide; "
+            "cut it into pieces or remove the file"
         )
     if image.mode == "P" and image.palette is None:
         raise UnfitImage("has no palette for its colours; replace or remove the file")

@@ -164,8 +164,8 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "too oblong": (
         "x.png",
         saved(Image.new("L", (505, 5))),
-        "has 505 x 5 pixels, more than 100 times as long as wide, and only its centre square would "
-        "be inspected; cut it into pieces or remove the file",
+        "has 505 x 5 pixels, more than 100 times as long as wide; cut it into pieces or remove the "
+        "file",
     ),
 }
 
