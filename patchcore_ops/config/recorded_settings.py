@@ -107,7 +107,7 @@ def differences(used: Recorded, other: Recorded) -> list[Difference]:
     found: list[Difference] = []
     for section in used:
         if section in other:
-            mine, theirs = (dict(flatten(one[section], f"{section}.")) for one in (used, other))
+            mine, theirs = (_with_default_fit({section: one[section]}) for one in (used, other))
             found.extend(
                 Difference(key, mine.get(key, "not set"), theirs.get(key, "not set"))
                 for key in dict.fromkeys([*mine, *theirs])
@@ -120,7 +120,7 @@ def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list
     """Map each setting that differs between categories to its values and their categories."""
     values: dict[str, dict[str, list[str]]] = {}
     for category, settings in recorded.items():
-        for key, value in flatten(settings):
+        for key, value in _with_default_fit(settings).items():
             values.setdefault(key, {}).setdefault(value, []).append(category)
     everywhere = len(recorded)
     return {
@@ -128,6 +128,12 @@ def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list
         for key, by_value in values.items()
         if len(by_value) > 1 or sum(map(len, by_value.values())) < everywhere
     }
+
+
+def _with_default_fit(recorded: Recorded) -> dict[str, str]:
+    """Flatten settings, with the default of `dataset.fit`, which records leave out."""
+    default = {"dataset.fit": "crop"} if "dataset" in recorded else {}
+    return {**default, **dict(flatten(recorded))}
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

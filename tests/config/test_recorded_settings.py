@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from patchcore_ops.config.recorded_settings import (
+    Difference,
     apply,
     differences,
+    differing_keys,
     read_settings,
     read_settings_by_category,
     record,
@@ -44,3 +46,16 @@ def test_a_setting_that_is_empty_is_said_to_be_none() -> None:
     now = {"index": {"factory": "Flat", "search_parameters": ""}}
     said = changes_in_words(differences(used, now))
     assert said == "index.search_parameters nprobe=5 (now none)"
+
+
+def test_the_default_fit_is_named_where_another_one_was_used() -> None:
+    crop, pad = (
+        record(CategoryConfig.model_validate({"dataset": {"fit": fit}}), ["dataset"], file_hash)
+        for fit in ("crop", "pad")
+    )
+    assert differences(pad, crop) == [Difference("dataset.fit", "pad", "crop")]
+    assert differences(crop, pad) == [Difference("dataset.fit", "crop", "pad")]
+    assert differing_keys({"nut": crop, "screw": pad}) == {
+        "dataset.fit": {"crop": ["nut"], "pad": ["screw"]}
+    }
+    assert differences(crop, crop) == []
