@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from patchcore_ops.config.categories import MVTEC_CATEGORIES
 from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.dataset.category_folder import (
     GOOD,
@@ -130,12 +131,18 @@ def scan_category(
         is_folder = folder.is_dir()
     if not is_folder:
         what = "is no folder" if folder.exists() else "no such folder"
-        remedy = (
-            f"unpack MVTec AD ({MVTEC_URL}) so that {category}/train/good lies below {root}, or "
-            "set dataset.root or PATCHCORE_DATASET_ROOT to where it is"
-            if "train" in splits
-            else f"to evaluate {category!r} on other images, put them below it as test/<label>"
-        )
+        if "train" not in splits:
+            remedy = f"to evaluate {category!r} on other images, put them below it as test/<label>"
+        else:
+            source = (
+                f"unpack MVTec AD ({MVTEC_URL})"
+                if category in MVTEC_CATEGORIES
+                else "correct dataset.categories, put images there"
+            )
+            remedy = (
+                f"{source} so that {category}/train/good lies below {root}, or set dataset.root "
+                "or PATCHCORE_DATASET_ROOT to where it is"
+            )
         raise DatasetError(f"{folder}: {what}; {remedy}")
     settings = settings or CategoryConfig()
     listing = list_category(root, category)

@@ -199,6 +199,8 @@ def test_an_absent_or_false_category_says_where_it_was_expected(
         f"{tmp_path / 'nut'}: {'is no folder' if is_there else 'no such folder'}"
     )
     assert "dataset.root" in line
+    assert "dataset.categories" in line
+    assert "MVTec" not in line
 
 
 def test_an_empty_category_says_what_is_missing(tmp_path: Path) -> None:

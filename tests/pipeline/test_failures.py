@@ -78,7 +78,7 @@ def test_the_command_line_prints_the_sentence_and_fails(tiny_dataset: Path, tmp_
     site = make_site(tmp_path / "site", tmp_path / "nowhere")
     process = site.dagster(*MATERIALIZE, "*", "--partition", CATEGORY)
     assert process.returncode == 1
-    sentence = f"{tmp_path / 'nowhere' / CATEGORY}: no such folder; unpack MVTec AD"
+    sentence = f"{tmp_path / 'nowhere' / CATEGORY}: no such folder; correct dataset.categories"
     assert sentence in process.stdout + process.stderr
     assert "The above exception was caused by" not in process.stderr
     assert not (site.storage / "image_manifest" / CATEGORY).exists()
