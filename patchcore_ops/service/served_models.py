@@ -16,7 +16,7 @@ from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.processors import available_processors
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_PAUSE = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 
 # Where a folder really is, and its model.json: inode, time of change, size.
 _State = tuple[Path, int, int, int]
@@ -29,7 +29,7 @@ class _Failure:
 
     state: _State
     reason: str
-    times: int
+    pause: float
     again_at: float
 
 
@@ -141,9 +141,11 @@ class ServedModels:
 
     def _failed(self, category: str, state: _State, reason: str) -> None:
         before = self._failures.get(category)
-        times = before.times + 1 if before is not None and before.state == state else 1
-        again_at = time.monotonic() + min(2.0**times, _LONGEST_PAUSE)
-        self._failures[category] = _Failure(state, reason, times, again_at)
+        pause = _FIRST_PAUSE
+        if before is not None and before.state == state:
+            pause = min(2 * before.pause, _LONGEST_PAUSE)
+        again_at = time.monotonic() + pause
+        self._failures[category] = _Failure(state, reason, pause, again_at)
         if before is None or (before.state, before.reason) != (state, reason):
             self._on_load(category, None)
             stays = "; the version before stays" if category in self._models else ""

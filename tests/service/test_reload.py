@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import threading
@@ -139,3 +140,18 @@ def test_a_single_models_folder_is_served_under_its_name(models: Path) -> None:
     model = served.get("fabric_a")
     assert model is not None
     assert model.description.preprocessing.max_pixels == 1000
+
+
+def test_a_model_that_is_bad_for_days_holds_up_no_other(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models / "fabric_a", tmp_path / "bad")
+    (tmp_path / "bad" / "0" / "network.xml").write_bytes(b"")
+    served = ServedModels(tmp_path, 1000, lambda *_: None)
+    minutes = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: 60.0 * next(minutes))
+    for _ in range(1100):
+        served.refresh()
+    shutil.copytree(models / "fabric_a", tmp_path / "good")
+    served.refresh()
+    assert served.categories == ["good"]
