@@ -51,10 +51,14 @@ def serve(
                 url,
                 TOKEN_VARIABLE,
             )
-        on_listening(url)
-        # uvicorn ends in order, then raises the signal again: that is no failure.
+
+        def end(*_: object) -> None:
+            server.should_exit = True
+
+        # uvicorn sees signals only once it runs; it ends in order, then raises them again.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, end)
+        on_listening(url)
         server.run([listener])
 
 

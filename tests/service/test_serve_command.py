@@ -87,6 +87,20 @@ def test_requests_that_have_begun_are_answered_before_the_end(
     assert "serving version" in errors
 
 
+def test_a_signal_before_the_first_request_ends_it(models: Path) -> None:
+    program = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from patchcore_ops.service.server import serve\n"
+        "from patchcore_ops.service.settings import ServiceSettings\n"
+        "def end(url):\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "serve(ServiceSettings(Path(sys.argv[1])), '127.0.0.1', 0, end)\n"
+    )
+    command = [sys.executable, "-c", program, str(models)]
+    assert subprocess.run(command, cwd=REPOSITORY, timeout=60, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(("token", "warned"), [(None, True), ("sesame", False)])
 def test_everyones_address_without_a_token_is_warned_of(
     models: Path,
