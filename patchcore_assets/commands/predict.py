@@ -144,15 +144,27 @@ def _said(found: Iterable[Inspected], total: int, as_json: bool) -> tuple[list[R
         for one in found:
             rows.append(one.row)
             progress.update(len(rows), one.is_kept)
-            if as_json:
-                print(json.dumps(one.row), flush=True)
-    except BrokenPipeError:
-        # Or Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return rows, False
+            if as_json and not _is_printed(one.row):
+                return rows, False
     finally:
         progress.close()
     return rows, True
+
+
+def _is_printed(row: Row) -> bool:
+    """Print a row as JSON; return whether there is a reader."""
+    try:
+        print(json.dumps(row), flush=True)
+    except OSError as error:
+        # Or Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise EnvironmentProblem(
+            f"standard output: cannot be written ({error.strerror}); give it room, and run the "
+            "same command again"
+        ) from None
+    return True
 
 
 def _say_reasons(rows: Sequence[Row]) -> bool:

@@ -97,6 +97,23 @@ def test_a_stopped_run_keeps_what_it_has(
     assert contents(output) == contents(whole)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_json_to_a_full_disk_is_said(single: Benchmarked, model: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(
+            (*COMMAND, "--model", model, single.images[0], "--json"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert found.stderr == (
+        "standard output: cannot be written (No space left on device); give it room, and run the "
+        "same command again\n"
+    )
+    assert found.returncode == 2
+
+
 def test_the_command_imports_what_it_needs(
     single: Benchmarked, model: Path, tmp_path: Path
 ) -> None:
