@@ -19,7 +19,7 @@ from patchcore_ops.service.settings import TOKEN_VARIABLE, ServiceSettings
 
 _LOG = logging.getLogger(__name__)
 _BACKLOG = 1024
-# Without a request, or in the middle of its headers.
+# Without a request, in the middle of its headers, or of an answer that nobody takes.
 _IDLE_SECONDS = 15.0
 
 
@@ -110,16 +110,17 @@ def _is_loopback(host: str) -> bool:
 class _PatientForAWhile(H11Protocol):
     """uvicorn's protocol, which closes connections on which no request comes or goes on.
 
-    uvicorn itself waits for ever for the headers of a request, and for the rest of a body that has
-    been answered already.
+    uvicorn itself waits for ever for the headers of a request, for the rest of a body that has
+    been answered already, and for clients that take no answer.
     """
 
     _seen: RequestResponseCycle | None
+    _unsent: int
     _look: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._seen = None
+        self._seen, self._unsent = None, 0
         self._look = self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -127,11 +128,13 @@ class _PatientForAWhile(H11Protocol):
         super().connection_lost(exc)
 
     def _close_if_idle(self) -> None:
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and self.cycle is self._seen:
-            self.transport.abort() if self._is_sending() else self.transport.close()
+        is_idle = self.cycle is None or self.cycle.response_complete
+        unsent = self.transport.get_write_buffer_size()
+        is_as_before = self.cycle is self._seen and unsent == self._unsent
+        if is_as_before and (is_idle or unsent):
+            self.transport.abort() if unsent or self._is_sending() else self.transport.close()
             return
-        self._seen = self.cycle
+        self._seen, self._unsent = self.cycle, unsent
         self._look = self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
 
     def _is_sending(self) -> bool:

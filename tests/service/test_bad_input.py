@@ -265,3 +265,18 @@ def test_an_idle_connection_is_closed(
             time.sleep(0.6)
             connection.sendall(image[100:])
             assert answer_of(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_takes_no_answers_is_sent_away(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("patchcore_ops.service.server._IDLE_SECONDS", 0.2)
+    with serving(ServiceSettings(models)) as service, service.open() as connection:
+        connection.setblocking(False)
+        until = time.monotonic() + 30
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < until:
+                try:
+                    connection.send(b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n")
+                except BlockingIOError:
+                    time.sleep(0.02)
