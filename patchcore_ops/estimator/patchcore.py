@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -153,14 +154,14 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             user_networks() if self.network_folder is None else Path(self.network_folder)
         )
         # The model is used from this folder for as long as the estimator lives.
-        kept = tempfile.TemporaryDirectory(prefix="patchcore-")
+        kept = _OwnFolder()
         with tempfile.TemporaryDirectory(prefix="patchcore-fit-") as name:
             embeddings, bank, index = (Path(name, part) for part in ("e", "b", "i"))
             embedded = embed_training_images(images, config, runtime, store, embeddings)
             select_memory_bank(embeddings, config, runtime, bank)
             index_memory_bank(bank, config, index)
             calibration = _calibrated(embedded, embeddings, bank, index, config, runtime)
-            folder = Path(kept.name, "model")
+            folder = kept.path / "model"
             folder.mkdir()
             assemble_model(
                 "images",
@@ -212,7 +213,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         with new_folder(Path(path)) as folder:
-            shutil.copytree(Path(self._folder.name, "model"), folder, dirs_exist_ok=True)
+            shutil.copytree(self._folder.path / "model", folder, dirs_exist_ok=True)
 
     def _stream(self, images: Images) -> Iterable[Prediction]:
         return self.model_.stream(images_in(images))
@@ -253,6 +254,19 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if config.dataset.imagesize == "auto":
             raise ConfigError("imagesize: auto is for configurations; give numbers here")
         return config, runtime
+
+
+class _OwnFolder:
+    """A temporary folder that goes with this object; not with its copy in a forked process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="patchcore-"))
+        weakref.finalize(self, _remove, self.path, os.getpid())
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:

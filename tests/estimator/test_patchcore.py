@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -156,6 +157,24 @@ def test_one_image_is_learned_and_judges_without_a_threshold(
     assert found.is_anomaly is None
     assert found.p_value is None
     assert fitted.predict([file]).tolist() == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_that_ends_takes_nothing_away(
+    detector: PatchCore, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    detector.fit([tiny_dataset / "fabric_a" / "train" / "good" / "000.png"])
+    child = os.fork()
+    if not child:
+        del detector._folder
+        os._exit(0)
+    os.waitpid(child, 0)
+    detector.save(tmp_path / "model")
+    assert Model.load(tmp_path / "model").description == detector.model_.description
+    folder = detector._folder.path
+    del detector.model_, detector._folder
+    assert not folder.exists()
 
 
 def test_images_that_are_not_square(detector: PatchCore, tmp_path: Path) -> None:
