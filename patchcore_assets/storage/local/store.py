@@ -4,7 +4,7 @@
 `<root>/.versions/<asset>/<category>/<version>`. Renaming a new link over the old one switches all
 files of an artefact at once. A version folder is in use as long as some process holds a lock on the
 file beside it, be it to fill or to read it; any other version folder that no link names is litter,
-and the next writer removes it.
+and the next writer of the same asset removes it.
 
 Of what a writer leaves, the lock file comes first and goes last: whenever it dies, the lock file
 leads to the rest. A version's name is unique and otherwise means nothing; no clock is relied upon.
@@ -58,7 +58,8 @@ class LocalStore:
         with self._problems(asset, category):
             versions = self._versions(asset, category)
             versions.mkdir(parents=True, exist_ok=True)
-            self._remove_all_litter()
+            for beside in {lock.parent for lock in versions.parent.glob("*/*.lock")}:
+                self._remove_litter(beside)
             version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
             folder = versions / version
             try:
@@ -172,15 +173,12 @@ class LocalStore:
             return None
         return versions / name if name not in ("", "..") else None
 
-    def _remove_all_litter(self) -> None:
-        """Remove what killed writers of any artefact have left."""
-        # A day lies one folder deeper than a category.
-        for pattern in ("*/*/*.lock", "*/*/*/*.lock"):
-            for versions in {lock.parent for lock in (self._root / _VERSIONS).glob(pattern)}:
-                self._remove_litter(versions)
-
     def _remove_litter(self, versions: Path) -> None:
-        """Remove an artefact's versions that are neither current nor in use."""
+        """Remove versions of an artefact that are neither current nor in use.
+
+        Killed writers have left them. Looking through all artefacts would take seconds where many
+        categories and days are kept.
+        """
         asset, *names = versions.relative_to(self._root / _VERSIONS).parts
         category = None if names == [_NO_CATEGORY] else "/".join(names)
         for lock in versions.glob("*.lock"):
