@@ -21,6 +21,7 @@ from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
 from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
 from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
+from patchcore_assets.commands.run_log import RUN_LOG, run_log
 from patchcore_assets.graph import define
 from patchcore_assets.step.configuration import tags_of_configuration
 from patchcore_assets.step.reasons import reason_of, succeeded
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
 # Such a wave has no table.
 NO_CATEGORY = "no category succeeded"
 _LONGEST_REASON = 200
-_QUIET = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+_LOG_SHORTLY: dict[str, Any] = {"loggers": {RUN_LOG: {}}}
 SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 
 
 def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
     """Run categories one after the other, then the summary; return 1 if anything failed."""
-    definitions = define(config)
+    logs = dg.Definitions(loggers={RUN_LOG: run_log()})
+    definitions = dg.Definitions.merge(define(config), logs)
     started = time.monotonic()
     # Another command may start within the same second.
     tags = {WAVE: f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"}
@@ -52,7 +54,7 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
                 instance=instance,
                 partition_key=category,
                 tags=tags,
-                run_config=_QUIET,
+                run_config=_LOG_SHORTLY,
                 raise_on_error=False,
             )
             if not result.success:
@@ -80,7 +82,7 @@ def _summarise(
     """Make the table and the report, and show the table; return what failed, and why."""
     failed: dict[str, str] = {}
     summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
-        instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False
+        instance=instance, tags=tags, run_config=_LOG_SHORTLY, raise_on_error=False
     )
     if not summary.success:
         step, reason = reason_of(summary)

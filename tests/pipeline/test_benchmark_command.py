@@ -9,7 +9,7 @@ from typing import NoReturn
 import dagster as dg
 import pandas as pd
 import pytest
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, versions
+from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, OVER_ALL, Configure, versions
 
 from demo.tiny import build_tiny_dataset
 from patchcore_assets.automation.waves import WAVE, WAVE_RUNS
@@ -95,6 +95,9 @@ def test_a_broken_category_does_not_stop_the_others(
     assert failed == [
         f"FAILED {CATEGORY}: {expected}: holds no images; PatchCore needs normal ones"
     ]
+    of_steps = [line.split(" ", 1)[1] for line in said.err.splitlines() if line not in failed]
+    assert f"image_manifest: ERROR {failed[0].removeprefix(f'FAILED {CATEGORY}: ')}" in of_steps
+    assert {line.split(":")[0] for line in of_steps} <= {*BY_CATEGORY, *OVER_ALL}, "no stack"
     table = pd.read_parquet(tmp_path / "storage" / "metrics" / "metrics.parquet")
     assert list(table["category"]) == [OTHER, "Mean"]
     assert history(home) == [(CATEGORY, "FAILURE"), (OTHER, "SUCCESS"), (None, "SUCCESS")]
@@ -244,6 +247,8 @@ def test_a_report_that_fails_leaves_the_table_and_a_reason(
     assert "report:" not in said.out
     failed = [line for line in said.err.splitlines() if line.startswith("FAILED ")]
     assert failed == ["FAILED benchmark_report: KeyError: 'bottle'"]
+    assert said.err.count("RuntimeError: cannot draw:") == 1, "a fault has its stack, once"
+    assert 'raise KeyError("bottle")' in said.err
 
 
 @pytest.mark.usefixtures("pip_weights", "home")
