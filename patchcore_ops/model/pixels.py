@@ -40,7 +40,17 @@ def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
 
     An array of two dimensions, or of three with 3 or 4 channels, is one image. An iterator may
     give one object again with other pixels, so that what it gives is copied.
+
+    Raises
+    ------
+    DatasetError
+        If they are no images at all.
     """
+    if isinstance(images, bytes) or not (_is_single(images) or isinstance(images, Iterable)):
+        raise DatasetError(
+            f"images: {type(images).__name__} is none; give a path, a PIL image, an array, an "
+            "EncodedImage of bytes, or an iterable of these"
+        )
     several: Iterable[AnyImage] = [images] if _is_single(images) else images  # type: ignore[assignment,list-item]
     is_at_rest = isinstance(several, Sequence | np.ndarray)
     for position, image in enumerate(several):

@@ -130,6 +130,13 @@ def test_what_is_no_image_is_refused_by_name(
         loaded.predict([single.images[0], image])
 
 
+@pytest.mark.parametrize("images", [None, 5, b"\x89PNG"])
+def test_what_are_no_images_are_refused(model: Path, images: Any) -> None:
+    kind = type(images).__name__
+    with pytest.raises(DatasetError, match=rf"^images: {kind} is none; give a path, a PIL image"):
+        Model.load(model, RUNTIME).predict(images)
+
+
 def test_bad_images_in_memory_come_in_their_place(
     single: Benchmarked, model: Path, tmp_path: Path
 ) -> None:
