@@ -90,7 +90,9 @@ def _test_scores(root: Path, category: str, member: int, settings: CategoryConfi
     neighbours = settings.scoring.anomaly_scorer_num_nn
     rows = ArrayFile(folder / layout.TEST_EMBEDDINGS)
     distances, _ = searcher.search(rows.read(0, len(rows)), neighbours)
-    return patch_scores(distances, grid.test_images, (grid.height, grid.width))
+    return patch_scores(
+        distances, grid.test_images, (grid.height, grid.width), settings.scoring.distance
+    )
 
 
 def _train_scores(root: Path, category: str, member: int, settings: CategoryConfig) -> Floats:
@@ -110,7 +112,9 @@ def _train_scores(root: Path, category: str, member: int, settings: CategoryConf
         foreign = image_of_row[nearest] != image
         kept = foreign & (np.cumsum(foreign, axis=1) <= neighbours)
         distances = found[kept].reshape(len(queries), neighbours)
-        scores[image] = patch_scores(distances, 1, (grid.height, grid.width))[0]
+        scores[image] = patch_scores(
+            distances, 1, (grid.height, grid.width), settings.scoring.distance
+        )[0]
     return scores
 
 
