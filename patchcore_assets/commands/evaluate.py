@@ -86,7 +86,12 @@ def _pairs(model: Path, dataset: Path) -> Mapping[Path, Path]:
 def _evaluate(pairs: Mapping[Path, Path], options: argparse.Namespace, folder: Path) -> None:
     from patchcore_ops.config import load_config
     from patchcore_ops.model.predictor import Model
-    from patchcore_ops.stages.evaluation import Evaluation, evaluate_model, write_evaluations
+    from patchcore_ops.stages.evaluation import (
+        Evaluation,
+        evaluate_model,
+        evaluation_notes,
+        write_evaluations,
+    )
 
     config = None if options.config is None else load_config(options.config)
     found: dict[str, Evaluation] = {}
@@ -104,3 +109,5 @@ def _evaluate(pairs: Mapping[Path, Path], options: argparse.Namespace, folder: P
     table = write_evaluations(found, f"{options.model} on {options.dataset}", folder)
     shown = table[list(_SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
     print(f"\n{shown}\n")
+    for note in evaluation_notes(found):
+        print(f"{note}.\n")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.config.sections import CategoryConfig, MetricsSection, RuntimeSection
+from patchcore_ops.config.settings_notes import notes_on_mean
 from patchcore_ops.dataset.image_formats import problem_report
 from patchcore_ops.dataset.manifest import image_files, scan_category
 from patchcore_ops.dataset.recorded_files import unchanged
@@ -96,29 +97,37 @@ def evaluate_model(
 
 
 def write_evaluations(
-    evaluations: Mapping[str, Evaluation], title: str, folder: Path, notes: Sequence[str] = ()
+    evaluations: Mapping[str, Evaluation], title: str, folder: Path
 ) -> pd.DataFrame:
     """Write the table and the page of some categories' evaluations; return the table."""
     table = tabulate({name: one.metrics for name, one in evaluations.items()}, folder)
-    scaled = [name for name, one in evaluations.items() if one.ranges_of == "these test images"]
-    if scaled:
-        notes = [
-            *notes,
-            f"The members of {', '.join(scaled)} are scaled over these test images, for the model "
-            "has no ranges",
-        ]
     page = render_report(
         BenchmarkReport(
             title=title,
             created=datetime.now(UTC),
             summary=table,
             categories=[one.report for one in evaluations.values()],
-            notes=notes,
+            notes=evaluation_notes(evaluations),
             provenance=environment(),
         )
     )
     (folder / layout.REPORT).write_text(page, encoding="utf-8")
     return table
+
+
+def evaluation_notes(evaluations: Mapping[str, Evaluation]) -> list[str]:
+    """Say how the categories of the mean differ, and whose members the test images scale."""
+    notes = notes_on_mean(
+        {name: one.report.config for name, one in evaluations.items()},
+        {name: one.metrics["reference_masks_applied"] for name, one in evaluations.items()},
+    )
+    scaled = [name for name, one in evaluations.items() if one.ranges_of == "these test images"]
+    if scaled:
+        notes.append(
+            f"The members of {', '.join(scaled)} are scaled over these test images, for the model "
+            "has no ranges"
+        )
+    return notes
 
 
 def _patch_scores(

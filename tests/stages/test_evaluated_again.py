@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.model import Model
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.stages.category_metrics import evaluate
-from patchcore_ops.stages.evaluation import Evaluation, evaluate_model
+from patchcore_ops.stages.evaluation import Evaluation, evaluate_model, write_evaluations
 
 CATEGORY = "fabric_a"
 
@@ -105,6 +106,21 @@ def test_masks_of_another_size_and_an_empty_test_folder_are_refused(
         DatasetError, match=r"test: holds no images in folders such as good; so nothing"
     ):
         evaluated(category, other, tmp_path / "out")
+
+
+def test_a_mean_over_models_of_different_settings_says_so(
+    category: Benchmarked, other: Path, tmp_path: Path
+) -> None:
+    found = evaluated(category, other, tmp_path / "out")
+    scoring = {**found.report.config["scoring"], "smoothing_sigma": 6.0}
+    config = {**found.report.config, "scoring": scoring}
+    smoother = replace(found, report=replace(found.report, config=config))
+    write_evaluations({"a": found, "b": smoother}, "both", tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    note = "Mean over categories with different settings: scoring.smoothing_sigma is 4.0 for a, 6.0"
+    assert note in page
+    write_evaluations({"a": found, "b": found}, "both", tmp_path)
+    assert "different settings" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_command_writes_scores_table_pictures_and_page(
