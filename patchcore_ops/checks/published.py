@@ -59,7 +59,7 @@ def published_figures_are_reached(
 def differs_from_published(config: CategoryConfig) -> list[str]:
     """Name the keys that differ from the published run's: the defaults, but for exact equivalents.
 
-    Seeds and exact searches do not count.
+    Seeds and exact searches do not count, nor does what changes thresholds only.
     """
     published = _comparable(CategoryConfig())
     return [key for key, value in _comparable(config).items() if value != published[key]]
@@ -68,6 +68,7 @@ def differs_from_published(config: CategoryConfig) -> list[str]:
 def _comparable(config: CategoryConfig) -> dict[str, Any]:
     content = config.model_dump()
     content.pop("checks")
+    content.pop("calibration")
     # It is left out where it is the default.
     content["dataset"]["fit"] = config.dataset.fit
     content["coreset"].pop("seed")

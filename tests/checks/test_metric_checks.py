@@ -79,6 +79,7 @@ def test_another_configuration_is_not_compared(sections: dict[str, Any], key: st
         {"coreset": {"seed": 7}},
         {"embedding": {"members": [{"backbone": "wideresnet50"}]}},
         {"checks": {"regression": "warn"}},
+        {"calibration": {"images": 50, "false_positive_rate": 0.05}},
     ],
 )
 def test_the_same_by_another_name_is_compared(sections: dict[str, Any]) -> None:
