@@ -57,7 +57,8 @@ def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
                     "mean": float(sample.mean()),
                     "mean_norm": float(np.linalg.norm(sample, axis=1).mean()),
                     "constant_dimensions": int((np.ptp(sample, axis=0) == 0).sum()),
-                    "constant": bool((np.ptp(sample, axis=0) == 0).all()),
+                    # One row alone differs from nothing.
+                    "constant": len(sample) > 1 and bool((np.ptp(sample, axis=0) == 0).all()),
                 }
             )
     table = pd.DataFrame(rows)

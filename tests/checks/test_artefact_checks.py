@@ -66,6 +66,13 @@ def test_a_missing_row_is_noticed(embedded: Path) -> None:
     }
 
 
+def test_the_only_patch_of_the_only_test_image_differs_from_nothing(embedded: Path) -> None:
+    np.save(embedded / "0/test_embeddings.npy", draw(1, 4))
+    grid = Grid(height=1, width=1, dimension=4, train_images=30, test_images=1)
+    assert embeddings.every_patch_has_an_embedding(embedded, [grid], 30, 1).passed
+    assert embeddings.embeddings_vary(embedded, [grid]).passed
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [(0.0, "all the same"), (7.5, "all the same"), (np.nan, "not finite"), (np.inf, "not finite")],
