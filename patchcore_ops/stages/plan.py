@@ -28,6 +28,7 @@ LESS_MEMORY = {
     "test_predictions": (_SMALLER_CORESET,),
     "score_calibration": (_SMALLER_CORESET,),
     "category_metrics": ("put fewer images into test", "lower dataset.imagesize"),
+    "model": ("give each process more memory",),
 }
 
 

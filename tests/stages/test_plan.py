@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,15 @@ def test_100_000_images_do_not() -> None:
         "GB, and 60 GB of disk are free: set embedding.storage: float16, lower "
         "coreset.percentage, or give the storage a larger disk."
     )
+
+
+@pytest.mark.parametrize("backbone", [LITE0, {"backbone": "gernet_s", "layers": ["stages.1"]}])
+def test_a_process_that_holds_no_stage_is_told_so(backbone: dict[str, object]) -> None:
+    tiny = replace(MACHINE, memory=300 * 10**6)
+    finding = fits_this_machine(planned(BOTTLE, configured(backbone)), tiny)
+    assert not finding.passed
+    assert "0.4 GB for model, and a process of small has 0.3 GB of memory: " in finding.sentence
+    assert finding.sentence.endswith(" or give each process more memory.")
 
 
 def test_a_bank_larger_than_memory_is_indexed_and_searched_by_parts() -> None:
