@@ -12,6 +12,7 @@ from patchcore_ops.config.categories import category_names
 from patchcore_ops.config.mistakes import Mistakes, describe
 from patchcore_ops.config.recorded_settings import record, write_settings
 from patchcore_ops.config.sections import CategoryConfig, DatasetSection
+from patchcore_ops.config.setting_types import LARGEST_SIDE
 from patchcore_ops.embedding.exported_network import ExportedNetwork, network_settings
 from patchcore_ops.embedding.network_folder import NetworkFolder, copy_network, user_networks
 from patchcore_ops.model.description import Member, ModelDescription, ModelError, draft_of
@@ -131,6 +132,11 @@ def _configuration(
             "files are given; give one for each member in order, or none"
         )
     first = parameters[0]
+    if resize is not None and not first.imagesize <= resize <= LARGEST_SIDE:
+        raise ModelError(
+            f"resize: must be from {first.imagesize}, the side of the model's images, to "
+            f"{LARGEST_SIDE} pixels (got {resize}); give the one that the reference was run with"
+        )
     size = {
         "resize": _resize_of(first) if resize is None else resize,
         "imagesize": first.imagesize,

@@ -147,8 +147,15 @@ def test_resize_is_that_of_the_published_results(
 def test_an_unusual_size_needs_its_resize(saved_single: Saved, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="for 64 pixels none is usual"):
         imported(saved_single, tmp_path / "model", resize=None)
-    with pytest.raises(ModelError, match=r"dataset\.imagesize: imagesize \(64\) must not exceed"):
-        imported(saved_single, tmp_path / "model", resize=32)
+
+
+@pytest.mark.parametrize("resize", [-5, 0, 32, 4097])
+def test_an_impossible_resize_is_blamed_itself(
+    saved_single: Saved, tmp_path: Path, resize: int
+) -> None:
+    with pytest.raises(ModelError, match=rf"^resize: must be from 64, .* \(got {resize}\)"):
+        imported(saved_single, tmp_path / "model", resize=resize)
+    assert not (tmp_path / "model").exists()
 
 
 def test_an_output_that_holds_something_is_refused(saved_single: Saved, tmp_path: Path) -> None:
