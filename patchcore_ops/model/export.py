@@ -67,12 +67,15 @@ def export_model(
     Raises
     ------
     ModelError
-        If the model is damaged, a member has other weights than those that are found, its network
-        cannot be exported or then gives other embeddings, or `output` holds something.
+        If the model is damaged, a member has other weights than those that are found, one of
+        `weights` is no file, a network cannot be exported or then gives other embeddings, or
+        `output` holds something.
     EnvironmentProblem
         If a package is not installed.
     """
     _require(form)
+    if missing := [str(file) for file in weights if not file.is_file()]:
+        raise ModelError(f"weights: no file at {', '.join(missing)}; name the weights file")
     description = read_model(model)
     with new_folder(output) as folder:
         members = []

@@ -81,7 +81,8 @@ def _built_again(
         try:
             network = load_embedder(settings_of(description, placed), number, _CPU)
         except WeightsError as error:
-            tried.append(f"{name}: {error}")
+            said = str(error)
+            tried.append(said if said.startswith(name) else f"{name}: {said}")
             continue
         if weights_hash(network.embedder.extractor.backbone) == member.weights_sha256:
             return _normalised(network, number, model) if member.network else network

@@ -24,6 +24,7 @@ from patchcore_ops.embedding.openvino_engine import compile_graph
 from patchcore_ops.model import ModelError, onnx_member, read_model, write_model
 from patchcore_ops.model.description import ModelDraft
 from patchcore_ops.model.export import export_model
+from patchcore_ops.model.export_note import Format
 from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import file_hash
 
@@ -169,12 +170,17 @@ def other_weights(folder: Path) -> list[Path]:
     return [saved(network, folder / "other.safetensors")]
 
 
+def damaged_weights(folder: Path) -> list[Path]:
+    (folder / "damaged.pth").write_bytes(b"no weights")
+    return [folder / "damaged.pth"]
+
+
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
         (lambda folder: [], r"which are not found; name the file that"),
         (other_weights, r"other\.safetensors: not those of the model\); name the file"),
-        (lambda folder: [folder / "nowhere.pth"], r"nowhere\.pth.*; name the file .* by --weights"),
+        (damaged_weights, r"found \(\S*damaged\.pth: is not a .*; name the file .* by --weights"),
     ],
 )
 def test_other_weights_than_the_model_s_are_refused(
@@ -183,6 +189,17 @@ def test_other_weights_than_the_model_s_are_refused(
     with pytest.raises(ModelError, match=rf"member 0 \(resnet18\) was made with weights.*{said}"):
         export_model(model, tmp_path / "onnx", "onnx", weights(tmp_path))
     assert not (tmp_path / "onnx").exists()
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_weights_that_are_no_file_are_named_once(
+    single: Benchmarked, model: Path, tmp_path: Path, form: Format
+) -> None:
+    missing = tmp_path / "nowhere.pth"
+    with pytest.raises(ModelError) as refusal:
+        export_model(model, tmp_path / "out", form, [*weights_of(single), missing])
+    assert str(refusal.value) == f"weights: no file at {missing}; name the weights file"
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_embeddings_than_the_model_s_are_refused(
