@@ -26,6 +26,7 @@ from patchcore_ops.runtime.errors import UserError
 BATCH_IMAGES = 64
 BATCH_BYTES = 2**30
 _DOWNLOADS = 8
+_NO_BUCKET = "NoSuchBucket"
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
@@ -198,11 +199,16 @@ class RemoteInbox:
         with suppress(FileNotFoundError):
             self._system.get_file(arrival.place, str(file))
 
-    @staticmethod
-    def _listing(ask: Callable[[], Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    def _listing(self, ask: Callable[[], Iterable[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
         try:
             return list(ask())
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            # A bucket without the folder is an inbox that nothing has come to; no bucket is none.
+            if type(error.__cause__).__name__ == _NO_BUCKET:
+                raise InboxProblem(
+                    f"{self._root}: there is no such bucket; correct inbox.root, or region and "
+                    "endpoint"
+                ) from None
             return []
 
     def _written(self, entry: Mapping[str, Any]) -> float:

@@ -44,3 +44,13 @@ def test_what_a_bucket_refuses_is_one_sentence(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(InboxOutOfReach, match=r"cannot be read \(\w+\); see that it can be"):
         open_inbox(f"{bucket.root}-elsewhere").arrivals("bottle")
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_inbox(bucket: Bucket) -> None:
+    inbox = open_inbox(bucket.root.replace(bucket.name, "not-there-at-all"))
+    sentence = r"^s3://not-there-at-all/some/where: there is no such bucket; correct inbox.root"
+    with pytest.raises(InboxProblem, match=sentence):
+        inbox.categories()
+    with pytest.raises(InboxProblem, match=sentence):
+        inbox.arrivals("bottle")
+    assert open_inbox(f"s3://{bucket.name}").categories() == []
