@@ -24,9 +24,10 @@ def run(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from patchcore_assets.assets.score_calibration import SCORE_CALIBRATION
-    from patchcore_assets.storage import MissingArtefact, store_of
+    from patchcore_assets.storage import MissingArtefact, StorageBusy, store_of
     from patchcore_ops.calibration import suspects
     from patchcore_ops.config import load_config
+    from patchcore_ops.runtime.errors import EnvironmentProblem
     from patchcore_ops.stages.layout import NORMAL_SCORES
 
     config = load_config(options.config or config_path())
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         except MissingArtefact as missing:
             print(f"{category}: {missing}")
             continue
+        except StorageBusy as busy:
+            raise EnvironmentProblem(f"{busy}; run again when it answers") from None
         found = normal.iloc[suspects(normal["score"])]
         print(f"{category}: {len(found)} of {len(normal)} train images")
         median = normal["score"].median()

@@ -11,6 +11,7 @@ import s3fs
 from s3_kit import Bucket, fresh
 from store_kit import read
 
+from patchcore_assets.commands.main import main
 from patchcore_assets.storage import open_store
 from patchcore_assets.storage.remote.errors import StorageRefused
 from patchcore_ops.config import load_config
@@ -81,3 +82,25 @@ def test_a_missing_client_is_named() -> None:
     ).stdout
     assert said.startswith("StorageRefused s3://bucket/x: nothing here speaks the protocol 's3'")
     assert 'pip install "s3fs>=2024.12"' in said
+
+
+def test_suspects_of_a_storage_that_is_down_are_a_sentence(
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "images" / "bottle").mkdir(parents=True)
+    file = tmp_path / "patchcore.yaml"
+    file.write_text(
+        f"dataset: {{root: images, categories: [bottle]}}\nstorage: {{root: '{bucket.root}'}}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert main(["suspects", "--config", str(file)]) == 2
+    assert capsys.readouterr().err == (
+        f"{bucket.root}: the storage fails or is out of reach (EndpointConnectionError); run again "
+        "when it answers\n"
+    )
