@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
         os.environ[CONFIG_VARIABLE] = str(config.path)
         return launch_wave(config, chosen)
-    return run_wave(config, chosen)
+    return 1 if run_wave(config, chosen) else 0
 
 
 if __name__ == "__main__":

@@ -15,19 +15,24 @@ def run_presets(path: str, presets: Sequence[str], categories: Sequence[str]) ->
 
     A preset's results lie in the folder that `storage.root` names, followed by its name.
     """
+    from patchcore_assets.assets.metrics import METRICS
     from patchcore_assets.commands.wave import run_wave, say
 
     root = load_config(path).storage_root
-    failed = 0
+    is_failed = False
     configs = {}
     for preset in presets:
         os.environ[PRESET_VARIABLE] = preset
         os.environ[STORAGE_ROOT_VARIABLE] = f"{root.rstrip('/')}-{preset}"
-        configs[preset] = config = load_config(path)
+        config = load_config(path)
         say(f"== preset {preset}, into {config.storage_root}")
-        failed |= run_wave(config, categories)
+        failed = run_wave(config, categories)
+        is_failed |= bool(failed)
+        # Otherwise the storage may have the table of an earlier wave.
+        if METRICS not in failed:
+            configs[preset] = config
     _show(configs)
-    return failed
+    return int(is_failed)
 
 
 def _show(configs: dict[str, BenchmarkConfig]) -> None:

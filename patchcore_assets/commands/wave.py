@@ -39,8 +39,11 @@ _LOG_SHORTLY: dict[str, Any] = {"loggers": {RUN_LOG: {}}}
 SHOWN = ("category", "instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 
 
-def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
-    """Run categories one after the other, then the summary; return 1 if anything failed."""
+def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> dict[str, str]:
+    """Run categories one after the other, then the summary; return what failed, and why.
+
+    `METRICS` is among it if the wave made no table.
+    """
     logs = dg.Definitions(loggers={RUN_LOG: run_log()})
     definitions = dg.Definitions.merge(define(config), logs)
     started = time.monotonic()
@@ -70,7 +73,7 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
     say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
     for name, reason in failed.items():
         say(f"FAILED {name}: {reason}", sys.stderr)
-    return 1 if failed else 0
+    return failed
 
 
 def _summarise(
@@ -86,7 +89,7 @@ def _summarise(
     )
     if not summary.success:
         step, reason = reason_of(summary)
-        failed[step] = reason
+        failed[step if succeeded(summary, METRICS) else METRICS] = reason
     if succeeded(summary, METRICS):
         try:
             show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))

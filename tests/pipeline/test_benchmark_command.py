@@ -275,6 +275,13 @@ def test_presets_are_run_into_storages_of_their_own_and_compared(
         assert ("smoothed_max" in settings) is (preset == "fast")
     assert not (tmp_path / "storage").exists()
 
+    config = configure(dataset={"root": str(tmp_path / "elsewhere")})
+    monkeypatch.setenv("PATCHCORE_STORAGE_ROOT", "")
+    assert main([CATEGORY, "--config", str(config), "--presets", "fast"]) == 1
+    said = capsys.readouterr()
+    assert "FAILED metrics: no category succeeded" in said.err
+    assert "instance_auroc" not in said.out, "the table of the wave before is not this one's"
+
 
 def test_an_unknown_preset_is_refused(
     configure: Configure, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
