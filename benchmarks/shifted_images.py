@@ -21,9 +21,8 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks import tables
 from benchmarks.measuring import run_main, say
-from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS
+from patchcore_ops.inspection.image_list import list_images
 from patchcore_ops.model import Model
-from patchcore_ops.runtime.errors import DatasetError
 
 Picture = Image.Image
 _WARM = (1.1, 1.0, 0.9)
@@ -56,9 +55,7 @@ CHANGES: Mapping[str, Callable[[Picture], Picture]] = {
 def main() -> None:
     """Score the changed images with every model and write."""
     options = _options()
-    files = [file for file in sorted(options.images.rglob("*")) if file.suffix in IMAGE_EXTENSIONS]
-    if not files:
-        raise DatasetError(f"{options.images}: holds no images; name the category's folder `test`")
+    files = [one for one in list_images([str(options.images)]) if isinstance(one, Path)]
     is_defect = np.array([file.parent.name != "good" for file in files])
     models = {folder: Model.load(folder) for folder in options.models}
     rows = []

@@ -87,10 +87,11 @@ def _summarise(
     summary = definitions.resolve_job_def(SUMMARY_JOB).execute_in_process(
         instance=instance, tags=tags, run_config=_LOG_SHORTLY, raise_on_error=False
     )
+    has_table = succeeded(summary, METRICS)
     if not summary.success:
         step, reason = reason_of(summary)
-        failed[step if succeeded(summary, METRICS) else METRICS] = reason
-    if succeeded(summary, METRICS):
+        failed[step if has_table else METRICS] = reason
+    if has_table:
         try:
             show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
         except (UserError, StorageBusy) as trouble:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from patchcore_ops.config.sections import CategoryConfig, EmbeddingMember
+from patchcore_ops.config.sections import CategoryConfig, DatasetSection, EmbeddingMember
 from patchcore_ops.runtime.fingerprints import HashOf
 
 SETTINGS = "settings.json"
@@ -132,7 +132,7 @@ def differing_keys(recorded: Mapping[str, Recorded]) -> dict[str, dict[str, list
 
 def _with_default_fit(recorded: Recorded) -> dict[str, str]:
     """Flatten settings, with the default of `dataset.fit`, which records leave out."""
-    default = {"dataset.fit": "crop"} if "dataset" in recorded else {}
+    default = {"dataset.fit": DatasetSection().fit} if "dataset" in recorded else {}
     return {**default, **dict(flatten(recorded))}
 
 

@@ -58,6 +58,7 @@ class LocalStore:
         with self._problems(asset, category):
             versions = self._versions(asset, category)
             versions.mkdir(parents=True, exist_ok=True)
+            # Looking through all artefacts would take seconds beside many categories and days.
             for beside in {lock.parent for lock in versions.parent.glob("*/*.lock")}:
                 self._remove_litter(beside)
             version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
@@ -174,11 +175,7 @@ class LocalStore:
         return versions / name if name not in ("", "..") else None
 
     def _remove_litter(self, versions: Path) -> None:
-        """Remove versions of an artefact that are neither current nor in use.
-
-        Killed writers have left them. Looking through all artefacts would take seconds where many
-        categories and days are kept.
-        """
+        """Remove an artefact's versions that are neither current nor in use."""
         asset, *names = versions.relative_to(self._root / _VERSIONS).parts
         category = None if names == [_NO_CATEGORY] else "/".join(names)
         for lock in versions.glob("*.lock"):
