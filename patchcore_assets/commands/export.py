@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and say what came of it."""
     from patchcore_ops.model.export import NUMBERS, TEXT, export_model
+    from patchcore_ops.runtime.errors import ConfigError
 
+    if options.weights and options.format != "onnx":
+        raise ConfigError("--weights: only onnx is made from weights; leave it out")
     note = export_model(
         options.model,
         options.output,

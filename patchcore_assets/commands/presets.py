@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from patchcore_ops.config import BenchmarkConfig, load_config
+from patchcore_ops.config.addresses import is_url
 from patchcore_ops.config.paths import STORAGE_ROOT_VARIABLE
 from patchcore_ops.config.presets import PRESET_VARIABLE
+from patchcore_ops.runtime.errors import ConfigError
 
 
 def run_presets(path: str, presets: Sequence[str], categories: Sequence[str]) -> int:
@@ -19,6 +22,11 @@ def run_presets(path: str, presets: Sequence[str], categories: Sequence[str]) ->
     from patchcore_assets.commands.wave import run_wave, say
 
     root = load_config(path).storage_root
+    if is_url(root) and not urlsplit(root).path.strip("/"):
+        raise ConfigError(
+            f"storage.root: {root} is a whole bucket, and --presets would need others beside it; "
+            "name a folder in it"
+        )
     is_failed = False
     configs = {}
     for preset in presets:

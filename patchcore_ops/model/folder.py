@@ -122,10 +122,10 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
         content = json.loads(text)
         checksum, number = str(content[_CHECKSUM]), content["format"]
     except FileNotFoundError:
-        raise ModelError(
-            f"{folder}: is no model, for it has no {MODEL}; name the folder of one category, such "
-            "as storage/model/bottle"
-        ) from None
+        remedy = "name the folder of one category, such as storage/model/bottle"
+        if str(folder).partition("/")[0].endswith(":"):
+            remedy = "copy the model of a bucket into a folder of this machine first"
+        raise ModelError(f"{folder}: is no model, for it has no {MODEL}; {remedy}") from None
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

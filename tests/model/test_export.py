@@ -259,6 +259,14 @@ def test_an_output_that_holds_something_is_refused(
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 
 
+def test_weights_for_another_format_than_onnx_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model, tmp_path / "export", "openvino", "--weights", "w.safetensors") == 2
+    assert "--weights: only onnx is made from weights" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+
+
 def test_what_is_not_installed_is_told_with_the_command(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

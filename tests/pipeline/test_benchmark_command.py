@@ -127,6 +127,7 @@ def test_without_any_category_the_table_is_what_fails_last(
         ({"coreset": {"percentage": 7}}, [], "coreset.percentage: "),
         ({"schedule": {"cron": "weekly"}}, [], "schedule.cron: "),
         ({}, ["zipper"], "'zipper' is not one of the configured categories"),
+        ({"storage": {"root": "s3://b"}}, ["--presets", "fast"], "storage.root: s3://b is a whole"),
     ],
 )
 def test_a_config_mistake_returns_two_with_its_sentence(
