@@ -5,12 +5,9 @@ Run from the repository's root, in its environment: `python -m benchmarks.<name>
 - `compare_reference`: each stage and the whole against a checkout of the reference implementation
 - `compare_anomalib`: embedding, coreset, prediction and memory against anomalib's PatchCore
 - `plan_constants`, `backbone_costs`: what the plan of a category is reckoned from
-- `growth`: time and memory of each stage against the number of train images
 - `coreset_sweep`: time and metrics against the coreset's percentage
-- `roofline`: GFLOP/s of each stage against a plain matrix product
 - `search_presets`: the certified search and FAISS presets against FAISS's flat scan
 - `compare_versions`: the whole benchmark of a configuration by this checkout and by others
-- `embedding_step`: backbone and pooling by torch, the literal pooling, and all of it by OpenVINO
 - `try_backbones`: networks of many families, and how their layers are laid out
 - `bfloat16`: the backbone in bfloat16, its time and its effect on the metrics
 

@@ -141,32 +141,6 @@ def test_part_of_a_category_keeps_all_labels_and_their_masks(
     assert set(part.loc[part["split"] == "test", "label"]) == labels
 
 
-def test_power_laws_are_recognised() -> None:
-    from benchmarks.growth import exponent, line_through
-
-    sizes = [10, 100, 1000]
-    assert exponent(sizes, [3 * size**1.5 for size in sizes]) == pytest.approx(1.5)
-    assert line_through([1, 2, 3], [5, 7, 9]) == pytest.approx((2, 3))
-
-
-def test_literal_pooling_is_what_the_embedder_computes() -> None:
-    import torch
-
-    from benchmarks.networks import literal_pooling
-    from patchcore_ops.embedding import PatchEmbedder
-
-    torch.manual_seed(0)
-    backbone = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 6, 3, 2, 1), torch.nn.Conv2d(6, 10, 3, 2, 1)
-    ).eval()
-    embedder = PatchEmbedder(backbone, ["0", "1"], 16, 8, 12, 3)
-    with torch.inference_mode():
-        features = embedder.extractor(torch.rand(2, 3, 16, 16))
-        embeddings = embedder.pool(features)
-        literal = literal_pooling(features, 3, 8, 12)
-    torch.testing.assert_close(embeddings, literal, atol=1e-5, rtol=1e-5)
-
-
 def test_enough_networks_are_tried_and_a_row_says_what_came_of_each() -> None:
     from benchmarks import try_backbones
     from benchmarks.backbone_list import Trial, trials
