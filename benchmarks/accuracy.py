@@ -235,7 +235,7 @@ def _draw(axes: Any, rows: Sequence[tables.Row]) -> None:
     tables.draw_bars(axes, labels, {"cost": [row["cost"] for row in rows]}, "cost")
 
 
-def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -248,7 +248,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--work", help="for embeddings; default: the system's temporary folder")
     tables.add_output_options(parser)
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -84,13 +84,13 @@ def _draw(axes: Any, rows: Sequence[tables.Row]) -> None:
     axes.set_xticks(range(len(rows)), names, rotation=90)
 
 
-def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--storage", type=Path, required=True, help="with finished categories")
     tables.add_output_options(parser)
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -59,10 +59,9 @@ def main() -> None:
                 whole.append(_run_dagster(workload, folder / "dagster"))
         picked = None
         if (folder / "picks.npz").is_file():
-            arguments = {"reduced": str(folder / "picks.npz"), "threads": options.threads}
-            picked = run_task(
-                "benchmarks.our_stages:compare_picks", arguments, options.threads
-            ).result
+            arguments = {"reduced": str(folder / "picks.npz")}
+            task = "benchmarks.our_stages:compare_picks"
+            picked = run_task(task, arguments, options.threads).result
     table = _table(options, reference, ours, whole, first, picked)
     tables.write(options, "compare_reference", table, lambda axes: _draw(axes, table))
 

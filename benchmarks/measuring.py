@@ -162,12 +162,7 @@ def median(values: Sequence[float]) -> float:
 
 def median_seconds(runs: Sequence[Run]) -> dict[str, float]:
     """Return the median of each stage over several runs."""
-    return {stage: median(times) for stage, times in seconds_of(runs).items()}
-
-
-def seconds_of(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Return the seconds of each stage, run by run."""
-    return {stage: [run.seconds[stage] for run in runs] for stage in runs[0].seconds}
+    return {stage: median([run.seconds[stage] for run in runs]) for stage in runs[0].seconds}
 
 
 def run_main(main: Callable[[], None]) -> None:

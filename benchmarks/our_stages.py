@@ -10,14 +10,10 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.measuring import Stopwatch, peak_mb
-from benchmarks.networks import NetworksInFolder
 from benchmarks.workloads import Workload
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 METRICS = ("instance_auroc", "full_pixel_auroc", "anomaly_pixel_auroc", "aupro")
 # The stages in their order, and what each needs is before it.
@@ -84,9 +80,11 @@ class _Work:
             images.to_parquet(self.folder / "manifest" / MANIFEST, index=False)
 
     def embed(self) -> None:
+        from patchcore_ops.embedding.network_folder import NetworkFolder
+        from patchcore_ops.stages.layout import read_manifest
         from patchcore_ops.stages.raw_embeddings import embed_images
 
-        images = self._images()
+        images = read_manifest(self.folder / "manifest")
         train = int((images["split"] == "train").sum())
         train_done = started = time.perf_counter()
 
@@ -95,19 +93,17 @@ class _Work:
             if done == train:
                 train_done = time.perf_counter()
 
-        networks = NetworksInFolder(self.workload.networks)
-        grids = embed_images(
+        embed_images(
             images,
             self.root,
             self.config,
             self.runtime,
             self.folder / "embeddings",
             note,
-            networks=networks,
-        ).grids
+            networks=NetworkFolder(self.workload.networks),
+        )
         self.watch.seconds["embed_train"] = train_done - started
         self.watch.seconds["embed_test"] = time.perf_counter() - train_done
-        self.findings["patches"] = grids[0].patches
         self.findings["train_images"] = train
         self.findings["test_images"] = len(images) - train
 
@@ -171,32 +167,26 @@ class _Work:
         )
         return {name: float(result[name]) for name in METRICS}
 
-    def _images(self) -> pd.DataFrame:
-        from patchcore_ops.stages.layout import read_manifest
-
-        return read_manifest(self.folder / "manifest")
-
 
 def export_network(workload: dict[str, Any]) -> dict[str, Any]:
     """Export a workload's network, as it is done once for all categories; a task."""
     from patchcore_ops.embedding.ensemble import open_networks
+    from patchcore_ops.embedding.network_folder import NetworkFolder
 
     settings = Workload(**workload)
     watch = Stopwatch()
     with watch.stage("export"):
-        open_networks(settings.config(), settings.runtime(), NetworksInFolder(settings.networks))
+        open_networks(settings.config(), settings.runtime(), NetworkFolder(settings.networks))
     return {"seconds": watch.seconds, "peak_mb": peak_mb()}
 
 
-def compare_picks(reduced: str, threads: int) -> dict[str, Any]:
+def compare_picks(reduced: str) -> dict[str, Any]:
     """Pick from the rows that another implementation reduced, and compare with its picks.
 
     Parameters
     ----------
     reduced : str
         An .npz file with `rows`, `starts` and `picks`.
-    threads : int
-        For the record only; the process has been given them.
 
     Returns
     -------
@@ -215,7 +205,6 @@ def compare_picks(reduced: str, threads: int) -> dict[str, Any]:
         ours = k_center_greedy(rows, len(theirs), starts.tolist())
     return {
         "seconds": watch.seconds,
-        "threads": threads,
         "same_set": float(np.isin(ours, theirs).mean()),
         "same_order": float((ours == theirs).mean()),
     }

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,12 +50,10 @@ class Workload:
         A key of `BACKBONES`.
     weights : str
         A .safetensors file with timm's key names, so that everyone has the same weights.
-    percentage, sampler : float, str
+    percentage : float
         Of the coreset.
     batch_size, workers, threads : int
         Images per forward pass, decoding workers, threads of torch and FAISS.
-    factory, search_parameters : str
-        The index.
     certified : bool
         Whether a flat index is searched by certified bounds.
     """
@@ -68,10 +66,7 @@ class Workload:
     batch_size: int
     workers: int
     threads: int
-    factory: str = "Flat"
-    search_parameters: str = ""
     certified: bool = True
-    sampler: str = "approx_greedy_coreset"
 
     @property
     def network(self) -> Backbone:
@@ -98,8 +93,7 @@ class Workload:
         }
         return {
             "embedding": {"members": [member]},
-            "coreset": {"percentage": self.percentage, "sampler": self.sampler},
-            "index": {"factory": self.factory, "search_parameters": self.search_parameters},
+            "coreset": {"percentage": self.percentage},
         }
 
     def runtime(self) -> RuntimeSection:
@@ -254,8 +248,3 @@ def link_category(
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
-
-
-def with_index(workload: Workload, factory: str, search_parameters: str) -> Workload:
-    """Return the workload with another index."""
-    return replace(workload, factory=factory, search_parameters=search_parameters)
