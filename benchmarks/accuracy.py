@@ -236,9 +236,7 @@ def _draw(axes: Any, rows: Sequence[tables.Row]) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder of categories")
     parser.add_argument("--categories", nargs="+", required=True)
     parser.add_argument("--settings", nargs="*", default=list(PRESETS), choices=list(PRESETS))
@@ -247,7 +245,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--in-images", action="store_true", help="judge in the images' own pixels")
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--work", help="for embeddings; default: the system's temporary folder")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -173,15 +173,12 @@ def _turned(image: npt.NDArray[np.uint8], angle: int) -> Image.Image:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder of categories")
     parser.add_argument("--categories", nargs="+", required=True)
     parser.add_argument("--trials", nargs="+", default=list(TRIALS), choices=list(TRIALS))
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--work", help="for embeddings; default: the system's temporary folder")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

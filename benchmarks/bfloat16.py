@@ -57,12 +57,9 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     add_workload_options(parser)
     add_repeats_option(parser)
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

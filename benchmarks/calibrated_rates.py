@@ -85,11 +85,8 @@ def _draw(axes: Any, rows: Sequence[tables.Row]) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--storage", type=Path, required=True, help="with finished categories")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

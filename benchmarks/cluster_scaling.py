@@ -81,15 +81,12 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--repeats", type=positive, default=3, help="[%(default)s]")
     parser.add_argument("--nodes", type=positive, default=2, help="[%(default)s]")
     parser.add_argument("--categories", type=positive, default=4, help="[%(default)s]")
     parser.add_argument("--train", type=positive, default=60, help="images [%(default)s]")
     parser.add_argument("--size", type=positive, default=224, help="pixels [%(default)s]")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -70,16 +70,13 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument(
         "--python", required=True, help="interpreter of an environment with anomalib"
     )
     add_workload_options(parser, percentage=0.01)
     add_repeats_option(parser)
     parser.add_argument("--aupro-images", type=positive, default=83, help="[%(default)s]")
-    tables.add_output_options(parser)
     options = parser.parse_args()
     if shutil.which(options.python) is None:
         parser.error(f"{options.python} is no interpreter")

@@ -67,9 +67,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument(
         "--reference", type=Path, required=True, help="checkout of patchcore-inspection"
     )
@@ -98,7 +96,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--preset-parameters", default=DEFAULT_PRESET[1], help="its search [%(default)s]"
     )
-    tables.add_output_options(parser)
     options = parser.parse_args()
     if not (options.reference / "src" / "patchcore").is_dir():
         parser.error(f"{options.reference} holds no src/patchcore")

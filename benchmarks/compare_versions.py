@@ -42,16 +42,13 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--config", type=Path, required=True, help="configuration file")
     parser.add_argument(
         "--others", type=Path, nargs="+", required=True, help="checkouts to compare with"
     )
     add_thread_option(parser)
     add_repeats_option(parser)
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -54,14 +54,11 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     add_workload_options(parser, percentage=None)
     parser.add_argument("--percentages", type=float, nargs="+", default=[0.01, 0.1])
     parser.add_argument("--shards", type=positive, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--seeds", type=positive, default=3, help="[%(default)s]")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -46,9 +46,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     add_workload_options(parser, percentage=None)
     add_repeats_option(parser)
     parser.add_argument(
@@ -58,7 +56,6 @@ def _options() -> argparse.Namespace:
         default=[0.005, 0.01, 0.02, 0.05, 0.1, 0.25],
         help="[%(default)s]",
     )
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -65,9 +65,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--category", default="bottle", help="[%(default)s]")
     parser.add_argument("--images", type=positive, default=7000, help="[%(default)s]")
@@ -80,7 +78,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=positive, default=2, help="[%(default)s]")
     parser.add_argument("--until", choices=_ASSETS, default=_ASSETS[-1], help="[%(default)s]")
     parser.add_argument("--work", type=Path, help="a folder that stays [a temporary one]")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -10,7 +10,6 @@ without the bank's rows that come from itself: with them, its nearest rows would
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,12 +47,9 @@ _SHOWN = ("instance_auroc", "full_pixel_auroc", "aupro", "pixel_ap")
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--category", required=True)
-    tables.add_output_options(parser)
     options = parser.parse_args()
     config = load_config(options.config)
     settings, root = config.for_category(options.category), Path(config.storage_root)

@@ -60,14 +60,11 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--images", type=Path, nargs="+", required=True)
     parser.add_argument("--repeats", type=positive, default=5, help="[%(default)s]")
     parser.add_argument("--threads", type=positive, default=2, help="[%(default)s]")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

@@ -84,9 +84,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument(
         "--megabytes",
         type=positive,
@@ -96,7 +94,6 @@ def _options() -> argparse.Namespace:
     )
     add_repeats_option(parser)
     add_thread_option(parser)
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

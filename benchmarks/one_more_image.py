@@ -49,9 +49,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--category", default="bottle", help="[%(default)s]")
     parser.add_argument("--backbone", default="efficientnet_lite0", help="[%(default)s]")
@@ -59,7 +57,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure [temporary]")
     add_thread_option(parser)
     add_repeats_option(parser)
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

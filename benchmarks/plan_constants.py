@@ -45,9 +45,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     add_workload_options(parser, percentage=None)
     parser.add_argument(
         "--cases",
@@ -56,7 +54,6 @@ def _options() -> argparse.Namespace:
         default=_CASES,
         help="train images and the coreset's share, as 209:0.1 [52 to 2500 images]",
     )
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

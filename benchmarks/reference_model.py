@@ -79,9 +79,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument(
         "--reference", type=Path, required=True, help="checkout of patchcore-inspection"
     )
@@ -92,7 +90,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--percentage", type=float, default=0.01, help="coreset [%(default)s]")
     parser.add_argument("--train-images", type=positive, help="use only so many train images")
     add_thread_option(parser)
-    tables.add_output_options(parser)
     options = parser.parse_args()
     if not (options.reference / "bin" / "run_patchcore.py").is_file():
         parser.error(f"{options.reference} holds no bin/run_patchcore.py")

@@ -81,9 +81,7 @@ _NEEDED = (
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     add_workload_options(parser)
     add_repeats_option(parser)
     parser.add_argument(
@@ -97,7 +95,6 @@ def _options() -> argparse.Namespace:
         metavar="'FACTORY; PARAMETERS'",
         help="instead of the built-in list; may be repeated",
     )
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

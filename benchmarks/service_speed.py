@@ -49,9 +49,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="models' folders")
     parser.add_argument("--images", type=Path, nargs="+", required=True)
     parser.add_argument(
@@ -61,7 +59,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clients", type=positive, default=16, help="[%(default)s]")
     parser.add_argument("--seconds", type=float, default=60, help="of many clients [%(default)g]")
     parser.add_argument("--burst", type=int, default=1000, help="clients at once [%(default)s]")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

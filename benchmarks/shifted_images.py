@@ -74,12 +74,9 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("--models", type=Path, nargs="+", required=True)
     parser.add_argument("--images", type=Path, required=True, help="the category's folder `test`")
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

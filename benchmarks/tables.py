@@ -108,12 +108,16 @@ def write(
     print(f"written: {folder / name}.csv, .md, .png")
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--out` and `--name`."""
+def command_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make the parser of a benchmark, with its module's docstring, `--out` and `--name`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_FOLDER, help="folder of the results [%(default)s]"
     )
     parser.add_argument("--name", help="name of the result files [the benchmark's name]")
+    return parser
 
 
 def describe_machine() -> str:

@@ -59,9 +59,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tables.command_parser(__doc__)
     parser.add_argument("names", nargs="*", help="only these networks of the list")
     parser.add_argument(
         "--seconds",
@@ -69,7 +67,6 @@ def _options() -> argparse.Namespace:
         default=180,
         help="after which a network is given up [%(default)s]",
     )
-    tables.add_output_options(parser)
     return parser.parse_args()
 
 

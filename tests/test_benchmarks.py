@@ -17,7 +17,7 @@ STUDY = REPOSITORY / "benchmarks" / "accuracy_study.yaml"
 COMMANDS = [
     file.stem
     for file in sorted((REPOSITORY / "benchmarks").glob("*.py"))
-    if "argparse.ArgumentParser(\n" in file.read_text(encoding="utf-8")
+    if "run_main(main)" in file.read_text(encoding="utf-8") and file.stem != "child"
 ]
 
 
