@@ -109,7 +109,7 @@ def _compare_aupro(options: argparse.Namespace, maps_file: Path) -> tuple[Run, R
     maps = {"maps_file": str(maps_file)}
     run_task(
         "benchmarks.our_aupro:make_maps",
-        {**maps, "images": options.aupro_images, "side": 224, "seed": 0},
+        {**maps, "images": options.aupro_images},
         options.threads,
     )
     arguments = {**maps, "fpr_limit": _FPR_LIMIT}

@@ -46,7 +46,6 @@ def main() -> None:
                     "category": options.category,
                     "target": unfinished,
                     "images": options.images,
-                    "seed": 0,
                 }
                 run_task("benchmarks.noisy_images:make_category", arguments, options.threads)
                 root.mkdir(exist_ok=True)

@@ -41,6 +41,7 @@ _CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 _STEPS = ("write", "read, not in the cache", "read, in the cache", "read, in the same process")
+_READS = ("read", "again")
 _SECONDS_TO_START = 60
 
 
@@ -54,23 +55,16 @@ def main() -> None:
             say(f"[{repeat + 1}/{options.repeats}] write, read, read again")
             caches = [str(Path(folder, f"{repeat}-{name}")) for name in ("writer", "reader")]
             arguments = {"root": f"s3://{_BUCKET}/{repeat}", "megabytes": options.megabytes}
+            steps = (("write", "write", caches[0]), *((name, "read", caches[1]) for name in _READS))
             runs.append(
                 {
-                    task: run_task(
+                    name: run_task(
                         f"benchmarks.object_storage:{task}",
                         {**arguments, "cache": cache},
                         options.threads,
                         environment=environment,
                     )
-                    for task, cache in (("write", caches[0]), ("read", caches[1]))
-                }
-                | {
-                    "again": run_task(
-                        "benchmarks.object_storage:read",
-                        {**arguments, "cache": caches[1]},
-                        options.threads,
-                        environment=environment,
-                    )
+                    for name, task, cache in steps
                 }
             )
     rows = _rows(runs, sum(options.megabytes))

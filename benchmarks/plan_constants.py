@@ -70,7 +70,6 @@ def _rows(
         "category": workload.category,
         "target": str(folder / "pool"),
         "images": max(size for size, _ in cases),
-        "seed": 0,
     }
     run_task("benchmarks.noisy_images:make_category", arguments, 1)
     for size in sorted({size for size, _ in cases}):

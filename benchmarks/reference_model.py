@@ -239,7 +239,10 @@ def import_and_compare(
         "backbones": [member.backbone for member in description.members],
         "ours": [_differences(ours, theirs, at) for at in range(members)],
         "again": [_differences(before, theirs, at) for at in range(members)],
-        "scaled": [float(np.abs(one - other).max()) for one, other in _scaled_pairs(ours, theirs)],
+        "scaled": [
+            float(np.abs(one - other).max())
+            for one, other in zip(_scaled(ours), _scaled(theirs), strict=True)
+        ],
         "metrics": {
             "reference": _metrics(theirs, theirs["paths"].tolist(), data, category),
             "ours": {name: float(found.metrics[name]) for name in (*_METRICS, "aupro")},
@@ -253,10 +256,6 @@ def _differences(found: Any, expected: Any, member: int) -> tuple[float, float]:
     scores = np.abs(found["scores"][member] / expected["scores"][member] - 1).max()
     maps = expected["maps"][member]
     return float(scores), float(np.abs(found["maps"][member] - maps).max() / maps.max())
-
-
-def _scaled_pairs(ours: Any, theirs: Any) -> Iterator[tuple[Any, Any]]:
-    return zip(_scaled(ours), _scaled(theirs), strict=True)
 
 
 def _scaled(predicted: Any) -> Iterator[Any]:
@@ -323,14 +322,13 @@ def _digits(value: float | None) -> str | None:
 
 
 def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    axes.barh([f"{row['members']}: {row['what']}" for row in rows], [_drawn(row) for row in rows])
+    axes.barh(
+        [f"{row['members']}: {row['what']}" for row in rows],
+        [max(float(row["difference"]), 1e-9) for row in rows],
+    )
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("difference")
-
-
-def _drawn(row: dict[str, Any]) -> float:
-    return max(float(row["difference"]), 1e-9)
 
 
 if __name__ == "__main__":

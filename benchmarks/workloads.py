@@ -147,11 +147,9 @@ def add_thread_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_repeats_option(parser: argparse.ArgumentParser, default: int = 3) -> None:
+def add_repeats_option(parser: argparse.ArgumentParser) -> None:
     """Add `--repeats`."""
-    parser.add_argument(
-        "--repeats", type=positive, default=default, help="medians of [%(default)s]"
-    )
+    parser.add_argument("--repeats", type=positive, default=3, help="medians of [%(default)s]")
 
 
 @contextmanager
