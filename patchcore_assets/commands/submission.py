@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.selector import JobSubsetSelector
+
+# What `dagster job launch` creates.
+from dagster._cli.job import _create_run
 from dagster._core.remote_representation.code_location import CodeLocation
 from dagster._core.remote_representation.external import RemoteRepository
 from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
@@ -46,7 +48,16 @@ def submit_wave(instance: dg.DagsterInstance, categories: Sequence[str]) -> str:
         location, repository = _with_benchmark(workspace)
         _refuse_others(categories, instance, workspace, location, repository)
         runs = [
-            _create_run(instance, location, repository, {**tags, PARTITION: category})
+            _create_run(
+                instance,
+                location,
+                repository,
+                repository.get_full_job(BENCHMARK_JOB),
+                run_config={},
+                tags={**tags, PARTITION: category},
+                op_selection=None,
+                run_id=None,
+            )
             for category in categories
         ]
         for run in runs:
@@ -97,43 +108,3 @@ def _refuse_others(
             f"'{unknown[0]}' is not one of the categories that {location.name} serves "
             f"({', '.join(served)}); give both the same configuration"
         )
-
-
-def _create_run(
-    instance: dg.DagsterInstance,
-    location: CodeLocation,
-    repository: RemoteRepository,
-    tags: Mapping[str, str],
-) -> dg.DagsterRun:
-    """Create a run of the benchmark's job, as `dagster job launch` does."""
-    job = location.get_job(
-        JobSubsetSelector(
-            location_name=location.name,
-            repository_name=repository.name,
-            job_name=BENCHMARK_JOB,
-            op_selection=None,
-        )
-    )
-    plan = location.get_execution_plan(
-        job, run_config={}, step_keys_to_execute=None, known_state=None, instance=instance
-    ).execution_plan_snapshot
-    return instance.create_run(
-        job_name=BENCHMARK_JOB,
-        run_id=None,
-        run_config={},
-        status=None,
-        tags={**job.run_tags, **tags},
-        root_run_id=None,
-        parent_run_id=None,
-        step_keys_to_execute=plan.step_keys_to_execute,
-        execution_plan_snapshot=plan,
-        job_snapshot=job.job_snapshot,
-        parent_job_snapshot=job.parent_job_snapshot,
-        asset_selection=None,
-        asset_check_selection=None,
-        resolved_op_selection=job.resolved_op_selection,
-        op_selection=None,
-        remote_job_origin=job.get_remote_origin(),
-        job_code_origin=job.get_python_origin(),
-        asset_graph=repository.asset_graph,
-    )
