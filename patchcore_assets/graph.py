@@ -28,7 +28,7 @@ from patchcore_assets.automation.waves import SUMMARY_JOB, rebenchmark_schedule,
 from patchcore_assets.executor import executor
 from patchcore_assets.inputs.launched import RESOURCE
 from patchcore_assets.inputs.watch import watch_sensor
-from patchcore_assets.step.pools import POOLS, tags_of_runs
+from patchcore_assets.pools import tags_of_runs
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.results_hash import results_hash
@@ -109,13 +109,11 @@ def _define(config: BenchmarkConfig) -> dg.Definitions:
                 for one in by_day
             ),
         ],
-        schedules=[rebenchmark_schedule(config, POOLS)],
+        schedules=[rebenchmark_schedule(config)],
         sensors=[
             watch_sensor(config),
             automation_sensor(_selected([*waves, *again]), interval, tags),
-            summary_sensor(
-                interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT), POOLS
-            ),
+            summary_sensor(interval, dg.AssetKey(CATEGORY_METRICS), dg.AssetKey(BENCHMARK_REPORT)),
             *(
                 inbox_sensor(config, INSPECTIONS_JOB, one.key, dg.AssetKey(MODEL), tags)
                 for one in by_day

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from patchcore_assets.graph import define
 from patchcore_assets.inputs.versions import inputs_of
-from patchcore_assets.step.pools import CPU_HEAVY, GPU
+from patchcore_assets.pools import CPU_HEAVY, GPU
 from patchcore_ops.config import load_config
 from patchcore_ops.config.load import Evaluated, Inbox
 from patchcore_ops.config.sections import ConfigFile, ScheduleSection, TrackerSection

@@ -5,8 +5,8 @@ import dagster as dg
 from patchcore_assets.assets.by_category import by_category, categories
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.inputs.versions import METRICS_CONFIG
+from patchcore_assets.pools import CPU_HEAVY
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.pools import CPU_HEAVY
 from patchcore_assets.step.presentation import charts, number, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig

@@ -7,7 +7,7 @@ import dagster as dg
 from patchcore_assets.assets.by_category import by_category
 from patchcore_assets.assets.model import MODEL
 from patchcore_assets.inputs.versions import EVALUATED, METRICS_CONFIG
-from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.pools import CPU_HEAVY
 from patchcore_assets.step.presentation import charts, number, picture, place, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig

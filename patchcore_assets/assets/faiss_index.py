@@ -7,7 +7,7 @@ import dagster as dg
 from patchcore_assets.assets.by_category import by_category
 from patchcore_assets.assets.memory_bank import MEMORY_BANK
 from patchcore_assets.inputs.versions import INDEX_CONFIG
-from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.pools import CPU_HEAVY
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
 

@@ -8,9 +8,9 @@ import dagster as dg
 from patchcore_assets.assets.by_category import categories
 from patchcore_assets.assets.model import MODEL
 from patchcore_assets.partitions import CATEGORY, DAY
+from patchcore_assets.pools import CPU_HEAVY
 from patchcore_assets.step.checks import Check, CheckedResult, specs
 from patchcore_assets.step.one_category import ONE_CATEGORY_A_RUN
-from patchcore_assets.step.pools import CPU_HEAVY
 from patchcore_assets.step.presentation import picture, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig

@@ -10,8 +10,8 @@ import dagster as dg
 from patchcore_assets.assets.by_category import by_category, categories
 from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.inputs.versions import CORESET_CONFIG
+from patchcore_assets.pools import pool_of
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.pools import pool_of
 from patchcore_assets.step.presentation import coverage
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work

@@ -9,7 +9,7 @@ from patchcore_assets.assets.faiss_index import FAISS_INDEX
 from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.assets.score_calibration import SCORE_CALIBRATION
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
-from patchcore_assets.step.pools import CPU_HEAVY
+from patchcore_assets.pools import CPU_HEAVY
 from patchcore_assets.step.presentation import number
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig

@@ -9,8 +9,8 @@ import dagster as dg
 from patchcore_assets.assets.by_category import by_category, categories
 from patchcore_assets.assets.image_manifest import IMAGE_MANIFEST
 from patchcore_assets.inputs.versions import EMBEDDING_CONFIG
+from patchcore_assets.pools import pool_of
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.pools import pool_of
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
 from patchcore_assets.storage import Artefact

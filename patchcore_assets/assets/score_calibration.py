@@ -10,8 +10,8 @@ from patchcore_assets.assets.memory_bank import MEMORY_BANK
 from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.inputs.versions import CALIBRATION_CONFIG
+from patchcore_assets.pools import CPU_HEAVY, GPU
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_assets.step.presentation import charts, number, picture
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work

@@ -12,8 +12,8 @@ from patchcore_assets.assets.faiss_index import FAISS_INDEX
 from patchcore_assets.assets.memory_bank import MEMORY_BANK
 from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.inputs.versions import SCORING_CONFIG
+from patchcore_assets.pools import CPU_HEAVY, GPU
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.pools import CPU_HEAVY, GPU
 from patchcore_assets.step.presentation import charts, number, picture, place, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work

@@ -23,7 +23,7 @@ from patchcore_assets.automation.backfills import (
 )
 from patchcore_assets.automation.dead_runs import fail_dead_runs
 from patchcore_assets.automation.lost_launches import fail_lost_launches
-from patchcore_assets.automation.pools import create_pools
+from patchcore_assets.pools import create_pools
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.runtime.errors import ConfigError
 
@@ -79,7 +79,7 @@ def _waits(instance: dg.DagsterInstance, backfill: Backfill | None, report: dg.A
     return not _is_settled(instance, backfill, report)
 
 
-def rebenchmark_schedule(config: BenchmarkConfig, pools: Collection[str]) -> dg.ScheduleDefinition:
+def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
     """Define the schedule that benchmarks every category anew; it is off by default."""
     categories = config.categories
     try:
@@ -93,7 +93,7 @@ def rebenchmark_schedule(config: BenchmarkConfig, pools: Collection[str]) -> dg.
             description="Benchmarks every category anew, as one wave; the summary follows.",
         )
         def rebenchmark(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
-            create_pools(context.instance, pools)
+            create_pools(context.instance)
             return _requests_of_wave(categories, wave_name(context.scheduled_execution_time))
 
         return rebenchmark
@@ -118,10 +118,7 @@ def _requests_of_wave(categories: Sequence[str], wave: str) -> list[dg.RunReques
 
 
 def summary_sensor(
-    seconds_between_ticks: int,
-    measured: dg.AssetKey,
-    report: dg.AssetKey,
-    pools: Collection[str],
+    seconds_between_ticks: int, measured: dg.AssetKey, report: dg.AssetKey
 ) -> dg.SensorDefinition:
     """Define the sensor that makes the table and the report after the last run of a wave.
 
@@ -138,7 +135,7 @@ def summary_sensor(
         description="Makes the table and the report when the last run of a wave has finished.",
     )
     def summarise_waves(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        create_pools(context.instance, pools)
+        create_pools(context.instance)
         fail_lost_launches(context.instance, context.log)
         fail_dead_runs(context.instance, context.log)
         recent = _benchmark_runs(context.instance, since=context.cursor)

@@ -12,11 +12,10 @@ import dagster as dg
 from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
 from patchcore_assets.assets.metrics import METRICS
 from patchcore_assets.automation.backfills import BENCHMARK_JOB, has_ended
-from patchcore_assets.automation.pools import create_pools
 from patchcore_assets.automation.waves import PARTITION, SUMMARY_JOB, SUMMARY_SENSOR, WAVE
 from patchcore_assets.commands.submission import submit_wave
 from patchcore_assets.commands.wave import NO_CATEGORY, open_instance, say, show_table
-from patchcore_assets.step.pools import POOLS
+from patchcore_assets.pools import create_pools
 from patchcore_assets.step.reasons import reason_in_log
 from patchcore_assets.storage import StorageBusy
 from patchcore_ops.config import BenchmarkConfig
@@ -36,7 +35,7 @@ def launch_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
                 "--launch needs a run history that a daemon serves; run in a folder with a copy of "
                 "the repository's dagster.yaml, or set DAGSTER_HOME to one"
             )
-        create_pools(instance, POOLS)
+        create_pools(instance)
         wave = submit_wave(instance, categories)
         say(f"{len(categories)} runs are queued, as wave {wave}")
         try:

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from patchcore_assets.executor import process_tags
 from patchcore_assets.inputs.launched import read_as_launched
 from patchcore_assets.inputs.recording import file_hashes, record_inputs, record_newer_settings
+from patchcore_assets.pools import DEVICE_TAG
 from patchcore_assets.step.configuration import configuration_of_run, keep_configuration
 from patchcore_assets.step.failures import (
     memory_limits_named,
@@ -18,7 +19,6 @@ from patchcore_assets.step.failures import (
     transient_errors_retried,
 )
 from patchcore_assets.step.one_category import partition_of_step
-from patchcore_assets.step.pools import DEVICE_TAG
 from patchcore_assets.step.work import Work
 from patchcore_assets.storage import HashedFiles, store_of
 from patchcore_ops.config import BenchmarkConfig, load_config

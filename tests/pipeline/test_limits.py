@@ -16,11 +16,10 @@ from pipeline_kit import CATEGORY, Configure, execute, failures
 from staleness_kit import CATEGORIES
 
 from patchcore_assets.automation.conditions import AUTOMATION_SENSOR
-from patchcore_assets.automation.pools import create_pools
 from patchcore_assets.automation.waves import REBENCHMARK_SCHEDULE, SUMMARY_SENSOR
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
+from patchcore_assets.pools import CPU_HEAVY, DEVICE_TAG, GPU, POOLS, create_pools, expects_gpu
 from patchcore_assets.step.failures import RETRIES
-from patchcore_assets.step.pools import CPU_HEAVY, DEVICE_TAG, GPU, POOLS, expects_gpu
 from patchcore_assets.storage.local.staging import LocalStaging
 from patchcore_ops.config import load_config
 from patchcore_ops.runtime import devices
@@ -128,7 +127,7 @@ def test_the_queue_runs_one_category_at_a_time(
     summary = planned(installation, config, SUMMARY_JOB)
     # In a fresh history, in which no run has asked for a pool.
     assert not installation.event_log_storage.get_concurrency_keys()
-    create_pools(installation, POOLS)
+    create_pools(installation)
     queue = GlobalOpConcurrencyLimitsCounter(
         installation,
         [first, second, summary],
@@ -147,7 +146,7 @@ def test_the_queue_runs_one_category_at_a_time(
 
 def test_a_limit_that_the_user_has_set_stays(installation: dg.DagsterInstance) -> None:
     installation.event_log_storage.set_concurrency_slots(CPU_HEAVY, 4)
-    create_pools(installation, POOLS)
+    create_pools(installation)
     limits = {pool.name: pool.limit for pool in installation.event_log_storage.get_pool_limits()}
     assert limits == {CPU_HEAVY: 4, GPU: 1}
 

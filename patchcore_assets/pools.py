@@ -41,3 +41,16 @@ def pool_of(device: str, runtime: RuntimeSection) -> str:
 def tags_of_runs(assets: Iterable[dg.AssetsDefinition]) -> dict[str, str]:
     """Return the tags that runs of assets need to get what their pools stand for."""
     return dict(ON_A_GPU) if any(asset.op.pool == GPU for asset in assets) else {}
+
+
+def create_pools(instance: dg.DagsterInstance) -> None:
+    """Give pools that do not exist the instance's default limit.
+
+    Dagster makes a pool when a step first asks for it, so the first look through the queue of a
+    fresh history would see no limit and start all runs at once.
+    """
+    log = instance.event_log_storage
+    if not log.supports_global_concurrency_limits:
+        return
+    for name in sorted(set(POOLS) - set(log.get_concurrency_keys())):
+        log.initialize_concurrency_limit_to_default(name)
