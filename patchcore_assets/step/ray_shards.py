@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from patchcore_assets.step.shards import ShardTask, StoreAddress, make_shard
+from patchcore_assets.step.shards import OpenStore, ShardTask, make_shard
 from patchcore_assets.storage import ArtefactStore
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -44,7 +44,7 @@ class Queue:
 
 
 def make_on_cluster(
-    tasks: Sequence[ShardTask], address: StoreAddress, store: ArtefactStore, log: logging.Logger
+    tasks: Sequence[ShardTask], open_store: OpenStore, store: ArtefactStore, log: logging.Logger
 ) -> None:
     """Make shards here and on other nodes."""
     import ray
@@ -55,7 +55,7 @@ def make_on_cluster(
             address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.WARNING
         )
     try:
-        _share_out(ray, tasks, address, store, log)
+        _share_out(ray, tasks, open_store, store, log)
     finally:
         if joined:
             ray.shutdown()
@@ -64,7 +64,7 @@ def make_on_cluster(
 def _share_out(
     ray: Any,
     tasks: Sequence[ShardTask],
-    address: StoreAddress,
+    open_store: OpenStore,
     store: ArtefactStore,
     log: logging.Logger,
 ) -> None:
@@ -77,7 +77,9 @@ def _share_out(
     # Not tried again: what a lost worker had in hand is made here.
     work = ray.remote(num_cpus=processors, max_retries=0, scheduling_strategy="SPREAD")(_work)
     count = min(len(tasks) - 1, int(ray.cluster_resources().get("CPU", 0) // processors))
-    workers = {work.remote(queue, number, tasks, address): number for number in range(1, count + 1)}
+    workers = {
+        work.remote(queue, number, tasks, open_store): number for number in range(1, count + 1)
+    }
     log.info(f"{len(tasks)} shards, for this machine and up to {count} workers of the cluster")
     lost: list[str] = []
     try:
@@ -112,14 +114,14 @@ def _how_it_ended(ray: Any, worker: Any, number: int, log: logging.Logger) -> li
 
 
 def _work(
-    queue: Any, number: int, tasks: Sequence[ShardTask], address: StoreAddress
+    queue: Any, number: int, tasks: Sequence[ShardTask], open_store: OpenStore
 ) -> tuple[int, str]:
     """Make shards on another node until there are none; return how many, and the host."""
     import ray
 
     from patchcore_ops.stages.provenance import host
 
-    store, log, made = address.open(), logging.getLogger(__name__), 0
+    store, log, made = open_store(), logging.getLogger(__name__), 0
     while (shard := ray.get(queue.next.remote(number))) is not None:
         make_shard(tasks[shard], store, log)
         made += 1

@@ -16,14 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patchcore_assets.step.networks import KeptNetworks
-from patchcore_assets.storage import (
-    ArtefactStore,
-    DamagedArtefact,
-    HashedFiles,
-    MissingArtefact,
-    command,
-    open_store,
-)
+from patchcore_assets.storage import ArtefactStore, DamagedArtefact, MissingArtefact, command
 from patchcore_assets.storage.artefact import of
 from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.runtime.errors import StaleArtefact
@@ -32,18 +25,8 @@ from patchcore_ops.stages.provenance import host
 _SUFFIX = "_shards"
 
 
-class StoreAddress(NamedTuple):
-    """What opens a store in another process."""
-
-    root: str
-    cache: Path | None
-    cache_bytes: int
-
-    def open(self, hashes: HashedFiles | None = None) -> ArtefactStore:
-        """Open the store."""
-        return open_store(self.root, hashes, self.cache, self.cache_bytes)
-
-
+# Opens the store in another process; picklable.
+OpenStore = Callable[[], ArtefactStore]
 # Makes a shard: given the folders that it reads, the folder for its files, and exported networks.
 MakeShard = Callable[[Sequence[Path], Path, NetworkStore], None]
 
@@ -108,13 +91,13 @@ class Shards:
         self,
         asset: str,
         category: str,
-        address: StoreAddress,
+        open_store: OpenStore,
         store: ArtefactStore,
         log: logging.Logger,
     ) -> None:
         self.asset = asset + _SUFFIX
         self._category = category
-        self._address = address
+        self._open_store = open_store
         self._store = store
         self._log = log
 
@@ -141,7 +124,7 @@ class Shards:
         if on_cluster and len(wanted) > 1:
             from patchcore_assets.step.ray_shards import make_on_cluster
 
-            make_on_cluster(wanted, self._address, self._store, self._log)
+            make_on_cluster(wanted, self._open_store, self._store, self._log)
         else:
             for done, task in enumerate(wanted, start=len(tasks) - len(wanted) + 1):
                 make_shard(task, self._store, self._log)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,8 @@ from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
 from patchcore_assets.step.progress import log_progress
 from patchcore_assets.step.ray_shards import is_on_cluster
-from patchcore_assets.step.shards import MakeShard, ShardRead, Shards, StoreAddress
-from patchcore_assets.storage import (
-    Artefact,
-    ArtefactStore,
-    Staging,
-    missing,
-)
+from patchcore_assets.step.shards import MakeShard, ShardRead, Shards
+from patchcore_assets.storage import Artefact, ArtefactStore, Staging, missing, store_of
 from patchcore_ops.config import BenchmarkConfig
 from patchcore_ops.config.recorded_settings import Recorded, apply, record, write_settings
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
@@ -187,11 +183,8 @@ class Work:
 
         `reads` says for each which of the artefacts that were read it reads, and which files.
         """
-        config, log = self.config, self._context.log
-        address = StoreAddress(
-            config.storage_root, config.storage_cache, config.storage_cache_bytes
-        )
-        shards = Shards(self._asset, self.category, address, self.store, log)
+        open_again = partial(store_of, self.config)
+        shards = Shards(self._asset, self.category, open_again, self.store, self._context.log)
         common = [
             json.dumps(self.recorded, sort_keys=True),
             *(f"{one.place} {one.data_version}" for one in self._read),

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +15,8 @@ from namespaces import network_of_loopback_alone
 from ray.cluster_utils import Cluster
 
 from patchcore_assets.step.ray_shards import make_on_cluster
-from patchcore_assets.step.shards import ShardTask, StoreAddress
+from patchcore_assets.step.shards import ShardTask
+from patchcore_assets.storage import open_store
 
 SHARDS = 12
 
@@ -44,10 +46,10 @@ def main(folder: Path) -> None:
     log = logging.getLogger("shards")
     log.setLevel(logging.INFO)
     log.addHandler(Killer(cluster, [cluster.add_node(**options) for _ in range(2)]))
-    address = StoreAddress(str(folder), None, 0)
+    open_again = partial(open_store, str(folder))
     tasks = [ShardTask("a_shards", f"n{number}", "c", (), make) for number in range(SHARDS)]
     with mock.patch.dict("os.environ", RAY_ADDRESS=cluster.address):
-        make_on_cluster(tasks, address, address.open(), log)
+        make_on_cluster(tasks, open_again, open_again(), log)
     cluster.shutdown()
 
 
