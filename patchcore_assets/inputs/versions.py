@@ -69,11 +69,14 @@ def _weights_version(file: Path, hash_of: HashOf) -> str:
         ) from None
 
 
-def _section_version(section: str) -> VersionOf:
+def _section(key: dg.AssetKey, section: str, content: str) -> ObservedInput:
+    """Return the input that is one section of the configuration."""
+
     def version(config: BenchmarkConfig, category: str, _hash_of: HashOf) -> str:
         return section_hash(getattr(config.for_category(category), section))
 
-    return version
+    described = f"The resolved `{section}` section: {content}."
+    return ObservedInput(key, described, "yaml", (section,), version)
 
 
 def _evaluated_version(config: BenchmarkConfig, category: str, hash_of: HashOf) -> str:
@@ -105,42 +108,15 @@ INPUTS = (
         ("dataset", "embedding"),
         _embedding_version,
     ),
-    ObservedInput(
-        CORESET_CONFIG,
-        "The resolved `coreset` section: sampler, percentage, projection and seed.",
-        "yaml",
-        ("coreset",),
-        _section_version("coreset"),
-    ),
-    ObservedInput(
-        INDEX_CONFIG,
-        "The resolved `index` section: the FAISS factory string.",
-        "yaml",
-        ("index",),
-        _section_version("index"),
-    ),
-    ObservedInput(
-        SCORING_CONFIG,
-        "The resolved `scoring` section: neighbours per patch and smoothing.",
-        "yaml",
-        ("scoring",),
-        _section_version("scoring"),
-    ),
-    ObservedInput(
+    _section(CORESET_CONFIG, "coreset", "sampler, percentage, projection and seed"),
+    _section(INDEX_CONFIG, "index", "the FAISS factory string"),
+    _section(SCORING_CONFIG, "scoring", "neighbours per patch and smoothing"),
+    _section(
         CALIBRATION_CONFIG,
-        "The resolved `calibration` section: how many normal images are scored, and the share of "
-        "false positives that is asked for.",
-        "yaml",
-        ("calibration",),
-        _section_version("calibration"),
+        "calibration",
+        "how many normal images are scored, and the share of false positives that is asked for",
     ),
-    ObservedInput(
-        METRICS_CONFIG,
-        "The resolved `metrics` section: AUPRO's limit and how masks become binary.",
-        "yaml",
-        ("metrics",),
-        _section_version("metrics"),
-    ),
+    _section(METRICS_CONFIG, "metrics", "AUPRO's limit and how masks become binary"),
 )
 # Only there if something is evaluated again.
 EVALUATED_INPUT = ObservedInput(
