@@ -4,7 +4,6 @@
 - `machined_washer`: a rendered machined flange with pixel-exact defect masks.
 - `solar_cells_mono`: electroluminescence photographs of solar cells, labelled per image only.
 
-`python -m demo --root data/demo` writes all three;
-`demo.build.build_demo_dataset` does the same from Python, and
-`demo.tiny.build_tiny_dataset` writes a miniature for tests.
+`python -m demo --root data/demo` writes all three, and `demo.tiny.build_tiny_dataset` a miniature
+for tests.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,59 +42,40 @@ class BuiltCategory:
     written: bool
 
 
-def build_demo_dataset(
-    root: Path,
-    *,
-    seed: int = 0,
-    categories: Sequence[str] | None = None,
-    force: bool = False,
-    counts: DemoCounts | None = None,
-) -> list[Path]:
-    """Write the demonstration dataset in the MVTec AD layout, skipping complete categories.
+def build_category(
+    root: Path, name: str, *, seed: int, force: bool, counts: DemoCounts | None = None
+) -> BuiltCategory:
+    """Write a category of the demonstration dataset in the MVTec AD layout, unless it is complete.
 
     Parameters
     ----------
     root : Path
         Folder that receives one folder per category; created if missing.
+    name : str
+        One of `DEMO_CATEGORIES`.
     seed : int
         Determines every image; another seed gives other images of the same categories.
-    categories : sequence of str, optional
-        Names from `DEMO_CATEGORIES`; None means all of them.
     force : bool
-        Rewrite categories even if they are complete or not the generator's own.
+        Rewrite the category even if it is complete or not the generator's own.
     counts : DemoCounts, optional
         Numbers of images; None means the defaults of `DemoCounts`.
 
     Returns
     -------
-    list of Path
-        The categories' folders, in the order of `categories`.
+    BuiltCategory
 
     Raises
     ------
     DatasetError
-        If a category is unknown, or its folder was not written by the generator and `force` is
+        If the category is unknown, or its folder was not written by the generator and `force` is
         false.
     EnvironmentProblem
         If the solar cells are to be written without `elpv-dataset`.
     """
-    names = DEMO_CATEGORIES if categories is None else categories
-    _check_known(names)
-    return [
-        build_category(root, name, seed=seed, force=force, counts=counts).folder for name in names
-    ]
-
-
-def build_category(
-    root: Path,
-    name: str,
-    *,
-    seed: int = 0,
-    force: bool = False,
-    counts: DemoCounts | None = None,
-) -> BuiltCategory:
-    """Write one category unless it is complete; see `build_demo_dataset`."""
-    _check_known([name])
+    if name not in DEMO_CATEGORIES:
+        raise DatasetError(
+            f"unknown demo category {name!r}; choose from {', '.join(DEMO_CATEGORIES)}"
+        )
     counts = counts or DemoCounts()
     folder = root / name
     if name == solar_cells.CATEGORY_NAME:
@@ -114,11 +94,3 @@ def _synthetic_category(name: str, counts: DemoCounts) -> SyntheticCategory:
     if name == PRINTED_FABRIC:
         return SyntheticCategory(name, render_fabric, FABRIC_DEFECTS, counts.fabric)
     return SyntheticCategory(name, render_washer, WASHER_DEFECTS, counts.washer)
-
-
-def _check_known(names: Sequence[str]) -> None:
-    for name in names:
-        if name not in DEMO_CATEGORIES:
-            raise DatasetError(
-                f"unknown demo category {name!r}; choose from {', '.join(DEMO_CATEGORIES)}"
-            )

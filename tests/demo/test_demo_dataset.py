@@ -12,7 +12,7 @@ from scipy.ndimage import binary_closing, binary_dilation
 
 from demo import solar_cells
 from demo.__main__ import main
-from demo.build import DEMO_CATEGORIES, DemoCounts, build_demo_dataset
+from demo.build import DEMO_CATEGORIES, DemoCounts, build_category
 from demo.fabric import render_fabric
 from demo.fabric_defects import FABRIC_DEFECTS
 from demo.imaging import Mask, RgbImage, coverage_mask, photograph, smooth_noise
@@ -230,8 +230,8 @@ COUNTS = DemoCounts(
 
 def test_solar_cells_are_labelled_copies_without_masks(tmp_path: Path) -> None:
     pytest.importorskip("elpv_dataset")
-    (folder,) = build_demo_dataset(tmp_path, categories=["solar_cells_mono"], counts=COUNTS)
-    files = tree(folder)
+    built = build_category(tmp_path, "solar_cells_mono", seed=0, force=False, counts=COUNTS)
+    files = tree(built.folder)
     images = {name: data for name, data in files.items() if name.endswith(".png")}
     assert {(Path(name).parts[0], Path(name).parts[1]) for name in images} == {
         ("train", "good"),
@@ -276,7 +276,7 @@ def test_malformed_label_table_is_reported_with_its_line(tmp_path: Path) -> None
 
 def test_unknown_category_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="unknown demo category 'carpet'"):
-        build_demo_dataset(tmp_path, categories=["printed_fabric", "carpet"])
+        build_category(tmp_path, "carpet", seed=0, force=False)
     assert list(tmp_path.iterdir()) == []
 
 
