@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import dagster as dg
 
-from patchcore_assets.inputs.recording import DATA_VERSION
+from patchcore_assets.inputs.recording import DATA_VERSION, known_versions
 
 # None where an asset has no partitions.
 Category: TypeAlias = str | None
@@ -49,7 +49,7 @@ def latest_materializations(
 ) -> dict[Category, Latest]:
     """Return the latest materialisation of each category that has one."""
     ids = instance.get_latest_storage_id_by_partition(asset, _MADE)
-    versions = _latest_versions(instance, asset, _MADE)
+    versions = known_versions(instance, asset, _MADE)
     keys: dict[Category, _Key] = {
         category: (category, number, versions.get(category)) for category, number in ids.items()
     }
@@ -78,7 +78,7 @@ def latest_unpartitioned(
 def latest_observations(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[Category, Latest]:
     """Return the latest observation of each category that has one."""
     ids = instance.get_latest_storage_id_by_partition(asset, _SEEN)
-    versions = _latest_versions(instance, asset, _SEEN)
+    versions = known_versions(instance, asset, _SEEN)
     return {category: Latest(number, versions.get(category)) for category, number in ids.items()}
 
 
@@ -109,7 +109,7 @@ def versions_until(
     if not until:
         return {}
     kind, first, last = _SEEN if is_input else _MADE, min(until.values()), max(until.values())
-    earliest = _latest_versions(instance, asset, kind, before=first + 1)
+    earliest = known_versions(instance, asset, kind, before=first + 1)
     versions: dict[Category, str | None] = {
         category: earliest[category] for category in until if category in earliest
     }
@@ -131,19 +131,6 @@ def makers(
         reporter = str(seen_by.value).removeprefix("run ") if seen_by else ""
         found[record.storage_id] = {record.run_id, reporter}
     return found
-
-
-def _latest_versions(
-    instance: dg.DagsterInstance,
-    asset: dg.AssetKey,
-    kind: dg.DagsterEventType,
-    before: int | None = None,
-) -> dict[Category, str]:
-    """Return the version of each category's latest event before a storage id."""
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        asset, kind, [DATA_VERSION], before_cursor=before
-    )
-    return {category: one[DATA_VERSION] for category, one in tags.items() if DATA_VERSION in one}
 
 
 def _fetch(

@@ -39,9 +39,9 @@ def file_hashes(
     return FileHashes(_memory(instance, f"{category}-{place}"), until)
 
 
-def weights_hashes(instance: dg.DagsterInstance, until: float | None = None) -> FileHashes:
+def weights_hashes(instance: dg.DagsterInstance) -> FileHashes:
     """Return the hasher of weights files, which categories share; see `file_hashes`."""
-    return FileHashes(_memory(instance, "weights"), until)
+    return FileHashes(_memory(instance, "weights"))
 
 
 def _memory(instance: dg.DagsterInstance, name: str) -> Path:
@@ -57,10 +57,15 @@ def observation(
     )
 
 
-def known_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, str]:
-    """Return the latest observed version of an input by category."""
+def known_versions(
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    kind: dg.DagsterEventType = dg.DagsterEventType.ASSET_OBSERVATION,
+    before: int | None = None,
+) -> dict[str | None, str]:
+    """Return the version of each category's latest event of a kind, before a storage id."""
     tags = instance.event_log_storage.get_latest_tags_by_partition(
-        asset, dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION]
+        asset, kind, [DATA_VERSION], before_cursor=before
     )
     return {category: one[DATA_VERSION] for category, one in tags.items() if DATA_VERSION in one}
 
