@@ -24,6 +24,9 @@ Mask = NDArray[np.bool_]
 SUPERSAMPLING = 2
 """Rendered samples per sensor pixel, along each axis."""
 
+_LENS_BLUR = 0.45
+"""Point-spread sigma in sensor pixels."""
+
 _BSPLINE_RMS = 0.479
 """Mean squared weight of a cubic B-spline row, which scales interpolated noise to unit variance."""
 
@@ -60,7 +63,7 @@ def smooth_noise(rng: np.random.Generator, n: int, cells: int | tuple[int, int])
     return np.ascontiguousarray(noise / np.float32(_BSPLINE_RMS), dtype=np.float32)
 
 
-def fractal_noise(rng: np.random.Generator, n: int, cells: int, octaves: int = 4) -> FloatMap:
+def fractal_noise(rng: np.random.Generator, n: int, cells: int, octaves: int) -> FloatMap:
     """Return an `[n, n]` sum of noise octaves of halving amplitude, about unit variance."""
     total = np.zeros((n, n), dtype=np.float32)
     for octave in range(octaves):
@@ -98,16 +101,15 @@ def random_curve(
     heading: float,
     length: float,
     bend: float,
-    points: int = 160,
 ) -> FloatMap:
-    """Return `[points, 2]` (x, y) positions of a smooth curve.
+    """Return `[160, 2]` (x, y) positions of a smooth curve.
 
     `heading` is the initial direction and `bend` the standard deviation of the accumulated
     turn, both in radians; `length` has the units of `start`.
     """
-    turn = np.cumsum(np.repeat(rng.standard_normal(8), -(-points // 8))[:points])
-    angles = heading + bend * turn / np.sqrt(points * points / 8)
-    steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (length / points)
+    turn = np.cumsum(np.repeat(rng.standard_normal(8), 20))
+    angles = heading + bend * turn / np.sqrt(160 * 160 / 8)
+    steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (length / 160)
     return (np.asarray(start) + np.cumsum(steps, axis=0)).astype(np.float32)
 
 
@@ -136,38 +138,26 @@ def blend(base: FloatMap, colour: FloatMap, alpha: FloatMap) -> FloatMap:
     return base + (colour - base) * alpha[..., None]
 
 
-def downsample(values: FloatMap, factor: int = SUPERSAMPLING) -> FloatMap:
-    """Average `factor` x `factor` blocks of a `[n, n]` or `[n, n, 3]` map."""
+def downsample(values: FloatMap) -> FloatMap:
+    """Average the samples of each sensor pixel of a `[n, n]` or `[n, n, 3]` map."""
     # Adding strided views is several times faster than a mean over axes of length two.
-    n = values.shape[0] // factor
-    total = np.zeros((n, n, *values.shape[2:]), dtype=np.float32)
-    for row in range(factor):
-        for column in range(factor):
-            total += values[row::factor, column::factor]
-    return np.asarray(total / np.float32(factor * factor), dtype=np.float32)
+    starts = range(SUPERSAMPLING)
+    views = [values[y::SUPERSAMPLING, x::SUPERSAMPLING] for y in starts for x in starts]
+    return np.asarray(sum(views) / np.float32(len(views)), dtype=np.float32)
 
 
-def coverage_mask(coverage: FloatMap, threshold: float = 0.3) -> Mask:
-    """Return the sensor pixels of which a defect covers more than `threshold`.
-
-    `coverage` is the defect's supersampled opacity in [0, 1].
-    """
-    return downsample(coverage) > np.float32(threshold)
+def coverage_mask(coverage: FloatMap) -> Mask:
+    """Return the sensor pixels of which a defect, by its supersampled opacity, covers over 30 %."""
+    return downsample(coverage) > np.float32(0.3)
 
 
-def photograph(
-    radiance: FloatMap,
-    rng: np.random.Generator,
-    *,
-    blur: float = 0.45,
-    noise: float = 0.01,
-) -> RgbImage:
+def photograph(radiance: FloatMap, rng: np.random.Generator, *, noise: float) -> RgbImage:
     """Photograph supersampled linear radiance `[n, n, 3]`, in which 1 saturates the sensor.
 
-    `blur` is the lens's point-spread sigma in sensor pixels; `noise` the standard deviation of
-    the photon noise at full scale, as a fraction of full scale.
+    `noise` is the standard deviation of the photon noise at full scale, as a fraction of that.
     """
-    sensor = gaussian_filter(downsample(radiance), sigma=(blur, blur, 0.0), truncate=3.0)
+    sensor = downsample(radiance)
+    sensor = gaussian_filter(sensor, sigma=(_LENS_BLUR, _LENS_BLUR, 0.0), truncate=3.0)
     grain = rng.standard_normal(sensor.shape, dtype=np.float32)
     sensor = sensor + grain * np.float32(noise) * np.sqrt(np.maximum(sensor, 0.0) + 0.02)
     return _encode_srgb(sensor)
