@@ -12,7 +12,7 @@ from patchcore_assets.assets.raw_embeddings import RAW_EMBEDDINGS
 from patchcore_assets.inputs.versions import CORESET_CONFIG
 from patchcore_assets.pools import pool_of
 from patchcore_assets.step.checks import Check, CheckedResult, specs
-from patchcore_assets.step.presentation import coverage
+from patchcore_assets.step.presentation import charts
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
 from patchcore_ops.config import BenchmarkConfig
@@ -115,11 +115,14 @@ def _device(runtime: RuntimeSection) -> str:
 
 def _coverage(banks: "Sequence[MemberBank]") -> dict[str, dg.MetadataValue[Any]]:
     """Show the coverage of the member whose bank covers worst."""
+    from patchcore_ops.report.charts.coverage import coverage_chart
+
     measured = [one.coverage for one in banks if one.coverage is not None]
     if not measured:
         return {"coverage_radius": dg.MetadataValue.float(0.0)}
     worst = max(measured, key=lambda one: one.final)
+    title = "Coverage radius by number of picks"
     return {
         "coverage_radius": dg.MetadataValue.float(worst.final),
-        "coverage_curve": coverage(worst.picks, worst.radius),
+        "coverage_curve": charts({title: coverage_chart(title, worst.picks, worst.radius)}),
     }

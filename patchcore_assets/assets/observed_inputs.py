@@ -5,6 +5,7 @@ import warnings
 import dagster as dg
 
 from patchcore_assets.assets.by_category import categories
+from patchcore_assets.inputs.launched import read_as_launched
 from patchcore_assets.inputs.recording import file_hashes
 from patchcore_assets.inputs.versions import ObservedInput, inputs_of
 from patchcore_assets.step.failures import plain_failures
@@ -25,7 +26,7 @@ def _observable(
     def observe(context: dg.OpExecutionContext, benchmark: Benchmark) -> dg.DataVersionsByPartition:
         with plain_failures(), warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)
-            config = benchmark.config_of_observation(context)
+            config = read_as_launched(context.instance, context.run, benchmark.config_path)
             versions = {}
             for category in config.categories:
                 with file_hashes(context.instance, config, category) as hash_of:

@@ -139,7 +139,7 @@ def _load(place: Path, description: ModelDescription, config: str | None) -> Mod
 def _said(found: Iterable[Inspected], total: int, as_json: bool) -> tuple[list[Row], bool]:
     """Say each row as it comes; return all, and whether somebody has read them."""
     rows: list[Row] = []
-    progress = ProgressLine(total, "images")
+    progress = ProgressLine(total)
     try:
         for one in found:
             rows.append(one.row)

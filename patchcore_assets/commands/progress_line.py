@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TextIO
 
 _BAR_SECONDS = 0.1
 _LINE_SECONDS = 5.0
@@ -12,21 +11,11 @@ _WIDTH = 30
 
 
 class ProgressLine:
-    """Progress on standard error.
+    """Progress on standard error, of so many images in all."""
 
-    Parameters
-    ----------
-    total : int
-        How many there are to do.
-    noun : str
-        What they are.
-    """
-
-    def __init__(self, total: int, noun: str, stream: TextIO | None = None) -> None:
+    def __init__(self, total: int) -> None:
         self._total = total
-        self._noun = noun
-        self._stream = sys.stderr if stream is None else stream
-        self._is_terminal = self._stream.isatty()
+        self._is_terminal = sys.stderr.isatty()
         self._said = time.monotonic()
         self._free = 0
         # When the first one that was not free was done; what came before was preparation.
@@ -41,19 +30,19 @@ class ProgressLine:
         if now - self._said < (_BAR_SECONDS if self._is_terminal else _LINE_SECONDS):
             return
         self._said = now
-        text = f"{done}/{self._total} {self._noun}{self._pace(done, now)}"
+        text = f"{done}/{self._total} images{self._pace(done, now)}"
         if self._is_terminal:
             filled = _WIDTH * done // max(self._total, 1)
             bar = "#" * filled + "." * (_WIDTH - filled)
             # Blanks cover the end of a longer line before.
-            print(f"\r[{bar}] {text:<45}", end="", file=self._stream, flush=True)
+            print(f"\r[{bar}] {text:<45}", end="", file=sys.stderr, flush=True)
         else:
-            print(text, file=self._stream, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Remove the bar."""
         if self._is_terminal:
-            print("\r\033[K", end="", file=self._stream, flush=True)
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def _pace(self, done: int, now: float) -> str:
         worked = done - self._free - 1

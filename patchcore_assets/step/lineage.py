@@ -123,14 +123,12 @@ def made_anew_since(instance: dg.DagsterInstance, artefact: Artefact) -> list[st
 def lineage_of(
     read: Sequence[Artefact], category: str | None, tags: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the lineage of what is made for a category, or for all."""
+    """Return the lineage of what is made for a category, or for all.
+
+    It merges the inputs' tags and the lineages read; an artefact's own entries win.
+    """
     if category is None:
         return lineage_over_categories(read)
-    return _lineage_of_category(read, tags)
-
-
-def _lineage_of_category(read: Sequence[Artefact], tags: Mapping[str, str]) -> dict[str, str]:
-    """Merge the inputs' tags and the lineages read; an artefact's own entries win."""
     inputs = {
         f"{tag.removeprefix(INPUT_DATA_VERSION)}.data_version": version
         for tag, version in tags.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -27,11 +27,11 @@ MAX_MATERIALISATION_BYTES = 300_000
 _PICTURE_WIDTH = 520
 
 
-def table(frame: pd.DataFrame, digits: int = 4) -> dg.TableMetadataValue:
+def table(frame: pd.DataFrame) -> dg.TableMetadataValue:
     """Show a table; floats are rounded, undefined values are a dash."""
     return dg.MetadataValue.table(
         [
-            dg.TableRecord({str(key): _cell(value, digits) for key, value in row.items()})
+            dg.TableRecord({str(key): _cell(value) for key, value in row.items()})
             for row in frame.to_dict("records")
         ],
         # Dagster takes the columns from the first row, which an empty table does not have.
@@ -91,22 +91,14 @@ def charts(drawings: Mapping[str, Markup | None]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(entry)
 
 
-def coverage(picks: Sequence[int], radius: Sequence[float]) -> dg.MarkdownMetadataValue:
-    """Show the coverage radius of a memory bank by the number of picks."""
-    from patchcore_ops.report.charts.coverage import coverage_chart
-
-    title = "Coverage radius by number of picks"
-    return charts({title: coverage_chart(title, picks, radius)})
-
-
 def _base64_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _cell(value: Any, digits: int) -> str | int | float | bool:
+def _cell(value: Any) -> str | int | float | bool:
     plain = value.item() if hasattr(value, "item") else value
     if isinstance(plain, bool | int):
         return plain
     if isinstance(plain, float):
-        return "\u2013" if math.isnan(plain) else round(plain, digits)
+        return "\u2013" if math.isnan(plain) else round(plain, 4)
     return str(plain)

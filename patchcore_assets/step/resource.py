@@ -9,7 +9,6 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from patchcore_assets.executor import process_tags
-from patchcore_assets.inputs.launched import read_as_launched
 from patchcore_assets.inputs.recording import file_hashes, record_inputs, record_newer_settings
 from patchcore_assets.pools import DEVICE_TAG
 from patchcore_assets.step.configuration import configuration_of_run, keep_configuration
@@ -40,14 +39,6 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
     # Dagster makes one resource per run: what a step has written is not hashed by the next.
     _hashes: HashedFiles = PrivateAttr(default_factory=HashedFiles)
     _of_run: dict[str, BenchmarkConfig] = PrivateAttr(default_factory=dict)
-
-    def config(self) -> BenchmarkConfig:
-        """Read the configuration as it is now."""
-        return load_config(self.config_path)
-
-    def config_of_observation(self, context: dg.OpExecutionContext) -> BenchmarkConfig:
-        """Read the configuration for a run that observes inputs, unless it is another one."""
-        return read_as_launched(context.instance, context.run, self.config_path)
 
     @contextmanager
     def work(
@@ -110,6 +101,6 @@ class Benchmark(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _has_changed(self, config: BenchmarkConfig) -> bool:
         try:
-            return configuration_hash(self.config()) != configuration_hash(config)
+            return configuration_hash(load_config(self.config_path)) != configuration_hash(config)
         except UserError:
             return True

@@ -33,29 +33,13 @@ class HashedFiles:
         self._known: dict[tuple[int, int], tuple[FileState, str]] = {}
 
     def __call__(self, file: Path) -> str:
-        """Return a file's SHA-256.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        """
+        """Return a file's SHA-256."""
         return self.hash(file, time.time_ns() - CLOCK_GRANULARITY_NS)
 
     def hash(self, file: Path, settled_ns: int) -> str:
         """Return a file's SHA-256; remember it if the file changed last before `settled_ns`.
 
-        Parameters
-        ----------
-        file : Path
-            The file.
-        settled_ns : int
-            A time of the file system's clock, in nanoseconds, that every later change will show.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
+        That is a time of the file system's clock, in ns, that every later change will show.
         """
         before = file.stat()
         place = before.st_dev, before.st_ino
@@ -84,13 +68,7 @@ class HashedFiles:
             self._known[place] = state_of(after), known[1]
 
 
-def hash_all(files: Iterable[Path], hash_of: HashOf = file_hash) -> list[str]:
-    """Hash files in two threads; returns their SHA-256 in the given order.
-
-    Raises
-    ------
-    OSError
-        If one of them cannot be read.
-    """
+def hash_all(files: Iterable[Path], hash_of: HashOf) -> list[str]:
+    """Hash files in two threads; returns their SHA-256 in the given order."""
     with ThreadPoolExecutor(_THREADS, "hashing") as pool:
         return list(pool.map(hash_of, files))

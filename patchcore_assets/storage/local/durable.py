@@ -35,9 +35,9 @@ def flush_entries(folder: Path) -> None:
     flush([folder, folder.parent, folder.parent.parent])
 
 
-def clock_past(descriptor: int, newest_ns: int, patience_seconds: float = 0.05) -> int:
+def clock_past(descriptor: int, newest_ns: int) -> int:
     """Return a time of a file system's clock that is after `newest_ns`, if it comes soon."""
-    until = time.monotonic() + patience_seconds
+    until = time.monotonic() + 0.05
     while True:
         os.utime(descriptor)
         now = os.fstat(descriptor).st_ctime_ns

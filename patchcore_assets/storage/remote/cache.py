@@ -40,7 +40,7 @@ class ArtefactCache:
         limit: int | None = None,
         hashes: HashedFiles | None = None,
     ) -> None:
-        self.folder = _made(folder or _default_folder())
+        self.folder = _made(folder or user_cache() / _NAME)
         self.limit = DEFAULT_BYTES if limit is None else limit
         self._hashes = HashedFiles() if hashes is None else hashes
 
@@ -75,10 +75,6 @@ class ArtefactCache:
 
     def _store(self, folder: Path) -> LocalStore:
         return LocalStore(str(folder), self._hashes, "storage.cache")
-
-
-def _default_folder() -> Path:
-    return user_cache() / _NAME
 
 
 def _made(folder: Path) -> Path:
