@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks import tables
-from benchmarks.measuring import Run, median, positive, run_main, run_task, say
+from benchmarks.measuring import Run, positive, run_main, run_task, say
 from benchmarks.our_stages import STAGES
 from benchmarks.workloads import (
     Workload,
@@ -34,6 +34,7 @@ _STAGE_ROWS = {
     "coreset": (("coreset",), ("coreset", "index")),
     "predict test images": (("predict",), ("embed_test", "predict")),
 }
+_row = partial(tables.compared, "anomalib")
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
         options,
         "compare_anomalib",
         table,
-        lambda axes: _draw(axes, table),
+        lambda axes: tables.draw_compared(axes, "anomalib", table.rows),
         {
             f"anomalib's {name}".replace("anomalib's anomalib", "anomalib"): version
             for name, version in versions.items()
@@ -160,29 +161,8 @@ def _table(
     return tables.Table(title, rows, notes)
 
 
-def _row(name: str, theirs: list[float], ours: list[float], unit: str) -> dict[str, Any]:
-    return {
-        "what": name,
-        "unit": unit,
-        "anomalib": median(theirs),
-        "ours": median(ours),
-        "anomalib / ours": tables.ratio(median(theirs), median(ours)),
-        "runs": f"anomalib {tables.listed(theirs)}; ours {tables.listed(ours)}",
-    }
-
-
 def _sums(runs: list[Run], stages: tuple[str, ...]) -> list[float]:
     return [sum(run.seconds[stage] for stage in stages) for run in runs]
-
-
-def _draw(axes: Any, table: tables.Table) -> None:
-    rows = [row for row in table.rows if row["unit"] == "s"]
-    tables.draw_bars(
-        axes,
-        [f"{row['what']} ({row['anomalib / ours']:.1f}x)" for row in rows],
-        {system: [row[system] for row in rows] for system in ("anomalib", "ours")},
-        "seconds",
-    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ _STAGE_ROWS = {
     "metrics": ("metrics",),
 }
 _PRESET_ROW = {"predict test images, preset": ("embed_test", "predict_preset")}
+_row = partial(tables.compared, "reference")
 
 
 def main() -> None:
@@ -63,7 +65,13 @@ def main() -> None:
             task = "benchmarks.our_stages:compare_picks"
             picked = run_task(task, arguments, options.threads).result
     table = _table(options, reference, ours, whole, first, picked)
-    tables.write(options, "compare_reference", table, lambda axes: _draw(axes, table))
+    drawn = [row for row in table.rows if row["what"] != _OVERHEAD]
+    tables.write(
+        options,
+        "compare_reference",
+        table,
+        lambda axes: tables.draw_compared(axes, "reference", drawn),
+    )
 
 
 def _options() -> argparse.Namespace:
@@ -217,17 +225,6 @@ def _table(
     return tables.Table(title, rows, _notes(options, first, picked))
 
 
-def _row(name: str, theirs: list[float], ours: list[float], unit: str) -> dict[str, Any]:
-    return {
-        "what": name,
-        "unit": unit,
-        "reference": median(theirs),
-        "ours": median(ours),
-        "reference / ours": tables.ratio(median(theirs), median(ours)),
-        "runs": f"reference {tables.listed(theirs)}; ours {tables.listed(ours)}",
-    }
-
-
 def _metric_rows(reference: Run, ours: Run) -> list[dict[str, Any]]:
     rows = []
     for suffix in ("", "_preset"):
@@ -278,16 +275,6 @@ def _sum(run: Run, stages: tuple[str, ...]) -> float:
 
 def _peaks(runs: list[Run]) -> list[float]:
     return [run.peak_mb for run in runs]
-
-
-def _draw(axes: Any, table: tables.Table) -> None:
-    rows = [row for row in table.rows if row["unit"] == "s" and row["what"] != _OVERHEAD]
-    tables.draw_bars(
-        axes,
-        [f"{row['what']} ({row['reference / ours']:.1f}x)" for row in rows],
-        {system: [row[system] for row in rows] for system in ("reference", "ours")},
-        "seconds",
-    )
 
 
 if __name__ == "__main__":

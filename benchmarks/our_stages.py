@@ -174,10 +174,8 @@ def export_network(workload: dict[str, Any]) -> dict[str, Any]:
     from patchcore_ops.embedding.network_folder import NetworkFolder
 
     settings = Workload(**workload)
-    watch = Stopwatch()
-    with watch.stage("export"):
-        open_networks(settings.config(), settings.runtime(), NetworkFolder(settings.networks))
-    return {"seconds": watch.seconds, "peak_mb": peak_mb()}
+    open_networks(settings.config(), settings.runtime(), NetworkFolder(settings.networks))
+    return {}
 
 
 def compare_picks(reduced: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import median
+
 PACKAGES = ("torch", "torchvision", "timm", "faiss-cpu", "faiss-gpu", "numpy", "scipy", "dagster")
 DEFAULT_FOLDER = Path("benchmarks/results")
 # Before anything is measured: others at work on the machine would show here.
@@ -69,6 +71,20 @@ def listed(values: Iterable[float]) -> str:
 def ratio(numerator: float, denominator: float) -> float:
     """Divide, NaN where there is nothing to divide by."""
     return numerator / denominator if denominator else float("nan")
+
+
+def compared(
+    other: str, what: str, theirs: Sequence[float], ours: Sequence[float], unit: str
+) -> dict[str, Any]:
+    """Make a row of another implementation and this one: their medians, and the ratio of these."""
+    return {
+        "what": what,
+        "unit": unit,
+        other: median(theirs),
+        "ours": median(ours),
+        f"{other} / ours": ratio(median(theirs), median(ours)),
+        "runs": f"{other} {listed(theirs)}; ours {listed(ours)}",
+    }
 
 
 def write(
@@ -175,6 +191,14 @@ def _plot(path: Path, title: str, draw: Callable[[Any], None]) -> None:
     axes.set_title(title)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def draw_compared(axes: Any, other: str, rows: Iterable[Row]) -> None:
+    """Draw the rows of `compared` that are seconds."""
+    seconds = [row for row in rows if row["unit"] == "s"]
+    labels = [f"{row['what']} ({row[f'{other} / ours']:.1f}x)" for row in seconds]
+    series = {system: [row[system] for row in seconds] for system in (other, "ours")}
+    draw_bars(axes, labels, series, "seconds")
 
 
 def draw_bars(

@@ -18,8 +18,6 @@ from patchcore_ops.runtime.errors import DatasetError
 if TYPE_CHECKING:
     from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-
 
 @dataclass(frozen=True)
 class Backbone:
@@ -210,9 +208,11 @@ def save_weights(backbone: str, path: str) -> dict[str, Any]:
 
 def image_files(folder: Path) -> list[Path]:
     """List the images of a folder by name."""
+    from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS
+
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; correct --data or --category")
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_EXTENSIONS)
 
 
 def link_category(
