@@ -7,6 +7,7 @@ Dagster leaves out the assets over all categories; `automation.waves` makes thos
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +41,11 @@ def has_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 def wave_name(moment: datetime) -> str:
     """Name a wave by the time it was due or started: UTC, to the second."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def new_wave_name() -> str:
+    """Name a wave that a command starts now; another may start within the same second."""
+    return f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from patchcore_assets.commands.submission import submit_wave
 from patchcore_assets.commands.wave import NO_CATEGORY, open_instance, say, show_table
 from patchcore_assets.pools import create_pools
 from patchcore_assets.step.reasons import reason_in_log
-from patchcore_assets.storage import StorageBusy
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
+from patchcore_ops.runtime.errors import EnvironmentProblem
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 # A daemon reports every 30 s; what it has not taken by then waits for one.
@@ -47,10 +46,7 @@ def launch_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
             )
             return 130
         if METRICS not in failed:
-            try:
-                show_table(config, has_report=BENCHMARK_REPORT not in failed)
-            except (UserError, StorageBusy) as trouble:
-                failed["table"] = str(trouble)
+            failed |= show_table(config, has_report=BENCHMARK_REPORT not in failed)
     for name, reason in failed.items():
         say(f"FAILED {name}: {reason}", sys.stderr)
     return 1 if failed else 0

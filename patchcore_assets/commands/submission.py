@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +18,7 @@ from dagster._core.workspace.load_target import (
     WorkspaceLoadTarget,
 )
 
-from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
+from patchcore_assets.automation.backfills import BENCHMARK_JOB, new_wave_name
 from patchcore_assets.automation.waves import PARTITION, tags_of_wave
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 
@@ -40,8 +38,7 @@ def submit_wave(instance: dg.DagsterInstance, categories: Sequence[str]) -> str:
     ConfigError
         If it does not have one of the categories.
     """
-    # Another command may start within the same second.
-    wave = f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"
+    wave = new_wave_name()
     tags = tags_of_wave(wave, len(categories))
     with WorkspaceProcessContext(instance, _load_target()) as process:
         workspace = process.create_request_context()

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ import yaml
 
 from patchcore_assets.assets.benchmark_report import BENCHMARK_REPORT
 from patchcore_assets.assets.metrics import METRICS
-from patchcore_assets.automation.backfills import BENCHMARK_JOB, wave_name
+from patchcore_assets.automation.backfills import BENCHMARK_JOB, new_wave_name
 from patchcore_assets.automation.waves import SUMMARY_JOB, WAVE
 from patchcore_assets.commands.run_log import RUN_LOG, run_log
 from patchcore_assets.graph import define
@@ -47,8 +45,7 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> dict[str, st
     logs = dg.Definitions(loggers={RUN_LOG: run_log()})
     definitions = dg.Definitions.merge(define(config), logs)
     started = time.monotonic()
-    # Another command may start within the same second.
-    tags = {WAVE: f"{wave_name(datetime.now(UTC))} {uuid.uuid4().hex[:8]}"}
+    tags = {WAVE: new_wave_name()}
     failed: dict[str, str] = {}
     with open_instance() as instance:
         for position, category in enumerate(categories, start=1):
@@ -92,10 +89,7 @@ def _summarise(
         step, reason = reason_of(summary)
         failed[step if has_table else METRICS] = reason
     if has_table:
-        try:
-            show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
-        except (UserError, StorageBusy) as trouble:
-            failed["table"] = str(trouble)
+        failed |= show_table(config, has_report=succeeded(summary, BENCHMARK_REPORT))
     return failed
 
 
@@ -135,17 +129,21 @@ def _kept_in(instance: dg.DagsterInstance) -> str:
     )
 
 
-def show_table(config: BenchmarkConfig, has_report: bool) -> None:
-    """Print the table, and where it and the report are."""
-    table, notes = read_table(config)
-    shown = table[list(SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
-    say("\n" + shown + "\n")
-    for note in notes:
-        say(f"{note}.\n")
-    store = store_of(config)
-    say(f"table:   {store.location(METRICS, None)}/metrics.csv")
-    if has_report:
-        say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
+def show_table(config: BenchmarkConfig, has_report: bool) -> dict[str, str]:
+    """Print the table, and where it and the report are; return why it cannot be shown, if so."""
+    try:
+        table, notes = read_table(config)
+        shown = table[list(SHOWN)].to_string(index=False, float_format=lambda value: f"{value:.4f}")
+        say("\n" + shown + "\n")
+        for note in notes:
+            say(f"{note}.\n")
+        store = store_of(config)
+        say(f"table:   {store.location(METRICS, None)}/metrics.csv")
+        if has_report:
+            say(f"report:  {store.location(BENCHMARK_REPORT, None)}/index.html")
+    except (UserError, StorageBusy) as trouble:
+        return {"table": str(trouble)}
+    return {}
 
 
 def read_table(config: BenchmarkConfig) -> tuple[pd.DataFrame, list[str]]:
