@@ -51,22 +51,8 @@ def deliver(
 ) -> list[Report]:
     """Send the latest record, after those that still wait, to each tracker that lacks them.
 
-    Parameters
-    ----------
-    store : ArtefactStore
-        Keeps records until all trackers have them.
-    trackers : sequence of TrackerSection
-    had : mapping of str to sequence of str
-        The records that each tracker has, see `read_deliveries`.
-    latest : Sent
-        Its models are sent only now; they are too large to be kept.
-    warn : callable
-        Is told what went wrong; nothing is raised because of a tracker.
-
-    Returns
-    -------
-    list of Report
-        In the order of the trackers.
+    `had` is what each has, see `read_deliveries`. Models are sent only now: they are too large to
+    be kept. Nothing is raised because of a tracker.
     """
     if any(latest.record.id not in had.get(name_of(one), ()) for one in trackers):
         _keep(store, latest)
