@@ -95,8 +95,8 @@ class Present:
         return bool(runs) and wait_for_their_summary(self._instance, runs, *self._ends_of_a_wave)
 
     @cached_property
-    def _ends_of_a_wave(self) -> tuple[dg.AssetKey, dg.AssetKey]:
-        """The asset that a wave makes for each category, and the last of its summary."""
+    def _ends_of_a_wave(self) -> tuple[dg.AssetKey, list[dg.AssetKey]]:
+        """The asset that a wave makes for each category, and the last ones of its summary."""
         nodes = [self._graph.get(key) for key in self._graph.materializable_asset_keys]
         over_all = {node.key: node for node in nodes if node.partitions_def is None}
         measured = next(
@@ -105,7 +105,7 @@ class Present:
             for parent in node.parent_keys
             if parent not in over_all
         )
-        return measured, next(key for key, node in over_all.items() if not node.child_keys)
+        return measured, [key for key, node in over_all.items() if not node.child_keys]
 
     @cached_property
     def busy_categories(self) -> set[str | None]:

@@ -56,9 +56,12 @@ def wait_for_their_summary(
     instance: dg.DagsterInstance,
     run_ids: Collection[str],
     measured: dg.AssetKey,
-    report: dg.AssetKey,
+    ends: Collection[dg.AssetKey],
 ) -> bool:
-    """Tell whether all runs belong to waves whose summary has not been started."""
+    """Tell whether all runs belong to waves whose summary has not been started.
+
+    One of the `ends` tells that a backfill has made its own: others may not have been asked for.
+    """
     runs = instance.get_runs(dg.RunsFilter(run_ids=sorted(run_ids)))
     names = {run.tags[WAVE] for run in runs if WAVE in run.tags}
     others = {run.tags.get(BACKFILL): run for run in runs if WAVE not in run.tags}
@@ -66,17 +69,19 @@ def wait_for_their_summary(
         len(runs) == len(run_ids)
         and not any(_has_summary(instance, name) for name in names)
         and all(
-            _waits(instance, backfill_of_run(instance, run, measured), report)
+            _waits(instance, backfill_of_run(instance, run, measured), ends)
             for run in others.values()
         )
     )
 
 
-def _waits(instance: dg.DagsterInstance, backfill: Backfill | None, report: dg.AssetKey) -> bool:
+def _waits(
+    instance: dg.DagsterInstance, backfill: Backfill | None, ends: Collection[dg.AssetKey]
+) -> bool:
     """Tell whether a backfill is a wave that will have its table and report."""
     if backfill is None or (backfill.is_over and not backfill.has_metrics):
         return False
-    return not _is_settled(instance, backfill, report)
+    return not any(_is_settled(instance, backfill, end) for end in ends)
 
 
 def rebenchmark_schedule(config: BenchmarkConfig) -> dg.ScheduleDefinition:
