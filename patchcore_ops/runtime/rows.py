@@ -17,7 +17,7 @@ from patchcore_ops.runtime.arrays import ROWS_PER_BLOCK, ArrayFile
 
 
 class Rows(Protocol):
-    """What `ArrayFile` and `ArrayParts` have in common."""
+    """What `ArrayFile`, `ArrayParts` and `RowRange` have in common."""
 
     path: Path
     shape: tuple[int, ...]
@@ -25,12 +25,15 @@ class Rows(Protocol):
 
     def __len__(self) -> int:
         """Return the number of rows."""
+        return self.shape[0]
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read the rows from `start` to `stop`, which may lie beyond the end."""
 
     def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
         """Yield `rows` rows at a time, in order; blocks may share one buffer."""
+        for start in range(0, len(self), rows):
+            yield self.read(start, start + rows)
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Gather rows in the given order."""
@@ -72,8 +75,8 @@ def part_files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.stem}-[0-9]*{path.suffix}"))
 
 
-class ArrayParts:
-    """Files whose rows continue each other, read as one array of float32; see `ArrayFile`."""
+class ArrayParts(Rows):
+    """Files whose rows continue each other, read as one array of float32."""
 
     def __init__(self, path: Path, parts: Sequence[ArrayFile]) -> None:
         self.path = path
@@ -85,9 +88,6 @@ class ArrayParts:
             if part.shape[1:] != self.shape[1:]:
                 raise ValueError(f"{part.path}: {part.shape} does not continue {self.shape}")
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read the rows from `start` to `stop`, which may lie beyond the end."""
         rows = np.empty((max(min(stop, len(self)) - start, 0), *self.shape[1:]), dtype=self.dtype)
@@ -96,11 +96,6 @@ class ArrayParts:
             if low < high:
                 rows[low - start : high - start] = part.read(low - first, high - first)
         return rows
-
-    def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
-        """Yield `rows` rows at a time, in order."""
-        for start in range(0, len(self), rows):
-            yield self.read(start, start + rows)
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Gather rows in the given order."""
@@ -115,8 +110,8 @@ class ArrayParts:
         return gathered
 
 
-class RowRange:
-    """The rows from `start` to `stop` of others; see `ArrayFile`."""
+class RowRange(Rows):
+    """The rows from `start` to `stop` of others."""
 
     def __init__(self, rows: Rows, start: int, stop: int) -> None:
         if not 0 <= start <= stop <= len(rows):
@@ -127,17 +122,9 @@ class RowRange:
         self._rows = rows
         self._start = start
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read the rows from `start` to `stop`, which may lie beyond the end."""
         return self._rows.read(self._start + start, self._start + min(stop, len(self)))
-
-    def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
-        """Yield `rows` rows at a time, in order."""
-        for start in range(0, len(self), rows):
-            yield self.read(start, start + rows)
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Gather rows in the given order."""
