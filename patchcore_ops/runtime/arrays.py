@@ -6,6 +6,7 @@ Memory maps are not used: the pages they touch count as memory of the process.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -111,23 +112,18 @@ class ArrayFile:
         self.shape: tuple[int, ...] = mapped.shape
         self.dtype: np.dtype[Any] = mapped.dtype
         self._offset: int = mapped.offset
+        self._row_bytes = mapped.itemsize * math.prod(mapped.shape[1:])
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read the rows from `start` to `stop`, which may lie beyond the end."""
-        stop = min(stop, len(self))
-        row_items = int(np.prod(self.shape[1:], dtype=np.int64))
-        items = np.fromfile(
-            self.path,
-            dtype=self.dtype,
-            count=max(stop - start, 0) * row_items,
-            offset=self._offset + start * row_items * self.dtype.itemsize,
-        )
-        if len(items) != max(stop - start, 0) * row_items:
-            raise EOFError(f"{self.path}: ends before its {len(self)} rows do")
-        return items.reshape(-1, *self.shape[1:])
+        rows = np.empty((max(min(stop, len(self)) - start, 0), *self.shape[1:]), dtype=self.dtype)
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(self._offset + start * self._row_bytes)
+            self._fill(stream, rows)
+        return rows
 
     def blocks(self, rows: int = ROWS_PER_BLOCK) -> Iterator[npt.NDArray[Any]]:
         """Yield `rows` rows at a time, in order; all blocks share one buffer."""
@@ -164,10 +160,9 @@ class ArrayFile:
     def _take_singly(
         self, rows: npt.NDArray[np.int64], order: npt.NDArray[np.int64], gathered: npt.NDArray[Any]
     ) -> None:
-        row_bytes = gathered.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
         with self.path.open("rb", buffering=0) as stream:
             for position in order.tolist():
-                stream.seek(self._offset + int(rows[position]) * row_bytes)
+                stream.seek(self._offset + int(rows[position]) * self._row_bytes)
                 self._fill(stream, gathered[position : position + 1])
 
     def _take_in_one_pass(
