@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -63,12 +62,7 @@ class ArrayWriter:
             self._flush = self._flusher.submit(_to_disk, self._stream.fileno())
             self._unflushed = 0
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._flusher.shutdown()
         self._stream.close()
         if kind is None and self._flush is not None:

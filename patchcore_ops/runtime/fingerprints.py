@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from patchcore_ops.runtime.errors import DatasetError
@@ -81,12 +80,7 @@ class FileHashes:
         """Begin a use."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Save what is new."""
         if self._hashed:
             # A memory that cannot be written costs time at the next use, and nothing else.
