@@ -85,7 +85,7 @@ def _test_scores(root: Path, category: str, member: int, settings: CategoryConfi
     searcher = Searcher(index, settings.index, RuntimeSection())
     neighbours = settings.scoring.anomaly_scorer_num_nn
     rows = ArrayFile(folder / layout.TEST_EMBEDDINGS)
-    distances, _ = searcher.search(rows.read(0, len(rows)), neighbours)
+    distances = searcher.find(rows.read(0, len(rows)), neighbours).distances
     return patch_scores(
         distances, grid.test_images, (grid.height, grid.width), settings.scoring.distance
     )

@@ -210,8 +210,8 @@ class Model:
         for member, searcher, rows in zip(
             self.description.members, self._searchers, embedded, strict=True
         ):
-            distances, _ = searcher.search(rows, scoring.anomaly_scorer_num_nn, threads=threads)
-            of_members.append(patch_scores(distances, 1, member.grid, scoring.distance))
+            found = searcher.find(rows, scoring.anomaly_scorer_num_nn, threads=threads)
+            of_members.append(patch_scores(found.distances, 1, member.grid, scoring.distance))
         return of_members
 
     def _prediction(self, scored: _Scored, scales: MemberScales) -> Prediction:

@@ -34,15 +34,6 @@ _ROWS_FOR_PRODUCTS = 512
 class Searcher:
     """Searches a memory bank: by FAISS as configured, and quicker where that is still exact.
 
-    Parameters
-    ----------
-    index : faiss.Index
-        Over the memory bank.
-    section : IndexSection
-        Search parameters.
-    runtime : RuntimeSection
-        FAISS threads, GPU, and whether flat indices are searched by certified bounds.
-
     Raises
     ------
     ConfigError
@@ -72,41 +63,6 @@ class Searcher:
             isinstance(index, faiss.IndexFlat) and index.ntotal >= _ROWS_FOR_PRODUCTS
         )
 
-    def search(
-        self,
-        queries: Floats,
-        neighbours: int,
-        of_one_image: int | None = None,
-        threads: int | None = None,
-    ) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Find the nearest features of each query; several threads may call it.
-
-        Parameters
-        ----------
-        queries : ndarray of float32, shape [n, dim]
-        neighbours : int
-            How many to find per query.
-        of_one_image : int, optional
-            So many queries are of one image, and are searched without those of others: how
-            distances round depends on all that is searched at once. By default, all are of one.
-        threads : int, optional
-            For this search; by default, and at most, those of `runtime`.
-
-        Returns
-        -------
-        distances : ndarray of float32, shape [n, neighbours]
-            Squared Euclidean distances, ascending, as the reference uses them.
-        rows : ndarray of int64, shape [n, neighbours]
-            Rows of the memory bank.
-
-        Raises
-        ------
-        ConfigError
-            If the bank holds fewer rows than `neighbours`, or an approximate index finds fewer.
-        """
-        found = self.find(queries, neighbours, of_one_image, threads=threads)
-        return found.distances, found.rows
-
     def find(
         self,
         queries: Floats,
@@ -116,10 +72,18 @@ class Searcher:
         excluded: Sequence[npt.NDArray[np.int64]] | None = None,
         threads: int | None = None,
     ) -> Found:
-        """Find the nearest features of each query, as `search` does.
+        """Find the nearest features of each query [n, dim]; several threads may call it.
 
-        What is beyond a query's limit may be left out, and each image's `excluded` rows are, see
-        `CertifiedSearch.search`. An approximate index may then find fewer neighbours.
+        So many queries are `of_one_image`, and are searched without those of others: how distances
+        round depends on all that is searched at once. By default, all are of one. What is beyond a
+        query's limit may be left out, and each image's `excluded` rows are, see
+        `CertifiedSearch.search`. `threads` are those of `runtime` by default and at most.
+
+        Raises
+        ------
+        ConfigError
+            If the bank holds fewer rows than `neighbours`, or an approximate index finds fewer;
+            with limits or excluded rows, it may.
         """
         if neighbours > self._rows:
             raise ConfigError(

@@ -32,7 +32,8 @@ def search(
 ) -> tuple[Array, npt.NDArray[np.int64]]:
     section = IndexSection(search_parameters=parameters)
     searcher = Searcher(index, section, RuntimeSection(faiss_num_workers=2))
-    return searcher.search(queries, neighbours)
+    found = searcher.find(queries, neighbours)
+    return found.distances, found.rows
 
 
 def squared_distances(queries: Array, bank: Array) -> npt.NDArray[np.float64]:
@@ -244,7 +245,7 @@ def test_a_search_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) 
     try:
         torch.set_num_threads(3)
         runtime = RuntimeSection(faiss_num_workers=1)
-        Searcher(index, IndexSection(), runtime).search(vectors(5, 400, seed=1), 1)
+        Searcher(index, IndexSection(), runtime).find(vectors(5, 400, seed=1), 1)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -332,9 +333,9 @@ def test_images_searched_at_once_get_what_each_gets_alone(
     index = build_index(bank, "Flat")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     alone = Searcher(index, IndexSection(), RuntimeSection())
-    expected = [alone.search(image, 2) for image in np.split(queries, 3)]
+    expected = [alone.find(image, 2) for image in np.split(queries, 3)]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     at_once = Searcher(index, IndexSection(), RuntimeSection())
-    distances, nearest = at_once.search(queries, 2, of_one_image=30)
-    np.testing.assert_array_equal(distances, np.concatenate([one for one, _ in expected]))
-    np.testing.assert_array_equal(nearest, np.concatenate([one for _, one in expected]))
+    found = at_once.find(queries, 2, of_one_image=30)
+    np.testing.assert_array_equal(found.distances, np.concatenate([one[0] for one in expected]))
+    np.testing.assert_array_equal(found.rows, np.concatenate([one[1] for one in expected]))
