@@ -12,8 +12,8 @@ Guesses, scans and distances are FAISS's; queries are worked on in as many threa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from patchcore_ops.scoring.distance_bounds import (
     shortened,
 )
 from patchcore_ops.scoring.excluded_rows import NO_ROWS, search_without
-from patchcore_ops.scoring.faiss_library import import_faiss
+from patchcore_ops.scoring.faiss_library import import_faiss, in_threads
 
 # Coordinates of the first, coarse bounds, and of the better ones.
 COARSE_COORDINATES = 80
@@ -142,31 +142,12 @@ class CertifiedSearch:
         their_own = [
             rows for rows, of_image in zip(without, by_part[0], strict=True) for _ in of_image
         ]
-        found = self._in_threads(
-            parts, their_limits, their_own, neighbours, threads or self._threads
-        )
+        search = partial(self._search, neighbours)
+        with matrix_products():
+            found = in_threads(threads or self._threads, search, parts, their_limits, their_own)
         return Found(*(np.concatenate(of_parts) for of_parts in zip(*found, strict=True)))
 
-    def _in_threads(
-        self,
-        queries: Sequence[Floats],
-        limits: Sequence[Floats],
-        excluded: Sequence[Rows],
-        neighbours: int,
-        threads: int,
-    ) -> list[Found]:
-        """Search for parts of the queries at once; each part has its share of FAISS's threads."""
-        work = self._search, queries, limits, excluded, [neighbours] * len(queries)
-        with matrix_products():
-            if min(len(queries), threads) == 1:
-                return list(map(*work))
-            share = max(threads // len(queries), 1)
-            with ThreadPoolExecutor(
-                threads, "search", self._faiss.omp_set_num_threads, (share,)
-            ) as executor:
-                return list(executor.map(*work))
-
-    def _search(self, queries: Floats, limits: Floats, excluded: Rows, neighbours: int) -> Found:
+    def _search(self, neighbours: int, queries: Floats, limits: Floats, excluded: Rows) -> Found:
         reduced = self._axes.reduce(queries)
         coarse = shortened(reduced, COARSE_COORDINATES)
         guessed = self._upper_bounds(queries, coarse, neighbours, excluded)
@@ -190,7 +171,7 @@ class CertifiedSearch:
         distances[where], rows[where] = of_near[nearest], near[nearest]
         if not proven.all():
             distances[~proven], rows[~proven] = search_without(
-                self._flat, queries[~proven], neighbours, excluded
+                self._flat, neighbours, queries[~proven], excluded
             )
         return Found(distances, rows, proven)
 

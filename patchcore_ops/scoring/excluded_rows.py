@@ -16,7 +16,7 @@ NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 def search_without(
-    index: Any, queries: Floats, neighbours: int, excluded: Rows | None
+    index: Any, neighbours: int, queries: Floats, excluded: Rows | None
 ) -> tuple[Floats, Rows]:
     """Search an index for neighbours that are not among the excluded rows.
 

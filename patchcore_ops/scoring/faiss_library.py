@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from patchcore_ops.runtime.errors import EnvironmentProblem
 
+_Result = TypeVar("_Result")
 SWITCH_TO_GPU = (
     "pip uninstall -y faiss-cpu faiss-gpu && pip install --no-deps --force-reinstall faiss-gpu"
 )
@@ -65,6 +67,22 @@ def faiss_threads(count: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def in_threads(
+    threads: int, function: Callable[..., _Result], *parts: Sequence[Any]
+) -> list[_Result]:
+    """Call a function of FAISS with each of some parts, in threads that share those of FAISS.
+
+    Where others use the processors too, FAISS's own threads wait for each other, busily.
+    """
+    count = len(parts[0])
+    if min(count, threads) == 1:
+        return list(map(function, *parts))
+    share = max(threads // count, 1)
+    set_threads = import_faiss().omp_set_num_threads
+    with ThreadPoolExecutor(threads, "search", set_threads, (share,)) as executor:
+        return list(executor.map(function, *parts))
 
 
 def reason_of(error: Exception) -> str:

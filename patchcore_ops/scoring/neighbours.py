@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -23,7 +22,13 @@ from patchcore_ops.scoring.certified_search import (
     matrix_products,
 )
 from patchcore_ops.scoring.excluded_rows import search_without
-from patchcore_ops.scoring.faiss_library import SWITCH_TO_GPU, faiss_threads, only_faiss, reason_of
+from patchcore_ops.scoring.faiss_library import (
+    SWITCH_TO_GPU,
+    faiss_threads,
+    in_threads,
+    only_faiss,
+    reason_of,
+)
 from patchcore_ops.scoring.index_building import set_parameters
 
 Floats = npt.NDArray[np.float32]
@@ -43,7 +48,7 @@ class Searcher:
     """
 
     def __init__(self, index: Any, section: IndexSection, runtime: RuntimeSection) -> None:
-        self._faiss = faiss = only_faiss()
+        faiss = only_faiss()
         # More threads than processors would only wait for each other.
         self.threads = min(runtime.faiss_num_workers, available_processors())
         set_parameters(faiss, index, section)
@@ -100,8 +105,11 @@ class Searcher:
             else:
                 images = images_of(queries, of_one_image)
                 with matrix_products() if self._by_products else nullcontext():
-                    parts = self._search_images(
-                        images, neighbours, excluded or [None] * len(images), threads
+                    parts = in_threads(
+                        1 if self._is_on_gpu else threads,
+                        partial(search_without, self._index, neighbours),
+                        images,
+                        excluded or [None] * len(images),
                     )
                 distances, rows = (
                     np.concatenate(of_images) for of_images in zip(*parts, strict=True)
@@ -113,28 +121,6 @@ class Searcher:
                 "some patch; raise nprobe or efSearch"
             )
         return found
-
-    def _search_images(
-        self,
-        images: Sequence[Floats],
-        neighbours: int,
-        excluded: Sequence[npt.NDArray[np.int64] | None],
-        threads: int,
-    ) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
-        """Search by FAISS alone, for several images at once where it can."""
-        search = partial(search_without, self._index, neighbours=neighbours)
-        if self._is_on_gpu or min(len(images), threads) == 1:
-            return [
-                search(image, excluded=own) for image, own in zip(images, excluded, strict=True)
-            ]
-        # Where others use the processors too, FAISS's own threads wait for each other, busily.
-        share = max(threads // len(images), 1)
-        with ThreadPoolExecutor(
-            threads, "search", self._faiss.omp_set_num_threads, (share,)
-        ) as executor:
-            return list(
-                executor.map(lambda image, own: search(image, excluded=own), images, excluded)
-            )
 
 
 def _on_gpu(faiss: Any, index: Any) -> Any:
