@@ -1,4 +1,4 @@
-"""The nearest neighbours of many images' patches, in an index that may be larger than memory.
+"""Scores of many images' patches by their neighbours in an index that may be larger than memory.
 
 A large flat index is searched block by block, so that memory holds one block of it. What a block
 has found bounds what the next ones look for.
@@ -7,6 +7,7 @@ has found bounds what the next ones look for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,10 @@ from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.runtime.rows import Rows
 from patchcore_ops.scoring.certified_search import Found
 from patchcore_ops.scoring.index_file import IndexFile
+from patchcore_ops.scoring.maps import patch_scores
 from patchcore_ops.scoring.neighbours import Searcher
+from patchcore_ops.stages import layout
+from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -33,15 +37,15 @@ class Batch(NamedTuple):
 
 
 class Queries(Protocol):
-    """The embeddings of some images, of `patches` each."""
+    """The embeddings of some images, and the grid of the patches of each."""
 
     @property
     def images(self) -> range | Indices:
         """Which images these are."""
 
     @property
-    def patches(self) -> int:
-        """How many embeddings an image has."""
+    def grid(self) -> Grid:
+        """How the embeddings of an image lie in it."""
 
     def batches(self) -> Iterator[Batch]:
         """Read some images at a time; each may be read several times."""
@@ -52,20 +56,42 @@ class ImageRange(NamedTuple):
 
     embeddings: Rows
     images: range
-    patches: int
+    grid: Grid
 
     def batches(self) -> Iterator[Batch]:
         """Read some images at a time."""
-        images = self.images
+        images, patches = self.images, self.grid.patches
         for start in range(images.start, images.stop, IMAGES_PER_SEARCH):
             stop = min(start + IMAGES_PER_SEARCH, images.stop)
-            place = slice(
-                (start - images.start) * self.patches, (stop - images.start) * self.patches
-            )
-            yield Batch(place, self.embeddings.read(start * self.patches, stop * self.patches))
+            place = slice((start - images.start) * patches, (stop - images.start) * patches)
+            yield Batch(place, self.embeddings.read(start * patches, stop * patches))
 
 
-def nearest_distances(
+def scored_patches(
+    member: int,
+    of_index: Path,
+    queries: Queries,
+    config: CategoryConfig,
+    runtime: RuntimeSection,
+    on_progress: Progress | None,
+) -> tuple[Floats, int | None]:
+    """Return the patch scores of images, shape [n, h, w], and how many bounds have proven.
+
+    `on_progress` is told how many of the images are done, of all members.
+    """
+    images, members = len(queries.images), len(config.embedding.members)
+
+    def note(done: int, of: int) -> None:
+        if on_progress is not None:
+            on_progress(member * images + images * done // of, members * images)
+
+    index = IndexFile.at(of_index / layout.INDEX)
+    distances, proven = _nearest_distances(index, queries, config, runtime, note)
+    grid = queries.grid.height, queries.grid.width
+    return patch_scores(distances, images, grid, config.scoring.distance), proven
+
+
+def _nearest_distances(
     index: IndexFile,
     queries: Queries,
     config: CategoryConfig,
@@ -73,7 +99,8 @@ def nearest_distances(
     on_progress: Progress,
 ) -> tuple[Floats, int | None]:
     """Return the distances to the nearest features, ascending, and how many bounds have proven."""
-    count, neighbours = len(queries.images) * queries.patches, config.scoring.anomaly_scorer_num_nn
+    count = len(queries.images) * queries.grid.patches
+    neighbours = config.scoring.anomaly_scorer_num_nn
     nearest = np.full((count, neighbours), np.inf, dtype=np.float32)
     proven: npt.NDArray[np.bool_] | None = np.ones(count, dtype=np.bool_)
     blocks = index.blocks()
@@ -111,4 +138,4 @@ def _found_in(
             own = [
                 rows[(rows >= block.start) & (rows < block.stop)] - block.start for rows in excluded
             ]
-        yield place, searcher.find(vectors, neighbours, queries.patches, within, own)
+        yield place, searcher.find(vectors, neighbours, queries.grid.patches, within, own)

@@ -12,10 +12,8 @@ import numpy.typing as npt
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.runtime.rows import Rows
-from patchcore_ops.scoring.index_file import IndexFile
-from patchcore_ops.scoring.maps import patch_scores
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.index_search import IMAGES_PER_SEARCH, Batch, nearest_distances
+from patchcore_ops.stages.index_search import IMAGES_PER_SEARCH, Batch, scored_patches
 from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
@@ -49,50 +47,23 @@ def leave_one_out_scores(
     """Score the patches of train images as if each had not been there when the bank was made.
 
     The rows of the bank that come from the image are left out of its search; the rest of the bank
-    stays as it was selected. Memory holds what `search_images` holds.
-
-    Parameters
-    ----------
-    embeddings, bank, indices : Path
-        Folders of `raw_embeddings`, `memory_bank` and `faiss_index`.
-    config : CategoryConfig
-    runtime : RuntimeSection
-    images : ndarray of int64
-        Positions among the train images.
-    on_progress : callable, optional
-        Told how many of the images are done, of all members.
-
-    Returns
-    -------
-    list of ndarray of float32, shape [images, h, w]
-        By member. NaN for a patch without so many neighbours.
+    stays as it was selected. `images` are positions among the train images. Returns by member an
+    array of shape [images, h, w], NaN for a patch without so many neighbours.
     """
-    members = len(config.embedding.members)
-    scores = []
-    for member in range(members):
+    by_member = []
+    for member in range(len(config.embedding.members)):
         of_embeddings, of_bank, of_index = (
             layout.member_folder(folder, member) for folder in (embeddings, bank, indices)
         )
         grid = Grid.read(of_embeddings)
         picks = np.load(of_bank / layout.INDICES, allow_pickle=False)
-
-        def note(done: int, of: int, before: int = member * len(images)) -> None:
-            if on_progress is not None:
-                on_progress(before + len(images) * done // of, members * len(images))
-
-        distances, _ = nearest_distances(
-            IndexFile.at(of_index / layout.INDEX),
-            _WithoutOwnRows(
-                layout.train_embeddings(of_embeddings), images, grid.patches, picks // grid.patches
-            ),
-            config,
-            runtime,
-            note,
+        queries = _WithoutOwnRows(
+            layout.train_embeddings(of_embeddings), images, grid, picks // grid.patches
         )
-        distances[~np.isfinite(distances)] = np.nan
-        shape = grid.height, grid.width
-        scores.append(patch_scores(distances, len(images), shape, config.scoring.distance))
-    return scores
+        scores, _ = scored_patches(member, of_index, queries, config, runtime, on_progress)
+        scores[~np.isfinite(scores)] = np.nan
+        by_member.append(scores)
+    return by_member
 
 
 class _WithoutOwnRows(NamedTuple):
@@ -100,19 +71,20 @@ class _WithoutOwnRows(NamedTuple):
 
     embeddings: Rows
     images: Indices
-    patches: int
+    grid: Grid
     image_of_row: Indices  # for each row of the bank
 
     def batches(self) -> Iterator[Batch]:
         """Read some images at a time, with the rows of the bank that come from each."""
+        patches = self.grid.patches
         for start in range(0, len(self.images), IMAGES_PER_SEARCH):
             images = self.images[start : start + IMAGES_PER_SEARCH]
             read = [
-                self.embeddings.read(int(image) * self.patches, (int(image) + 1) * self.patches)
+                self.embeddings.read(int(image) * patches, (int(image) + 1) * patches)
                 for image in images
             ]
             yield Batch(
-                slice(start * self.patches, (start + len(images)) * self.patches),
+                slice(start * patches, (start + len(images)) * patches),
                 np.concatenate(read),
                 [np.flatnonzero(self.image_of_row == image) for image in images],
             )

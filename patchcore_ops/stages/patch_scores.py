@@ -12,10 +12,8 @@ from pydantic import BaseModel
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.arrays import ArrayFile, save_array
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.scoring.index_file import IndexFile
-from patchcore_ops.scoring.maps import patch_scores
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.index_search import ImageRange, nearest_distances
+from patchcore_ops.stages.index_search import ImageRange, scored_patches
 from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
@@ -60,18 +58,6 @@ def search_images(
     Writes each member's `patch_scores.npy`, float32 [images, h, w], and `searched.json`. Memory
     holds a block of the index (an approximate one as a whole) with its bounds, a batch of
     embeddings, and the distances of all patches of the range.
-
-    Parameters
-    ----------
-    embeddings, indices : Path
-        Folders of `raw_embeddings` and `faiss_index`.
-    config : CategoryConfig
-    runtime : RuntimeSection
-    images : range
-        Of the test images, in their order.
-    folder : Path
-    on_progress : callable, optional
-        Told how many of the images are done, of all members.
     """
     members = len(config.embedding.members)
     folders = zip(
@@ -80,27 +66,14 @@ def search_images(
         strict=True,
     )
     for member, (of_embeddings, of_index) in enumerate(folders):
-
-        def note(done: int, of: int, before: int = member * len(images)) -> None:
-            if on_progress is not None:
-                on_progress(before + len(images) * done // of, members * len(images))
-
-        grid = Grid.read(of_embeddings)
-        distances, proven = nearest_distances(
-            IndexFile.at(of_index / layout.INDEX),
-            ImageRange(layout.test_embeddings(of_embeddings), images, grid.patches),
-            config,
-            runtime,
-            note,
-        )
+        embedded = layout.test_embeddings(of_embeddings)
+        queries = ImageRange(embedded, images, Grid.read(of_embeddings))
+        scores, proven = scored_patches(member, of_index, queries, config, runtime, on_progress)
         target = layout.member_folder(folder, member)
         target.mkdir(parents=True, exist_ok=True)
-        scores = patch_scores(
-            distances, len(images), (grid.height, grid.width), config.scoring.distance
-        )
         save_array(target / layout.PATCH_SCORES, scores)
         searched = Searched(
-            first=images.start, stop=images.stop, patches=len(distances), proven=proven
+            first=images.start, stop=images.stop, patches=scores.size, proven=proven
         )
         (target / layout.SEARCHED).write_text(searched.model_dump_json() + "\n", encoding="utf-8")
 
