@@ -17,11 +17,10 @@ from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.embedding.exported_network import NetworkStore
 from patchcore_ops.model.pixels import AnyImage, NamedImage, ahead, named, pixels_of
-from patchcore_ops.runtime.arrays import ArrayWriter
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.scoring.padding import Insides
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.raw_embeddings import Grid
+from patchcore_ops.stages.raw_embeddings import Target, made_by
 
 
 class EmbeddedImages(NamedTuple):
@@ -80,27 +79,19 @@ def embed_training_images(
 ) -> EmbeddedImages:
     """Embed images, and write what `raw_embeddings` writes of train images: arrays and grids."""
     opened = open_networks(config, runtime, networks)
-    grids = [
-        Grid(*engine.grid, opened.dimension, len(images), 0, engine.weights_sha256)
-        for engine in opened.engines
-    ]
+    made = made_by(opened, len(images), 0)
     with ExitStack() as stack:
-        writers = []
-        for member, grid in enumerate(grids):
-            target = layout.member_folder(folder, member)
-            target.mkdir(parents=True, exist_ok=True)
-            grid.write(target)
-            shape = (len(images) * grid.patches, grid.dimension)
-            writers.append(
-                stack.enter_context(ArrayWriter(target / layout.TRAIN_EMBEDDINGS, shape))
-            )
+        target = Target(folder, "train", made.grids, config.embedding.storage)
+        writers = target.writers(len(images), stack)
         crops: list[Crop] = []
         batches = _batches(images, config, runtime, crops)
         for embedded in stack.enter_context(closing(opened.embed_all(batches))):
             for writer, rows in zip(writers, embedded, strict=True):
                 writer.append(rows)
+    for member, grid in enumerate(made.grids):
+        grid.write(layout.member_folder(folder, member))
     insides = np.array([crop.inside for crop in crops]) if config.dataset.fit == "pad" else None
-    return EmbeddedImages(len(images), [engine.network for engine in opened.engines], insides)
+    return EmbeddedImages(len(images), made.networks, insides)
 
 
 def _batches(

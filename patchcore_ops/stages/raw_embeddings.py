@@ -130,7 +130,7 @@ def embed_images(
             from patchcore_ops.embedding.ensemble import open_networks
 
             opened = open_networks(config, runtime, networks, hash_of)
-            if made is not None and made != _made_by(opened, train, test):
+            if made is not None and made != made_by(opened, train, test):
                 # It shows only now: OpenVINO has failed, or other weights have been published.
                 return embed_images(
                     images,
@@ -143,12 +143,12 @@ def embed_images(
                     networks,
                     all_train_images,
                 )
-            made = _made_by(opened, train, test)
+            made = made_by(opened, train, test)
         all_train = train if all_train_images is None else all_train_images
         foresee(config, [(grid.height, grid.width) for grid in made.grids], all_train)
         done = 0
         for split, paths in files.items():
-            target = _Target(folder, split, made.grids, config.embedding.storage)
+            target = Target(folder, split, made.grids, config.embedding.storage)
             segments = segments_of(images.loc[images["split"] == split, "fingerprint"], earlier)
             for written in _write(target, segments, earlier, stream, paths, opened):
                 done += written
@@ -161,7 +161,7 @@ def embed_images(
     return Embedded(made.grids, rows, made.engines, made.networks, made.fallbacks, taken_over)
 
 
-def _made_by(opened: Networks, train: int, test: int) -> MadeBy:
+def made_by(opened: Networks, train: int, test: int) -> MadeBy:
     """Describe what opened networks will make of so many images."""
     return MadeBy(
         [
@@ -181,7 +181,7 @@ def _made_earlier(earlier: Earlier, train: int, test: int) -> MadeBy:
     return MadeBy(grids, [*earlier.engines], [*earlier.networks], [""] * len(grids))
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """The files of one split that are written, one for each member."""
 
     folder: Path
@@ -190,6 +190,7 @@ class _Target(NamedTuple):
     storage: StoredPrecision
 
     def writers(self, images: int, stack: ExitStack) -> list[ArrayWriter]:
+        """Open the files for the rows of so many images."""
         return [
             stack.enter_context(
                 ArrayWriter(
@@ -203,7 +204,7 @@ class _Target(NamedTuple):
 
 
 def _write(
-    target: _Target,
+    target: Target,
     segments: Sequence[Segment],
     earlier: Earlier | None,
     stream: ImageStream,
