@@ -74,10 +74,6 @@ class Crop(NamedTuple):
         """How many pixels of the image one of the crop stands for."""
         return self._across * self._down
 
-    def point_in_crop(self, x: float, y: float) -> tuple[float, float]:
-        """Return where a point of the image lies in the crop; outside of its sides if cut off."""
-        return x / self._across - self.left, y / self._down - self.top
-
     def point_in_image(self, x: float, y: float) -> tuple[int, int]:
         """Return the image's pixel in which a point of the crop lies."""
         column, row = (self.left + x) * self._across, (self.top + y) * self._down

@@ -97,15 +97,10 @@ def _count_from(ascending: Scores, thresholds: Scores) -> tuple[Counts, Counts]:
 
 def roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
     """Compute the corners of the ROC curve: false and true positive rates."""
-    return _curve(ranking, ranking.true_positives)
+    return curve_of(ranking, ranking.true_positives)
 
 
-def weighted_roc_curve(ranking: Ranking) -> tuple[Floats, Floats]:
-    """Compute the ROC curve whose true positive rate is the share of the positives' weight."""
-    return _curve(ranking, ranking.covered)
-
-
-def _curve(ranking: Ranking, reached: Counts | Floats) -> tuple[Floats, Floats]:
+def curve_of(ranking: Ranking, reached: Counts | Floats) -> tuple[Floats, Floats]:
     """Join the points before and after each threshold, from (0, 0) to (1, 1)."""
     corners = 2 * len(reached)
     x, y = np.zeros(corners + 2), np.zeros(corners + 2)

@@ -14,10 +14,10 @@ from scipy import ndimage
 from patchcore_ops.metrics.ranking import (
     Floats,
     Ranking,
+    curve_of,
     rank_positives,
     sorted_numbers,
     unseen_is_missed,
-    weighted_roc_curve,
 )
 
 # Connected within an image by edges and corners, never across images.
@@ -61,7 +61,7 @@ def pro_curve_below(ranking: Ranking, fpr_limit: float) -> tuple[Floats, Floats]
 
     The weights of `ranking` must be `region_weights`.
     """
-    false_positive_rate, overlap = weighted_roc_curve(ranking)
+    false_positive_rate, overlap = curve_of(ranking, ranking.covered)
     inside = false_positive_rate <= fpr_limit
     return (
         np.append(false_positive_rate[inside], fpr_limit),
@@ -69,7 +69,7 @@ def pro_curve_below(ranking: Ranking, fpr_limit: float) -> tuple[Floats, Floats]
     )
 
 
-def area_under_pro(ranking: Ranking, fpr_limit: float = 0.3) -> float:
+def area_under_pro(ranking: Ranking, fpr_limit: float) -> float:
     """Integrate the PRO curve up to a false-positive rate and divide by it; NaN with one class."""
     if not ranking.has_both_classes:
         return float("nan")

@@ -28,7 +28,7 @@ from patchcore_ops.model.description import (
     ModelDraft,
     ModelError,
 )
-from patchcore_ops.runtime.fingerprints import HashOf, file_hash
+from patchcore_ops.runtime.fingerprints import file_hash
 
 MODEL = "model.json"
 INDEX = "index.faiss"
@@ -39,26 +39,11 @@ _UNKNOWN = 64 * "0"
 _AGAIN = "copy the model again, or make it again"
 
 
-def write_model(folder: Path, draft: ModelDraft, hash_of: HashOf = file_hash) -> ModelDescription:
-    """Write `model.json` for the files that lie in a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds every file of the model, and nothing else.
-    draft : ModelDraft
-        What the model is.
-    hash_of : callable, optional
-        Gives a file's SHA-256.
-
-    Returns
-    -------
-    ModelDescription
-        With size and hash of every file.
-    """
+def write_model(folder: Path, draft: ModelDraft) -> ModelDescription:
+    """Write `model.json` for the files in a folder: all those of the model, and nothing else."""
     files = {
         file.relative_to(folder).as_posix(): FileRecord(
-            bytes=file.stat().st_size, sha256=hash_of(file)
+            bytes=file.stat().st_size, sha256=file_hash(file)
         )
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MODEL

@@ -20,10 +20,10 @@ _QUALITIES = (78, 60, 40, 20, 5)
 _OUTLINE = (0, 255, 80, 255)
 
 
-def picture_uri(picture: Picture, max_side: int = MAX_SIDE) -> str:
-    """Encode a picture as a WebP of at most `max_side` squared pixels and `MAX_PICTURE_BYTES`."""
+def picture_uri(picture: Picture) -> str:
+    """Encode a picture as a WebP of at most `MAX_SIDE` squared pixels and `MAX_PICTURE_BYTES`."""
     image = Image.fromarray(np.ascontiguousarray(picture))
-    image.thumbnail(_bounds(image, max_side), Image.Resampling.LANCZOS)
+    image.thumbnail(_bounds(image), Image.Resampling.LANCZOS)
     content = b""
     for quality in _QUALITIES:
         content = _webp(image, quality=quality)
@@ -32,13 +32,13 @@ def picture_uri(picture: Picture, max_side: int = MAX_SIDE) -> str:
     return _uri(content)
 
 
-def outline_uri(mask: npt.NDArray[np.bool_], max_side: int = MAX_SIDE) -> str:
+def outline_uri(mask: npt.NDArray[np.bool_]) -> str:
     """Encode the outline of a mask as a WebP, transparent elsewhere, to lie over a `picture_uri`.
 
     So one outline serves the image and the heat map.
     """
     image = Image.fromarray(mask.astype(np.uint8) * 255)
-    image.thumbnail(_bounds(image, max_side), Image.Resampling.BOX)
+    image.thumbnail(_bounds(image), Image.Resampling.BOX)
     # Any coverage counts, or a defect of a few pixels would vanish with the downscaling.
     small = np.asarray(image) > 0
     layer = np.zeros((*small.shape, 4), dtype=np.uint8)
@@ -46,9 +46,9 @@ def outline_uri(mask: npt.NDArray[np.bool_], max_side: int = MAX_SIDE) -> str:
     return _uri(_webp(Image.fromarray(layer), lossless=True))
 
 
-def _bounds(image: Image.Image, max_side: int) -> tuple[float, float]:
+def _bounds(image: Image.Image) -> tuple[float, float]:
     """Return sides that leave an image as many pixels as a square one has."""
-    longer = max_side * math.sqrt(max(image.size) / min(image.size))
+    longer = MAX_SIDE * math.sqrt(max(image.size) / min(image.size))
     return longer, longer
 
 

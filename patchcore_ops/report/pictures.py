@@ -17,10 +17,10 @@ _GAP = 4
 _OUTLINE = np.array([0, 255, 80], dtype=np.uint8)
 
 
-def outline_mask(image: Picture, mask: npt.NDArray[np.bool_], width: int = 2) -> Picture:
+def outline_mask(image: Picture, mask: npt.NDArray[np.bool_]) -> Picture:
     """Draw the outline of the ground truth onto an image."""
     outlined = image.copy()
-    outlined[ndimage.binary_dilation(mask, iterations=width) & ~mask] = _OUTLINE
+    outlined[ndimage.binary_dilation(mask, iterations=2) & ~mask] = _OUTLINE
     return outlined
 
 

@@ -73,7 +73,7 @@ def test_outline_surrounds_the_mask_and_touches_nothing_else(
     image: np.ndarray, mask: np.ndarray
 ) -> None:
     before = image.copy()
-    outlined = outline_mask(image, mask, width=2)
+    outlined = outline_mask(image, mask)
     np.testing.assert_array_equal(image, before)
     changed = (outlined != image).any(axis=2)
     assert changed.any()
