@@ -27,30 +27,11 @@ def select_rows(
     on_progress: Progress | None = None,
     wanted: int | None = None,
 ) -> Selection:
-    """Choose the rows of the memory bank, or those of one shard of it.
+    """Choose the rows of the memory bank, or those of one shard of it; return them in pick order.
 
-    Parameters
-    ----------
-    embeddings : Rows, shape [N, D]
-        The embeddings of the train images; only their projection is held in memory.
-    coreset : CoresetSection
-        Sampler, percentage, projection and seed.
-    device : str
-        Where the greedy samplers compute: `cpu` means numpy, any other device torch.
-    on_progress : callable, optional
-        Called with (picks so far, picks wanted) now and then.
-    wanted : int, optional
-        How many rows to choose; by default as many as the percentage gives.
-
-    Returns
-    -------
-    ndarray of int64
-        Rows of `embeddings`, in pick order.
-
-    Raises
-    ------
-    ConfigError
-        If the percentage leaves not a single row.
+    There are `wanted` of them, by default as many as the percentage gives. Only the projection of
+    the embeddings is held in memory. The greedy samplers compute on `device`: `cpu` means numpy,
+    any other torch. Raises ConfigError if the percentage leaves not a single row.
     """
     if wanted is None:
         wanted = sample_count(len(embeddings), coreset)

@@ -16,10 +16,7 @@ _MANTISSA = 24
 class Draws:
     """What a `torch.Generator` with this seed would draw, one call after the other.
 
-    Parameters
-    ----------
-    seed : int
-        Not negative. As in torch, only the lower 32 bits count.
+    Seeds are not negative. As in torch, only their lower 32 bits count.
     """
 
     def __init__(self, seed: int) -> None:

@@ -60,25 +60,10 @@ def add_images(
 ) -> list[Addition]:
     """Copy images into a category, byte for byte, under names that say where they come from.
 
-    Parameters
-    ----------
-    files : iterable of Path
-        All are read as the benchmark reads images before the first is copied.
-    root, category, place : Path, str, str
-        The dataset's folder, and the folder in the category's: `train/good` or `test/<label>`.
-    origin : str
-        The first word of the new names.
-    settings : CategoryConfig
-        The category's, for the limit of pixels.
-    fine : sequence of str
-        Other places where an image of equal content may be as well; then it is not added.
-    mask : Path, optional
-        The ground truth of the one image.
-
-    Returns
-    -------
-    list of Addition
-        One for each image, then one for the mask.
+    All are read as the benchmark reads images before the first is copied. They go to `place` in
+    the category's folder, `train/good` or `test/<label>`; `origin` is the first word of their
+    names. One whose content is there already, or in a place of `fine`, is not added. `mask` is the
+    ground truth of a single image. Returns an addition for each image, then one for the mask.
 
     Raises
     ------

@@ -12,21 +12,10 @@ _MULTIPLE = 32
 
 
 def with_decided_size(config: CategoryConfig, images: pd.DataFrame) -> CategoryConfig:
-    """Return settings with numbers in place of `imagesize: auto`.
+    """Return settings with numbers in place of `imagesize: auto`, by the images of a manifest.
 
     The shorter side is `resize`, and the other that of the median proportions of the train images;
     both are multiples of 32.
-
-    Parameters
-    ----------
-    config : CategoryConfig
-    images : DataFrame
-        The manifest.
-
-    Returns
-    -------
-    CategoryConfig
-        The same, if it has numbers already.
 
     Examples
     --------

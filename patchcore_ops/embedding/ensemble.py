@@ -85,18 +85,10 @@ class Networks:
             executor.shutdown(cancel_futures=True)
 
     def embed(self, images: Pixels, names: Sequence[object] = ()) -> list[Embeddings]:
-        """Embed a batch for every member; several threads may call it at once.
+        """Embed a batch, uint8 [B, height, width, 3], for every member: [B * h * w, dimension].
 
-        Parameters
-        ----------
-        images : ndarray of uint8, shape [B, height, width, 3]
-        names : sequence, optional
-            What to call the images where something is wrong; by default their numbers.
-
-        Returns
-        -------
-        list of ndarray of float32, shape [B * h * w, dimension]
-            One per member.
+        Several threads may call it at once. `names` are what to call the images where something is
+        wrong; by default their numbers.
 
         Raises
         ------

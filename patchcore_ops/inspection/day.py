@@ -79,28 +79,10 @@ def inspect_day(
 ) -> Inspected:
     """Judge the images of a day; write the table, its CSV, the figures and a heat map of each.
 
-    Parameters
-    ----------
-    description : ModelDescription
-        Of the model that judges.
-    load : callable
-        Loads it; not called where there is nothing to judge.
-    inbox : Inbox
-        Where the images are.
-    arrivals : sequence of Arrival
-        The files of the day that no longer change.
-    folder : Path
-        Receives the files.
-    earlier : Path, optional
-        The folder of the day's version before. Rows of images that are gone from the inbox stay as
-        they are, also by another model.
-    share : callable, optional
-        Puts a heat map of the version before into the folder; needed with `earlier`.
-    on_progress : callable, optional
-
-    Returns
-    -------
-    Inspected
+    `load` loads the model of `description`, where there is anything to judge. `arrivals` are the
+    files of the day that no longer change. `earlier` is the folder of the day's version before,
+    whose heat maps `share` puts into the folder; its rows of images that are gone from the inbox
+    stay as they are, also by another model.
     """
     kept = _kept(earlier, arrivals, version_of(description))
     known = {tuple(row) for row in kept[IDENTITY].itertuples(index=False)}

@@ -24,16 +24,9 @@ _COLOURS = np.stack(
 def heat_map(prediction: Prediction) -> Pixels:
     """Draw a prediction's anomaly map over the crop that the network saw.
 
-    Parameters
-    ----------
-    prediction : Prediction
-
-    Returns
-    -------
-    ndarray of uint8, shape [height, width, 3]
-        RGB. The pixel threshold is in the middle of the scale, between green and yellow, so that
-        colours mean the same in all images of a model. A model without one has colours from the
-        median of the image's own map to its greatest value.
+    The pixel threshold is in the middle of the scale, between green and yellow, so that colours
+    mean the same in all images of a model. A model without one has colours from the median of the
+    image's own map to its greatest value.
     """
     return overlay_heat(prediction.pixels, prediction.anomaly_map, *heat_limits(prediction))
 

@@ -15,21 +15,12 @@ _WILDCARDS = "*?["
 
 
 def list_images(names: Iterable[str], beside: Path | None = None) -> list[Path | Unreadable]:
-    """List the images that some names stand for, each once.
+    """List the images that some names stand for, each once, in the order of the names.
 
-    Parameters
-    ----------
-    names : iterable of str
-        A file is taken whatever it is called. A folder stands for the files below it that are
-        named as images, in the order of their paths; hidden ones and links to folders are left
-        out. A name of nothing that exists may be a pattern, as of a shell; `**` is any folders.
-    beside : Path, optional
-        A folder whose content is no image to be listed: where results are written.
-
-    Returns
-    -------
-    list of Path or Unreadable
-        In the order of the names; what leads to no image says why, in its place.
+    A file is taken whatever it is called. A folder stands for the files below it that are named as
+    images, in the order of their paths; hidden ones and links to folders are left out, and so is
+    the folder `beside`, where results are written. A name of nothing that exists may be a pattern,
+    as of a shell; `**` is any folders. What leads to no image says why, in its place.
 
     Raises
     ------

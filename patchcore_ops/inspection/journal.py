@@ -76,17 +76,9 @@ class Journal:
 def opened_journal(
     folder: Path, model: str, category: str, begin_again: bool = False
 ) -> Iterator[Journal]:
-    """Open a folder's journal, of which there is one user at a time.
+    """Open the journal of a folder, which exists; there is one user at a time.
 
-    Parameters
-    ----------
-    folder : Path
-        It exists.
-    model : str
-        The model's version.
-    category : str
-    begin_again : bool
-        Whether the journal is emptied, whatever model wrote it.
+    `model` is a version. With `begin_again` the journal is emptied, whatever model wrote it.
 
     Raises
     ------

@@ -102,15 +102,7 @@ def opened_output(
 ) -> Iterator[OutputFolder]:
     """Open a new folder, or go on in one that holds predictions of the same model.
 
-    Parameters
-    ----------
-    folder : Path
-    model : ModelDescription
-    images : sequence of Path or Unreadable
-        As `list_images` returns them.
-    pictures : Pictures
-    begin_again : bool
-        Whether predictions that are there, of any model, are replaced.
+    With `begin_again`, predictions that are there, of any model, are replaced.
 
     Raises
     ------

@@ -14,19 +14,10 @@ _MOST_BYTES = 200
 
 
 def picture_names(paths: Iterable[Path], given: Mapping[str, str]) -> dict[str, str]:
-    """Name the pictures of images by their paths.
+    """Name the pictures of images by their paths; names that are `given` by path stay.
 
-    Parameters
-    ----------
-    paths : iterable of Path
-    given : mapping of str to str
-        Names that stay, by path; images that are not among `paths` keep theirs, too.
-
-    Returns
-    -------
-    dict of str to str
-        By path: what the path has beyond the folder that holds all images, without extension,
-        `-` between its parts; with a number where that is taken.
+    A name is what the path has beyond the folder that holds all images, without extension, `-`
+    between its parts; with a number where that is taken, also by an image not among `paths`.
 
     Examples
     --------

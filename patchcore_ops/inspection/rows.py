@@ -25,16 +25,8 @@ Row = dict[str, Any]
 def prediction_row(found: Prediction | Unreadable) -> Row:
     """Return an image's row, by the names in `COLUMNS`, of what JSON can hold.
 
-    Parameters
-    ----------
-    found : Prediction or Unreadable
-        As `Model.attempt` yields it.
-
-    Returns
-    -------
-    dict
-        `regions` is a list of dicts. What is unknown is None: `reason` of a prediction, all but
-        `path` and `reason` of an unreadable image, and `heat_map`, until it lies somewhere.
+    `regions` is a list of dicts. What is unknown is None: `reason` of a prediction, all but `path`
+    and `reason` of an unreadable image, and `heat_map`, until it lies somewhere.
     """
     row: Row = dict.fromkeys(COLUMNS)
     row["path"] = printable(found.name)

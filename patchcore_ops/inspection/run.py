@@ -28,23 +28,11 @@ def inspect_images(
     output: OutputFolder | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[Inspected]:
-    """Score images and keep what comes of each before the next.
+    """Score images, in their order, and keep what comes of each in `output` before the next.
 
-    Parameters
-    ----------
-    load : callable
-        Returns the model; called if anything is to be scored.
-    images : sequence of Path or Unreadable
-        As `list_images` returns them.
-    output : OutputFolder, optional
-        Where predictions are kept. An image whose file has not changed since is not scored again.
-    is_stopped : callable
-        Once it returns true, no further image is begun, and those are left out.
-
-    Yields
-    ------
-    Inspected
-        In the order of the images; of unreadable ones, too.
+    `load` is called if anything is to be scored: an image whose file has not changed since it was
+    kept is not scored again. Once `is_stopped` returns true, no further image is begun, and those
+    are left out.
     """
     known = [_known(image, output) for image in images]
     new = [

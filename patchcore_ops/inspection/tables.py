@@ -20,13 +20,7 @@ _NUMBERS = ("score", "p_value", "probability")
 
 
 def predictions_table(rows: Sequence[Row]) -> pa.Table:
-    """Return rows as a table of the columns `COLUMNS`; `regions` are JSON text.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        As `prediction_row` returns them.
-    """
+    """Return rows as a table of the columns `COLUMNS`; `regions` are JSON text."""
     import pyarrow as pa
 
     types = {name: pa.string() for name in COLUMNS}

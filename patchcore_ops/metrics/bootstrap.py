@@ -31,15 +31,7 @@ class Interval:
 def auroc_interval(
     scores: Floats, is_anomaly: npt.NDArray[np.bool_], confidence: float, resamples: int = RESAMPLES
 ) -> Interval:
-    """Estimate the AUROC of image scores with a percentile bootstrap interval.
-
-    Parameters
-    ----------
-    scores : ndarray of float, shape [n]
-    is_anomaly : ndarray of bool, shape [n]
-        Must hold both classes.
-    confidence : float
-        In (0, 1), for example 0.95.
+    """Estimate the AUROC of image scores [n] of both classes with a percentile bootstrap interval.
 
     Raises
     ------

@@ -28,20 +28,10 @@ def per_image_overlap(
 ) -> Floats:
     """Integrate each image's detected share of its mask over the logarithm of the shared rate.
 
-    Parameters
-    ----------
-    normal : ndarray of float, shape [m]
-        Pixels of the maps of all normal images, ascending.
-    defects : iterable of ndarray of float
-        Of each defective image, the pixels of its map inside its mask, in any order.
-    lowest, highest : float
-        Bounds of the false-positive rate.
-
-    Returns
-    -------
-    ndarray of float64, shape [images]
-        In [0, 1]; NaN where the normal images have too few pixels for `highest`, or too many with
-        their greatest value.
+    `normal` are the pixels of the maps of all normal images, ascending; `defects` those of each
+    defective image inside its mask, in any order. Returns for each a number in [0, 1]; NaN where
+    the normal images have too few pixels for the rate `highest`, or too many with their greatest
+    value.
 
     Examples
     --------

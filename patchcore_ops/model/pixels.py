@@ -99,26 +99,10 @@ def _is_one(images: Any) -> bool:
 
 
 def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:
-    """Prepare an image as the benchmark does.
+    """Prepare an image as the benchmark does: its RGB pixels, and where they lie in the image.
 
-    Parameters
-    ----------
-    one : NamedImage
-        A path; the bytes of a file; a PIL image; or an array of uint8, shape [H, W] or [H, W, 1]
-        (grey), [H, W, 3] (RGB) or [H, W, 4] (RGBA).
-    size : ImageSize
-
-    Returns
-    -------
-    pixels : ndarray of uint8, shape [height, width, 3]
-        RGB.
-    crop : Crop
-        Where these lie in the image.
-
-    Raises
-    ------
-    DatasetError
-        If the file or the array cannot be used.
+    An array is uint8, [H, W] or [H, W, 1] (grey), [H, W, 3] (RGB) or [H, W, 4] (RGBA). Raises
+    DatasetError if the file or the array cannot be used.
     """
     image = one.image
     if isinstance(image, DatasetError):

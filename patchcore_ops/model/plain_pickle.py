@@ -62,17 +62,9 @@ _MARK: Final = _Mark()
 
 
 def read_plain_pickle(file: Path) -> dict[str, Any]:
-    """Read a dictionary of plain values from a pickle; nothing is imported or executed.
+    """Read a dictionary of plain values from a pickle of any protocol; nothing is run or imported.
 
-    Parameters
-    ----------
-    file : Path
-        A pickle of any protocol.
-
-    Returns
-    -------
-    dict
-        Its values are None, bool, int, float, str, list, tuple and dict with text keys.
+    Its values are None, bool, int, float, str, list, tuple and dict with text keys.
 
     Raises
     ------

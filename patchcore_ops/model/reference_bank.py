@@ -19,18 +19,7 @@ _FLAT = (FLAT_L2, b"IxFl")
 
 
 def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
-    """Read the features of a flat FAISS index of squared Euclidean distances.
-
-    Parameters
-    ----------
-    file : Path
-        What `faiss.write_index` wrote for an `IndexFlatL2`.
-    dimension : int
-        How many numbers a feature must have.
-
-    Returns
-    -------
-    ndarray of float32, shape [rows, dimension]
+    """Read the features [rows, dimension] that `faiss.write_index` wrote of an `IndexFlatL2`.
 
     Raises
     ------

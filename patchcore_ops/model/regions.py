@@ -38,19 +38,7 @@ class Region(NamedTuple):
 def regions_above(
     anomaly_map: npt.NDArray[np.float32], threshold: float, crop: Crop
 ) -> tuple[Region, ...]:
-    """Find the connected parts of a map that exceed a threshold, the greatest peak first.
-
-    Parameters
-    ----------
-    anomaly_map : ndarray of float32, shape [height, width]
-    threshold : float
-    crop : Crop
-        Where the map lies in the image.
-
-    Returns
-    -------
-    tuple of Region
-    """
+    """Find the connected parts of a map that exceed a threshold, the greatest peak first."""
     labels, _ = ndimage.label(anomaly_map > threshold, _NEIGHBOURS)
     regions = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):

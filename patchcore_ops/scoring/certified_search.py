@@ -110,25 +110,13 @@ class CertifiedSearch:
         excluded: Sequence[Rows] | None = None,
         threads: int | None = None,
     ) -> Found:
-        """Find the nearest rows of the bank.
+        """Find the nearest rows of the bank for queries [n, dim].
 
-        Parameters
-        ----------
-        queries : ndarray of float32, shape [n, dim]
-        neighbours : int
-        of_one_image : int, optional
-            So many queries are of one image, and are searched without those of others.
-        limits : ndarray of float32, shape [n], optional
-            Of each query, the squared distance beyond which no neighbour is asked for: so far
-            away is the last of as many neighbours that are known from elsewhere. May be infinite.
-        excluded : sequence of ndarray of int64, optional
-            Of each image, rows of the bank that are no neighbours of its queries.
-        threads : int, optional
-            For this search, by default all; FAISS's own are so many already.
-
-        Returns
-        -------
-        Found
+        So many queries are `of_one_image`, and are searched without those of others. `limits` are
+        the squared distances beyond which no neighbour of a query is asked for: so far away is the
+        last of as many that are known from elsewhere. They may be infinite. `excluded` are for each
+        image rows of the bank that are no neighbours of its queries. `threads` are all by default;
+        FAISS's own are so many already.
         """
         if limits is None:
             limits = np.full(len(queries), np.inf, dtype=np.float32)

@@ -60,18 +60,7 @@ def score_images(
     imagesize: Sides,
     insides: Insides | None = None,
 ) -> EnsembleScores:
-    """Score images by their patch scores, for one member or an ensemble.
-
-    Parameters
-    ----------
-    by_member : sequence of ndarray of float32, shape [n, h, w]
-    scales : MemberScales
-    scoring : ScoringSection
-    imagesize : int or (int, int)
-        Of a map, in pixels.
-    insides : ndarray of int, shape [n, 4], optional
-        See `padding`.
-    """
+    """Score images by the patch scores, [n, h, w], of one member or of those of an ensemble."""
     of_members = [image_scores(scores, scoring, imagesize, insides) for scores in by_member]
     scores = of_members
     if scales.units:
@@ -85,12 +74,7 @@ def score_images(
 
 
 def combined_patch_scores(by_member: Sequence[Floats], units: Sequence[float]) -> Floats:
-    """Average the members' patch scores, each divided by its unit.
-
-    Parameters
-    ----------
-    by_member : sequence of ndarray of float32, all of shape [n, h, w]
-    units : sequence of float
+    """Average the members' patch scores, all of one shape [n, h, w], each divided by its unit.
 
     Examples
     --------

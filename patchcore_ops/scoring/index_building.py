@@ -22,21 +22,11 @@ _AUTOMATIC_LISTS = "IVFauto"
 
 
 def build_index(features: Floats, factory: str) -> Any:
-    """Build a FAISS index of squared Euclidean distances over the memory bank.
+    """Build a FAISS index of squared Euclidean distances over the features [picks, dim] of a bank.
 
-    Parameters
-    ----------
-    features : ndarray of float32, shape [picks, dim]
-        The memory bank.
-    factory : str
-        A FAISS factory string, such as `Flat`, `IVF512,Flat` or `HNSW32`; `IVFauto` stands for an
-        inverted file with twice as many lists as the root of the bank's rows, or a quarter of its
-        rows if that is less.
-
-    Returns
-    -------
-    faiss.Index
-        Trained where it needs to be, holding all features.
+    The factory string is FAISS's, such as `Flat`, `IVF512,Flat` or `HNSW32`; `IVFauto` stands for
+    an inverted file with twice as many lists as the root of the bank's rows, or a quarter of its
+    rows if that is less. The index is trained where it needs to be.
 
     Raises
     ------
@@ -58,21 +48,7 @@ def write_index_over(features: ArrayFile, factory: str, path: Path) -> None:
     """Write the index over features that are in a file, in bounded memory where it can be.
 
     A flat index is written as it is read. Any other is held as a whole; over many features it is
-    trained on an evenly spaced part of them.
-
-    Parameters
-    ----------
-    features : ArrayFile of float32, shape [picks, dim]
-        The memory bank.
-    factory : str
-        A FAISS factory string.
-    path : Path
-        Its folder is created.
-
-    Raises
-    ------
-    ConfigError
-        As `build_index`.
+    trained on an evenly spaced part of them. Errors are those of `build_index`.
     """
     rows, dimension = features.shape
     most = BYTES_AT_ONCE // (dimension * 4)

@@ -86,15 +86,9 @@ def write_index(index: Any, path: Path) -> None:
 def write_flat_index(
     shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.floating]], path: Path
 ) -> None:
-    """Write what `write_index` writes of a flat index of squared distances, row by row.
+    """Write what `write_index` writes of a flat index of squared distances, block by block.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (rows, dimension) of all blocks together.
-    blocks : iterable of ndarray, each of shape [n, dimension]
-    path : Path
-        Its folder is created.
+    `shape` is (rows, dimension) of all blocks together.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows, dimension = shape

@@ -24,21 +24,10 @@ _IMAGES_PER_THREAD = 4
 def patch_scores(
     distances: Floats, images: int, grid: tuple[int, int], distance: Distance = "squared"
 ) -> Floats:
-    """Score patches by the mean distance to their nearest neighbours.
+    """Score patches by the mean distance to their nearest neighbours, as float32 [images, h, w].
 
-    Parameters
-    ----------
-    distances : ndarray of float32, shape [images * h * w, neighbours]
-        Squared distances.
-    images : int
-    grid : tuple of int
-        (h, w).
-    distance : "squared" or "root"
-        Whether the squared distances are averaged or their roots.
-
-    Returns
-    -------
-    ndarray of float32, shape [images, h, w]
+    `distances` [images * h * w, neighbours] are squared; of these the mean is taken, or, with the
+    `distance` "root", of their roots.
 
     Examples
     --------
@@ -57,17 +46,9 @@ def image_scores(
     imagesize: Sides = 224,
     insides: Insides | None = None,
 ) -> Floats:
-    """Score images by their patch scores: [n, h, w] -> [n].
+    """Score images by their patch scores, as `image_score` says: [n, h, w] -> [n].
 
-    Parameters
-    ----------
-    scores : ndarray of float32, shape [n, h, w]
-    scoring : ScoringSection, optional
-        Its `image_score` says how; by default the greatest patch score.
-    imagesize : int or (int, int)
-        Of a map, in pixels: one side of a square, or height and width.
-    insides : ndarray of int, shape [n, 4], optional
-        Where each image lies in the input, see `padding`; the padding does not count.
+    `imagesize` is that of a map, in pixels. The padding outside of `insides` does not count.
 
     Examples
     --------
@@ -155,17 +136,10 @@ def extent(values: Floats) -> Range:
 
 
 def combine(members: Sequence[Floats], ranges: Sequence[Range]) -> Floats:
-    """Combine what the members of an ensemble say.
+    """Combine the image scores, or the anomaly maps, of the members of an ensemble.
 
     One member's values stay as they are. Of several, each member's range becomes [0, 1], and they
     are averaged; a member whose range is empty contributes 0.
-
-    Parameters
-    ----------
-    members : sequence of ndarray of float32, all of one shape
-        Image scores, or anomaly maps.
-    ranges : sequence of (float, float)
-        Of each member.
 
     Examples
     --------

@@ -31,14 +31,8 @@ class _Waiting(NamedTuple):
 class BatchQueue:
     """A bounded queue of images; `submit` from any thread, results through futures.
 
-    Parameters
-    ----------
-    most_waiting : int
-        How many images may wait.
-    batch_images, batch_seconds : int, float
-        How many images are scored together, and how long the first of them waits for others.
-    on_batch : callable
-        Called with the number of images of each batch.
+    `most_waiting` images may wait. `batch_images` are scored together, and the first of them waits
+    `batch_seconds` for others. `on_batch` is called with the number of images of each batch.
     """
 
     def __init__(

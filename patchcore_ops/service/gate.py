@@ -30,12 +30,7 @@ _HEADERS: Final = {
 class Gate:
     """The outermost layer of the service.
 
-    Parameters
-    ----------
-    app : ASGI application
-    token : str, optional
-        What `Authorization: Bearer` must name, but for the page and the health.
-    metrics : Metrics
+    But for the page and the health, `Authorization: Bearer` must name the token, if there is one.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, metrics: Metrics) -> None:

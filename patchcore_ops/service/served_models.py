@@ -36,14 +36,9 @@ class _Failure:
 class ServedModels:
     """Models by category. One thread calls `refresh`, any thread the rest.
 
-    Parameters
-    ----------
-    root : Path
-        A folder of models, or one model's folder.
-    most_pixels : int
-        Of an image, besides each model's own limit.
-    on_load : callable
-        Called with a category and its new model, or None where that could not be loaded.
+    `root` is a folder of models, or one model's folder. `most_pixels` bounds an image besides each
+    model's own limit. `on_load` is called with a category and its new model, or None where that
+    could not be loaded.
 
     Raises
     ------

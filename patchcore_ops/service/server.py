@@ -28,13 +28,7 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are answered first.
 
-    Parameters
-    ----------
-    settings : ServiceSettings
-    host, port : str, int
-        Where to listen; port 0 takes a free one.
-    on_listening : callable
-        Called with the service's URL.
+    Port 0 takes a free one. `on_listening` is called with the service's URL.
 
     Raises
     ------

@@ -60,12 +60,7 @@ class Upload:
         self._all_held.give_back(self._taken)
 
     async def images(self, name: str) -> list[EncodedImage]:
-        """Read the images.
-
-        Parameters
-        ----------
-        name : str
-            What to call a body that is an image.
+        """Read the images; a body that is an image is called `name`.
 
         Raises
         ------

@@ -24,13 +24,6 @@ def member_units(
 
     Empty where `config` has no use for them.
 
-    Parameters
-    ----------
-    embeddings, bank, indices : Path
-        Folders of `raw_embeddings`, `memory_bank` and `faiss_index`.
-    config : CategoryConfig
-    runtime : RuntimeSection
-
     Raises
     ------
     ConfigError

@@ -86,22 +86,9 @@ def plan_stages(
     runtime: RuntimeSection,
     machine: Machine,
 ) -> list[StagePlan]:
-    """Estimate what each stage takes.
+    """Estimate what each stage takes, in the order of the stages.
 
-    Parameters
-    ----------
-    images : Images
-        Of the category.
-    known : sequence of KnownNetwork or None
-        What is known of each member. Where one is None, what depends on it is not known either.
-    config : CategoryConfig
-    runtime : RuntimeSection
-    machine : Machine
-
-    Returns
-    -------
-    list of StagePlan
-        In the order of the stages.
+    Where nothing is `known` of a member, what depends on it is not known either.
     """
     shapes = [member for member in known if member is not None]
     pixels = images.test * math.prod(config.dataset.crop_size)

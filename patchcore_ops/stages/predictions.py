@@ -72,18 +72,8 @@ def assemble_predictions(
 ) -> Predictions:
     """Write what `predict` writes, from what `search_images` has written of parts of the images.
 
-    Memory holds the patch scores of all images, some KB each; maps are written as they are made.
-
-    Parameters
-    ----------
-    embeddings : Path
-        What was searched for.
-    parts : sequence of Path
-        Folders of `search_images`, in the order of their images; together of all images.
-    config : CategoryConfig
-    folder : Path
-    units : sequence of float, optional
-        Those of `member_units`.
+    The folders `parts` are in the order of their images, together all that are embedded. Memory
+    holds the patch scores of all images, some KB each; maps are written as they are made.
 
     Raises
     ------

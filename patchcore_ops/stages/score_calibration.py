@@ -58,20 +58,7 @@ def calibrate(
     """Score train images as if they had not been there, and take thresholds from their scores.
 
     Writes `calibration.json` and `normal_scores.parquet`. Members of an ensemble are scaled as in
-    the predictions.
-
-    Parameters
-    ----------
-    embeddings, bank, indices, predictions : Path
-        Folders of `raw_embeddings`, `memory_bank`, `faiss_index` and `test_predictions`.
-    config : CategoryConfig
-        Its `calibration` says how many images, and which share of false positives.
-    runtime : RuntimeSection
-    folder : Path
-    on_progress : callable, optional
-        Told how many images are scored, of all members.
-    dataset_root : Path, optional
-        Where the masks of test images are; `hash_of` gives their SHA-256.
+    the predictions. Masks of test images are looked at where there is a `dataset_root`.
     """
     images = layout.read_images(embeddings)
     train = images[images["split"] == "train"].reset_index(drop=True)

@@ -15,15 +15,8 @@ _STAGE = re.compile(r"layer([0-9]+)")
 def group_name(settings: CategoryConfig) -> str:
     """Name a group of runs by the settings that tell benchmarks apart.
 
-    Parameters
-    ----------
-    settings : CategoryConfig
-
-    Returns
-    -------
-    str
-        Image size, backbone, layers, share of the patches that is kept, dimensions, patch size,
-        nearest neighbours and seed.
+    These are image size, backbone, layers, share of the patches that is kept, dimensions, patch
+    size, nearest neighbours and seed.
 
     Examples
     --------

@@ -48,18 +48,8 @@ def send(
 ) -> Outcome:
     """Send records to a tracker in a process of its own, in their order.
 
-    Parameters
-    ----------
-    tracker : TrackerSection
-        With the absolute path of its folder.
-    parcels : sequence of Parcel
-    seconds : float, optional
-        After so long the process is ended; by default the more, the more there is to send.
-
-    Returns
-    -------
-    Outcome
-        Nothing is raised because of a tracker.
+    The section has the absolute path of the tracker's folder. After `seconds`, by default the more,
+    the more there is to send, the process is ended. Nothing is raised because of a tracker.
     """
     request = {
         "tracker": tracker.model_dump(mode="json"),

@@ -46,24 +46,9 @@ def record_of_wave(
 ) -> Record:
     """Gather what trackers receive of a wave.
 
-    Parameters
-    ----------
-    wave : str
-        Its name.
-    made : str
-        When the table was made, ISO 8601.
-    version : str
-        The data version of the table: the same wave with other figures is another record.
-    summary : DataFrame
-        The table of all categories, its last row the mean.
-    measured : mapping of str to Measured
-        By category; those of the table that are missing have their figures from the table alone.
-    versions : mapping of str to str
-        Of the environment that made the table.
-
-    Returns
-    -------
-    Record
+    `made` says when the table `summary` was made (ISO 8601), `version` is its data version: the
+    same wave with other figures is another record. Categories of the table that are not `measured`
+    have their figures from the table alone. `versions` are those of the environment.
     """
     rows = {str(row["category"]): row for row in summary.to_dict("records")}
     settings = {name: dict(flatten(one.settings)) for name, one in measured.items()}
