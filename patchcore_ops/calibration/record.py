@@ -16,18 +16,10 @@ class _Part(BaseModel):
 
 
 class Probability(_Part):
-    """From a score to the probability of a defect, by isotonic regression over test images.
+    """From a score to the probability of a defect, by isotonic regression over test images."""
 
-    Attributes
-    ----------
-    scores : tuple of float
-        Ascending.
-    probabilities : tuple of float
-        Of these scores; between them it is interpolated, beyond them it stays.
-    """
-
-    scores: tuple[float, ...]
-    probabilities: tuple[float, ...]
+    scores: tuple[float, ...]  # ascending
+    probabilities: tuple[float, ...]  # of these; between them it is interpolated
 
     def of(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the probability of each score."""
@@ -35,64 +27,38 @@ class Probability(_Part):
 
 
 class TestFigures(_Part):
-    """How the threshold does on labelled test images.
+    """How the threshold does on labelled test images; None where there are none of a kind.
 
-    Attributes
-    ----------
-    good_images, defective_images : int
-    false_positives : int
-        Good images above the threshold.
-    recall, f1 : float, optional
-        Share of the defective images above it, and the F1 score there; None without any.
-    segmentation_f1 : float, optional
-        F1 score of the pixels above the pixel threshold, over images whose truth is known, as
-        MVTec AD 2 asks for it: masks mark from half of white on. None without masks, or where one
-        has changed.
-    f1_threshold, f1_false_positives, f1_recall : float, int, float, optional
-        Of the threshold with the best F1 score. It is chosen with the test images' labels, so that
-        its figures are too good for new images. None if only one kind of images is there.
+    The best F1 score's threshold is chosen with the test images' labels, so that its figures are
+    too good for new images.
     """
 
     good_images: int
     defective_images: int
-    false_positives: int
-    recall: float | None = None
-    f1: float | None = None
+    false_positives: int  # good images above the threshold
+    recall: float | None = None  # share of the defective images above it
+    f1: float | None = None  # score there
+    # Of the pixels above the pixel threshold, over images whose truth is known, as MVTec AD 2 asks
+    # for it: masks mark from half of white on. None without masks, or where one has changed.
     segmentation_f1: float | None = None
-    f1_threshold: float | None = None
+    f1_threshold: float | None = None  # with the best F1 score; None with one kind of images only
     f1_false_positives: int | None = None
     f1_recall: float | None = None
 
 
 class Calibration(_Part):
-    """What normal looks like in scores.
+    """What normal looks like in scores; thresholds are None without normal scores."""
 
-    Attributes
-    ----------
-    false_positive_rate : float
-        The share of normal images that was asked to be above the thresholds at most.
-    guaranteed_rate : float, optional
-        The share that so many normal images guarantee; larger where they are too few.
-    image_threshold : float, optional
-        An image with a greater score is anomalous. None without normal scores.
-    pixel_threshold : float, optional
-        A pixel with a greater value in the anomaly map is anomalous: at most the same share of
-        normal images has such a pixel.
-    normal_scores : tuple of float
-        Scores of normal images, ascending, each against the bank without the image's own rows.
-    probability : Probability, optional
-        None without labelled test images of both kinds.
-    test : TestFigures, optional
-        None without labelled test images.
-    """
-
-    false_positive_rate: float
-    guaranteed_rate: float | None
-    image_threshold: float | None
+    false_positive_rate: float  # of normal images, asked to be above the thresholds at most
+    guaranteed_rate: float | None  # by so many normal images; larger where they are too few
+    image_threshold: float | None  # an image with a greater score is anomalous
+    # A pixel with a greater value in the anomaly map is anomalous: at most the same share of normal
+    # images has such a pixel.
     pixel_threshold: float | None
+    # Ascending, each against the bank without the image's own rows.
     normal_scores: tuple[float, ...]
-    probability: Probability | None = None
-    test: TestFigures | None = None
+    probability: Probability | None = None  # None without labelled test images of both kinds
+    test: TestFigures | None = None  # None without labelled test images
 
     @staticmethod
     def over(scores: Sequence[float], map_peaks: Sequence[float], rate: float) -> Calibration:

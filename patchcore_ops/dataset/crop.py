@@ -19,26 +19,14 @@ Floats = npt.NDArray[np.float32]
 
 
 class Crop(NamedTuple):
-    """How an image becomes the network's input: resized as a whole, then cut.
+    """How an image becomes the network's input: resized as a whole, then cut."""
 
-    Attributes
-    ----------
-    width, height : int
-        Of the image.
-    resized : tuple of int
-        (width, height) after resizing.
-    left, top : int
-        Where the crop begins in the resized image; negative where it begins in the padding.
-    size : tuple of int
-        (height, width) of the crop.
-    """
-
-    width: int
+    width: int  # of the image
     height: int
-    resized: tuple[int, int]
-    left: int
+    resized: tuple[int, int]  # width and height after resizing
+    left: int  # where the crop begins in the resized image; negative where it begins in the padding
     top: int
-    size: tuple[int, int]
+    size: tuple[int, int]  # height and width of the crop
 
     @staticmethod
     def of(width: int, height: int, size: ImageSize) -> Crop:

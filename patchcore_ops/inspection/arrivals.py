@@ -13,26 +13,14 @@ from patchcore_ops.dataset.image_formats import IMAGE_EXTENSIONS
 
 
 class Arrival(NamedTuple):
-    """An image file below a category's folder.
+    """An image file below a category's folder."""
 
-    Attributes
-    ----------
-    path : str
-        Relative to the category's folder.
-    place : str
-        Where it is read: a path, or what the storage calls it.
-    bytes : int
-    modified_ns : int
-        When its content was last modified, in nanoseconds since 1970.
-    changed : float
-        When anything of it was last written, in seconds since 1970: a copy may keep the time of
-        the original as its own time of modification.
-    """
-
-    path: str
-    place: str
+    path: str  # relative to the category's folder
+    place: str  # where it is read: a path, or what the storage calls it
     bytes: int
-    modified_ns: int
+    modified_ns: int  # when its content was last modified, in nanoseconds since 1970
+    # When anything of it was last written, in seconds since 1970: a copy may keep the time of the
+    # original as its own time of modification.
     changed: float
 
     @property

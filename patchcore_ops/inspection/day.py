@@ -45,26 +45,13 @@ Share = Callable[[Path, str], None]
 
 @dataclass(frozen=True, eq=False)
 class Inspected:
-    """A day that was inspected.
+    """A day that was inspected."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row for each image, in the order of arrival.
-    figures : Figures
-    scored : int
-        Images that were judged now.
-    known : int
-        Images of which an earlier version of the day knew already.
-    left : int
-        Images that have changed while they were read.
-    """
-
-    table: pd.DataFrame
+    table: pd.DataFrame  # one row for each image, in the order of arrival
     figures: Figures
-    scored: int
-    known: int
-    left: int
+    scored: int  # images that were judged now
+    known: int  # images of which an earlier version of the day knew already
+    left: int  # images that have changed while they were read
 
 
 def inspect_day(

@@ -26,25 +26,12 @@ _FORMAT = 1
 
 
 class Entry(NamedTuple):
-    """A scored image.
+    """A scored image."""
 
-    Attributes
-    ----------
-    path : str
-        As the image was named.
-    state : tuple of int
-        Size and times of its file before it was read.
-    name : str
-        Of its pictures, without extension.
-    pictures : dict of str to int
-        Their places in the folder, and their sizes in bytes.
-    row : dict
-    """
-
-    path: str
-    state: FileState
-    name: str
-    pictures: dict[str, int]
+    path: str  # as the image was named
+    state: FileState  # size and times of its file before it was read
+    name: str  # of its pictures, without extension
+    pictures: dict[str, int]  # their places in the folder, and their sizes in bytes
     row: Row
 
 

@@ -50,33 +50,17 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class CategoryReport:
-    """The results of one category.
-
-    Attributes
-    ----------
-    metrics : mapping
-        From `metrics.category_metrics`; single `curves` may be missing or None.
-    gallery : sequence of GalleryItem
-        The test images to show; `choose_items` helps to choose them.
-    config : mapping
-        The settings with which the results were made, nested as they are written.
-    origins : sequence of Origin
-        In the order of the data.
-    provenance : mapping of str to str
-        Further facts, such as the hash of the weights.
-    changes : str
-        Settings that have changed since, in words.
-    """
+    """The results of one category."""
 
     name: str
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any]  # from `category_metrics`; single `curves` may be missing or None
     scores: ImageScores
-    gallery: Sequence[GalleryItem] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    origins: Sequence[Origin] = ()
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    gallery: Sequence[GalleryItem] = ()  # the test images to show, see `choose_items`
+    config: Mapping[str, Any] = field(default_factory=dict)  # settings of the results, nested
+    origins: Sequence[Origin] = ()  # in the order of the data
+    provenance: Mapping[str, str] = field(default_factory=dict)  # facts such as hashes of weights
     made: str = ""
-    changes: str = ""
+    changes: str = ""  # settings that have changed since, in words
 
 
 @dataclass(frozen=True)
@@ -98,39 +82,17 @@ class InspectedDay:
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkReport:
-    """The results of a benchmark.
-
-    Attributes
-    ----------
-    summary : DataFrame
-        From `metrics.summary_table`.
-    previous : DataFrame or None
-        The summary of the previous wave.
-    published : DataFrame or None
-        Published figures under the same column names; see `metrics.published_baseline`.
-    missing : sequence of str
-        Configured categories without results.
-    failed : sequence of FailedCategory
-        Categories of the summary without a section.
-    changes : mapping of str to str
-        By category, settings that have changed since, in words.
-    notes : sequence of str
-        Sentences for the reader of the summary.
-    inspections : sequence of InspectedDay
-        The latest days of each category, the latest first.
-    provenance : mapping of str to str
-        Versions of packages, platform and the like.
-    """
+    """The results of a benchmark."""
 
     title: str
     created: datetime
-    summary: pd.DataFrame
-    previous: pd.DataFrame | None = None
-    published: pd.DataFrame | None = None
-    missing: Sequence[str] = ()
+    summary: pd.DataFrame  # from `metrics.summary_table`
+    previous: pd.DataFrame | None = None  # the summary of the previous wave
+    published: pd.DataFrame | None = None  # with the same columns; see `published_baseline`
+    missing: Sequence[str] = ()  # configured categories without results
     categories: Sequence[CategoryReport] = ()
-    failed: Sequence[FailedCategory] = ()
-    changes: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    inspections: Sequence[InspectedDay] = ()
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    failed: Sequence[FailedCategory] = ()  # categories of the summary without a section
+    changes: Mapping[str, str] = field(default_factory=dict)  # settings changed since, by category
+    notes: Sequence[str] = ()  # sentences for the reader of the summary
+    inspections: Sequence[InspectedDay] = ()  # the latest days of each category, the latest first
+    provenance: Mapping[str, str] = field(default_factory=dict)  # versions, platform and the like

@@ -22,23 +22,13 @@ _PRODUCTS = 5
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as one process may use it.
-
-    Attributes
-    ----------
-    host : str
-    processors : int
-    memory, disk : int
-        Bytes: the memory there is or may be used, and what is free on the disk of the artefacts.
-    speed : float
-        Floating-point operations a second of one processor, in a float32 matrix product.
-    """
+    """A machine as one process may use it."""
 
     host: str
     processors: int
-    memory: int
-    disk: int
-    speed: float
+    memory: int  # bytes that there are or may be used
+    disk: int  # bytes that are free on the disk of the artefacts
+    speed: float  # floating-point operations a second of one processor, in a float32 matrix product
 
 
 def this_machine(folder: Path) -> Machine:

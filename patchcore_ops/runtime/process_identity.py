@@ -15,21 +15,11 @@ _STATE, _STARTED = 0, 19
 
 
 class ProcessIdentity(NamedTuple):
-    """A process among all that this machine ever runs, and the machine among others.
+    """A process among all that this machine ever runs, and the machine among others."""
 
-    Attributes
-    ----------
-    machine : str
-        Its number and the host's name; empty where it has none.
-    boot : str
-    namespace : str
-        A container counts processes of its own.
-    pid, started : str
-    """
-
-    machine: str
+    machine: str  # its number and the host's name; empty where it has none
     boot: str
-    namespace: str
+    namespace: str  # a container counts processes of its own
     pid: str
     started: str
 

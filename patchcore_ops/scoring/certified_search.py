@@ -55,21 +55,15 @@ _SPARE_GUESSES = 4
 
 
 class Found(NamedTuple):
-    """The neighbours of some queries.
+    """The neighbours of n queries.
 
-    Attributes
-    ----------
-    distances : ndarray of float32, shape [n, neighbours]
-        Squared Euclidean distances, ascending.
-    rows : ndarray of int64, shape [n, neighbours]
-        Rows of the bank. Where a query has a limit and fewer neighbours within it, the others have
-        an infinite distance and the row -1.
-    proven : ndarray of bool, shape [n], or None
-        Whether bounds alone have verified the neighbours; None where no bounds were used.
+    Where a query has a limit and fewer neighbours within it, the others have an infinite distance
+    and the row -1.
     """
 
-    distances: Floats
-    rows: Rows
+    distances: Floats  # squared and Euclidean, shape [n, neighbours], ascending
+    rows: Rows  # of the bank, shape [n, neighbours]
+    # Whether bounds alone have verified the neighbours, shape [n]; None where no bounds were used.
     proven: npt.NDArray[np.bool_] | None
 
 

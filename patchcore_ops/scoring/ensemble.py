@@ -23,15 +23,9 @@ Floats = npt.NDArray[np.float32]
 
 
 class MemberScales(BaseModel, frozen=True):
-    """What the members of an ensemble are scaled by: ranges, or units; one member has neither.
+    """What the members of an ensemble are scaled by: ranges, or units; one member has neither."""
 
-    Attributes
-    ----------
-    scores, maps : tuple of (float, float)
-        The least and the greatest of each member's image scores and maps, over some images.
-    units : tuple of float
-    """
-
+    # The least and the greatest of each member's image scores and maps, over some images.
     scores: tuple[Range, ...]
     maps: tuple[Range, ...]
     units: tuple[float, ...] = ()

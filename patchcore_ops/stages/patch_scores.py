@@ -20,22 +20,12 @@ Floats = npt.NDArray[np.float32]
 
 
 class Searched(BaseModel, frozen=True):
-    """Contents of `searched.json`: which test images were searched, and how it went.
+    """Contents of `searched.json`: which test images were searched, and how it went."""
 
-    Attributes
-    ----------
-    first, stop : int
-        The range of the images.
-    patches : int
-        How many these have.
-    proven : int, optional
-        For how many of these bounds alone have verified the neighbours; None without bounds.
-    """
-
-    first: int
+    first: int  # of the images
     stop: int
-    patches: int
-    proven: int | None
+    patches: int  # how many these have
+    proven: int | None  # for how many bounds alone have verified the neighbours; None without
 
     @staticmethod
     def read(part: Path, member: int) -> Searched:

@@ -49,23 +49,12 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage will take; what is not known is None.
+    """What one stage will take; what is not known is None."""
 
-    Attributes
-    ----------
-    stage : str
-        The asset.
-    rows : int or None
-        Of its largest array: patches, picks, images.
-    disk, memory : int or None
-        Bytes of its files, and of its process at the peak.
-    seconds : float or None
-    """
-
-    stage: str
-    rows: int | None
-    disk: int | None
-    memory: int | None
+    stage: str  # the asset
+    rows: int | None  # of its largest array: patches, picks, images
+    disk: int | None  # bytes of its files
+    memory: int | None  # bytes of its process at the peak
     seconds: float | None
 
 

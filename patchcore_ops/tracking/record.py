@@ -18,51 +18,25 @@ PICTURES = "pictures"
 
 @dataclass(frozen=True)
 class CategoryResult:
-    """The results of a category, or their mean.
-
-    Attributes
-    ----------
-    category : str
-    metrics : mapping of str to float
-        Metrics, and what else is a number: seconds by asset, rows of the memory bank.
-    settings : mapping of str to str
-        The settings that the results were made with, by dotted key.
-    versions : mapping of str to str
-        Packages, machine, and the versions of what the results were made from.
-    model : str
-        The data version of the model that the results belong to; empty where there is none.
-    """
+    """The results of a category, or their mean."""
 
     category: str
-    metrics: Mapping[str, float]
-    settings: Mapping[str, str]
-    versions: Mapping[str, str]
-    model: str = ""
+    metrics: Mapping[str, float]  # and other numbers: seconds by asset, rows of the memory bank
+    settings: Mapping[str, str]  # that the results were made with, by dotted key
+    versions: Mapping[str, str]  # of packages, machine, and what the results were made from
+    model: str = ""  # data version of the model of the results; empty where there is none
 
 
 @dataclass(frozen=True)
 class Record:
-    """The results of a wave, the mean first.
+    """The results of a wave, the mean first."""
 
-    Attributes
-    ----------
-    id : str
-        Equal for what is to be sent once.
-    wave : str
-    made : str
-        When the table was made, in ISO 8601 with a time zone.
-    group : str
-        The name that follows from the settings.
-    results : sequence of CategoryResult
-    folder : Path or None
-        Where the record was read; its pictures lie there.
-    """
-
-    id: str
+    id: str  # equal for what is to be sent once
     wave: str
-    made: str
-    group: str
+    made: str  # when the table was made, in ISO 8601 with a time zone
+    group: str  # the name that follows from the settings
     results: Sequence[CategoryResult]
+    # Where the record was read; its pictures lie there.
     folder: Path | None = field(default=None, compare=False)
 
     def pictures(self, category: str) -> list[Path]:
