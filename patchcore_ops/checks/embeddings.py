@@ -10,11 +10,11 @@ import pandas as pd
 
 from patchcore_ops.checks.finding import Finding, counted
 from patchcore_ops.runtime.rows import open_rows
-from patchcore_ops.stages.layout import TEST_EMBEDDINGS, TRAIN_EMBEDDINGS, member_folder
+from patchcore_ops.stages.earlier_rows import FILES
+from patchcore_ops.stages.layout import member_folder
 from patchcore_ops.stages.raw_embeddings import Grid
 
 SAMPLED_ROWS = 256
-_FILES = {"train": TRAIN_EMBEDDINGS, "test": TEST_EMBEDDINGS}
 
 
 def every_patch_has_an_embedding(
@@ -24,7 +24,7 @@ def every_patch_has_an_embedding(
     rows = []
     for member, grid in enumerate(grids):
         for split, images in (("train", train_images), ("test", test_images)):
-            found = open_rows(member_folder(folder, member) / _FILES[split]).shape
+            found = open_rows(member_folder(folder, member) / FILES[split]).shape
             expected = (images * grid.patches, grid.dimension)
             rows.append(
                 (member, split, " x ".join(map(str, expected)), " x ".join(map(str, found)))
@@ -44,7 +44,7 @@ def embeddings_vary(folder: Path, grids: Sequence[Grid]) -> Finding:
     """Check on evenly spaced rows that embeddings are finite and not all the same."""
     rows = []
     for member in range(len(grids)):
-        for split, file in _FILES.items():
+        for split, file in FILES.items():
             array = open_rows(member_folder(folder, member) / file)
             chosen = np.unique(np.linspace(0, len(array) - 1, SAMPLED_ROWS).astype(np.int64))
             sample = array.take(chosen).astype(np.float64)

@@ -43,16 +43,13 @@ def _trackers(
         except ValidationError as error:
             mistakes.update(describe(error, TrackerSection, where))
             continue
-        if tracker.kind == "mlflow" and tracker.online and not _server(tracker):
+        has_server = tracker.uri or os.environ.get(MLFLOW_URI)
+        if tracker.kind == "mlflow" and tracker.online and not has_server:
             mistakes.add(
                 join_key(where, "uri"), f"is needed with online: true; or set {MLFLOW_URI}"
             )
         folder = _folder(tracker, storage_root, mistakes, join_key(where, "folder"))
         yield tracker.model_copy(update={"folder": folder})
-
-
-def _server(tracker: TrackerSection) -> str | None:
-    return tracker.uri or os.environ.get(MLFLOW_URI)
 
 
 def _folder(

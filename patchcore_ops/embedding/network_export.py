@@ -58,7 +58,9 @@ def export_embedder(
     try:
         _convert(network, image, folder / GRAPH)
         error = _relative_error(network, image, folder)
-        refusal = "" if error <= MOST_RELATIVE_ERROR else _differs(error)
+        refusal = ""
+        if not error <= MOST_RELATIVE_ERROR:
+            refusal = f"its embeddings differ from torch's by {error:.1g} of the largest"
     # What tracing or converting a network may raise is of no common kind.
     except Exception as reason:
         refusal = one_line(reason)
@@ -91,10 +93,6 @@ def _relative_error(network: ImageEmbedder, image: torch.Tensor, folder: Path) -
         expected = network(image).numpy()
     (rows,) = compile_graph(folder, "float32", processors=1, streams=1)([image.numpy()]).values()
     return float(np.abs(rows - expected).max() / np.abs(expected).max())
-
-
-def _differs(error: float) -> str:
-    return f"its embeddings differ from torch's by {error:.1g} of the largest"
 
 
 def one_line(error: Exception) -> str:

@@ -176,7 +176,9 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             )
         self.model_ = Model.load(folder, runtime)
         self._folder = kept
-        self.offset_ = -_threshold(calibration)
+        threshold = calibration.image_threshold
+        # A single image leaves nothing to compare with.
+        self.offset_ = -float("inf") if threshold is None else -threshold
         self.n_images_ = embedded.images
         return self
 
@@ -288,9 +290,3 @@ def _calibrated(
     scores = leave_one_out_scores(embeddings, bank, index, config, runtime, chosen)
     insides = None if embedded.insides is None else embedded.insides[chosen]
     return calibrate_normal(scores, UNSCALED, config, insides).calibration
-
-
-def _threshold(calibration: Calibration) -> float:
-    """Return the image threshold; infinite where a single image leaves nothing to compare with."""
-    threshold = calibration.image_threshold
-    return float("inf") if threshold is None else threshold

@@ -50,16 +50,12 @@ def inspect_images(
             states.append(_state(image))
             yield image
 
-    with closing(load().attempt(begun()) if new else _nothing()) as found:
+    with closing(load().attempt(begun()) if new else (_ for _ in ())) as found:
         for row in known:
             if row is not None:
                 yield row
             elif (one := next(found, None)) is not None:
                 yield Inspected(_keep(one, states.popleft(), output), is_kept=False)
-
-
-def _nothing() -> Generator[Prediction | Unreadable]:
-    yield from ()
 
 
 def _keep(

@@ -74,7 +74,7 @@ class FileHashes:
         self._memory = memory
         self._until = until
         self._given: dict[str, str] = {}
-        self._hashed = 0
+        self.hashed = 0  # files whose content had to be read
 
     def __enter__(self) -> Self:
         """Begin a use."""
@@ -82,7 +82,7 @@ class FileHashes:
 
     def __exit__(self, *_: object) -> None:
         """Save what is new."""
-        if self._hashed:
+        if self.hashed:
             # A memory that cannot be written costs time at the next use, and nothing else.
             with suppress(OSError):
                 _write_entries(self._memory, self._entries)
@@ -90,11 +90,6 @@ class FileHashes:
     @cached_property
     def _entries(self) -> dict[str, _Entry]:
         return _read_entries(self._memory)
-
-    @property
-    def hashed(self) -> int:
-        """The number of files whose content had to be read."""
-        return self._hashed
 
     def __call__(self, file: Path) -> str:
         """Return a file's SHA-256; raise OutOfTime if it must be hashed and the time is over."""
@@ -109,11 +104,11 @@ class FileHashes:
         return entry.digest if entry and entry.is_of(state) and entry.is_settled() else None
 
     def _computed(self, name: str, file: Path) -> str:
-        if self._until is not None and self._hashed and time.monotonic() > self._until:
+        if self._until is not None and self.hashed and time.monotonic() > self._until:
             raise OutOfTime(f"{file}: not hashed yet")
         before, began = state_of(file.stat()), time.time_ns()
         digest = file_hash(file)
-        self._hashed += 1
+        self.hashed += 1
         self._entries.pop(name, None)
         if state_of(file.stat()) == before:
             self._entries[name] = _Entry(*before, began, digest)

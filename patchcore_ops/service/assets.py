@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 
-
-class _File(NamedTuple):
-    room: str
-    media_type: str
-
-
-# Of the report, only a file is read: its code imports much that no request needs.
+# Room and media type. Of the report, only a file is read: its code imports much that no request
+# needs.
 _FILES: Final = {
-    "base.css": _File("report", "text/css"),
-    "service.css": _File("service", "text/css"),
-    "service.js": _File("service", "text/javascript"),
-    "distribution.js": _File("service", "text/javascript"),
+    "base.css": ("report", "text/css"),
+    "service.css": ("service", "text/css"),
+    "service.js": ("service", "text/javascript"),
+    "distribution.js": ("service", "text/javascript"),
 }
 
 router = APIRouter(include_in_schema=False)
@@ -36,10 +31,10 @@ async def show_page() -> Response:
 @router.get("/page/{name}")
 async def show_file(name: str) -> Response:
     """Answer a file of the page."""
-    file = _FILES.get(name)
-    if file is None:
+    if name not in _FILES:
         raise HTTPException(404, f"the page has no file '{name}'")
-    return Response(_content(file.room, name), media_type=file.media_type)
+    room, media_type = _FILES[name]
+    return Response(_content(room, name), media_type=media_type)
 
 
 @router.get("/docs")

@@ -125,11 +125,9 @@ class _PatientForAWhile(H11Protocol):
         is_idle = self.cycle is None or self.cycle.response_complete
         unsent = self.transport.get_write_buffer_size()
         is_as_before = self.cycle is self._seen and unsent == self._unsent
+        is_sending = self.conn.their_state is h11.SEND_BODY
         if is_as_before and (is_idle or unsent):
-            self.transport.abort() if unsent or self._is_sending() else self.transport.close()
+            self.transport.abort() if unsent or is_sending else self.transport.close()
             return
         self._seen, self._unsent = self.cycle, unsent
         self._look = self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
-
-    def _is_sending(self) -> bool:
-        return self.conn.their_state is h11.SEND_BODY

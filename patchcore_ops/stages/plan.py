@@ -126,7 +126,7 @@ def _embeddings(
 ) -> StagePlan:
     dimension = config.embedding.target_embed_dimension
     rows = sum(member.train + member.test for member in members)
-    disk = rows * dimension * _bytes_a_value(config)
+    disk = rows * dimension * (2 if config.embedding.storage == "float16" else _FLOAT)
     multiplications = [member.multiplications for member in members]
     seconds = None
     counted = [count for count in multiplications if count is not None]
@@ -212,7 +212,3 @@ def _seconds(
 
 def _is_flat(config: CategoryConfig) -> bool:
     return config.index.factory == "Flat"
-
-
-def _bytes_a_value(config: CategoryConfig) -> int:
-    return 2 if config.embedding.storage == "float16" else _FLOAT
