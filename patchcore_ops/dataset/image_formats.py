@@ -6,12 +6,13 @@ Pillow alone would try forty formats, some of which start programs, and has one 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, TypeAlias, TypeVar
 
 from PIL import (
     BmpImagePlugin,
@@ -38,7 +39,11 @@ READABLE_MODES = DEEP_MODES | {
 }
 
 _Reader: TypeAlias = Callable[[IO[bytes]], ImageFile.ImageFile]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _SIGNATURE_BYTES = 16
+# Decoding is what a scan takes its time for, and other steps may be at work beside it.
+_READERS = 2
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,30 @@ def printable(path: Path | str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def read_all(
+    items: Iterable[_Item],
+    read: Callable[[_Item], _Result],
+    problems: list[str],
+    threads: int = _READERS,
+) -> dict[_Item, _Result]:
+    """Read each item in threads, in order; add what is wrong with those that fail to `problems`."""
+
+    def attempt(item: _Item) -> _Result | DatasetError:
+        try:
+            return read(item)
+        except DatasetError as problem:
+            return problem
+
+    items, found = list(items), {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as executor:
+        for item, result in zip(items, executor.map(attempt, items), strict=True):
+            if isinstance(result, DatasetError):
+                problems.append(str(result))
+            else:
+                found[item] = result
+    return found
 
 
 def problem_report(problems: Sequence[str]) -> DatasetError:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -16,7 +14,6 @@ from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened
 from patchcore_ops.dataset.mask_doubts import doubt, marked_share
 from patchcore_ops.dataset.masks import mask_content
 from patchcore_ops.dataset.png import decoded
-from patchcore_ops.runtime.errors import DatasetError
 
 # What a viewer makes use of and the benchmark, like the reference, does not.
 TURNED = "is turned by an EXIF entry that is not followed"
@@ -24,10 +21,7 @@ SEVERAL = "holds several pictures, of which the first is used"
 TRANSPARENT = "has transparent parts, whose hidden colours are used"
 DARK = "is stored with 16 bits and uses less than an eighth of them, so it is almost black"
 
-# Decoding is what a scan takes its time for, and other steps may be at work beside it.
-_READERS = 2
 _DARK_BELOW = 2**13
-_Traits = TypeVar("_Traits")
 
 
 class ImageTraits(NamedTuple):
@@ -81,28 +75,6 @@ def inspect_mask(path: Path, size: ImageSize, mask_threshold: float) -> MaskTrai
         return MaskTraits(
             *content.levels.size, doubt(content, size, least), marked_share(content, least)
         )
-
-
-def read_all(
-    files: Iterable[Path], read: Callable[[Path], _Traits], problems: list[str]
-) -> dict[Path, _Traits]:
-    """Read files in threads, in order; add those that cannot be used to `problems`."""
-
-    def attempt(file: Path) -> _Traits | DatasetError:
-        try:
-            return read(file)
-        except DatasetError as problem:
-            return problem
-
-    files = list(files)
-    traits = {}
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="inspect") as executor:
-        for file, found in zip(files, executor.map(attempt, files), strict=True):
-            if isinstance(found, DatasetError):
-                problems.append(str(found))
-            else:
-                traits[file] = found
-    return traits
 
 
 def _is_turned(image: ImageFile.ImageFile) -> bool:

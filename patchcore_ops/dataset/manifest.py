@@ -24,13 +24,12 @@ from patchcore_ops.dataset.category_folder import (
     list_category,
     relative_name,
 )
-from patchcore_ops.dataset.image_formats import decoding, printable, problem_report
+from patchcore_ops.dataset.image_formats import decoding, printable, problem_report, read_all
 from patchcore_ops.dataset.image_inspection import (
     ImageTraits,
     MaskTraits,
     inspect_image,
     inspect_mask,
-    read_all,
 )
 from patchcore_ops.dataset.mask_pairing import pair_masks
 from patchcore_ops.dataset.same_images import leaks

@@ -7,7 +7,6 @@ and a single level beside black marks, whatever it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +15,15 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFile
 
 from patchcore_ops.config.sections import ImageSize
-from patchcore_ops.dataset.image_formats import DEEP_MODES, decoding, opened, problem_report
+from patchcore_ops.dataset.image_formats import (
+    DEEP_MODES,
+    decoding,
+    opened,
+    problem_report,
+    read_all,
+)
 from patchcore_ops.dataset.images import resize_and_crop, to_mode
 from patchcore_ops.dataset.png import decoded
-from patchcore_ops.runtime.errors import DatasetError
 
 _WHITE = 255
 # A format that loses detail makes levels of its own, so that a single one proves nothing.
@@ -71,22 +75,13 @@ def load_masks(
     A DatasetError has one line for each unusable file.
     """
     masks = np.zeros((len(paths), *size.crop_size), dtype=np.uint8)
-    present = [position for position, path in enumerate(paths) if path is not None]
-    files = [path for path in paths if path is not None]
-    problems = []
+    files = {position: path for position, path in enumerate(paths) if path is not None}
+    problems: list[str] = []
 
-    def attempt(path: Path) -> npt.NDArray[np.uint8] | DatasetError:
-        try:
-            return load_mask(path, size)
-        except DatasetError as problem:
-            return problem
+    def load(position: int) -> None:
+        masks[position] = load_mask(files[position], size)
 
-    with ThreadPoolExecutor(max(num_workers, 1), thread_name_prefix="decode") as executor:
-        for position, mask in zip(present, executor.map(attempt, files), strict=True):
-            if isinstance(mask, DatasetError):
-                problems.append(str(mask))
-            else:
-                masks[position] = mask
+    read_all(files, load, problems, max(num_workers, 1))
     if problems:
         raise problem_report(problems)
     return masks
