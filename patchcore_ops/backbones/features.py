@@ -23,10 +23,7 @@ class _AllLayersSeen(Exception):
 class FeatureExtractor(torch.nn.Module):
     """Collects the maps of named layers and stops the forward pass after the last of them.
 
-    Raises
-    ------
-    WeightsError
-        If a layer does not exist; the message lists the layers that do.
+    Raises WeightsError if a layer does not exist; the message lists the layers that do.
     """
 
     def __init__(
@@ -44,10 +41,7 @@ class FeatureExtractor(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Run the backbone on normalised images.
 
-        Raises
-        ------
-        WeightsError
-            If a layer never runs, or its output is no map of the image.
+        Raises WeightsError if a layer never runs, or its output is no map of the image.
         """
         layouts = self._layouts or self.find_layouts(images)
         outputs = self._outputs(images)

@@ -25,10 +25,8 @@ def size_options(
 ) -> dict[str, int | tuple[int, int]]:
     """Return what `timm.create_model` is to be given for images of a size.
 
-    Raises
-    ------
-    WeightsError
-        If the network's patches do not divide the images, the rest of which it would not see.
+    Raises WeightsError if the network's patches do not divide the images, the rest of which it
+    would not see.
     """
     own = _own_size(name)
     if imagesize is None or own is None or own == imagesize:

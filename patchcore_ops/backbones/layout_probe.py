@@ -40,10 +40,7 @@ def probe_images(images: torch.Tensor, look: int = 0) -> torch.Tensor:
 class LayoutSearch:
     """Decides how a layer's output is laid out.
 
-    Raises
-    ------
-    WeightsError
-        If the output is no map, whatever its layout.
+    Raises WeightsError if the output is no map, whatever its layout.
     """
 
     def __init__(self, layer: str, output: Any, probe: torch.Tensor, network: Any) -> None:

@@ -14,13 +14,9 @@ _NAMED = 3
 def fill(model: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str, name: str) -> None:
     """Fill a network in place; numbers of another precision are converted to its own.
 
-    The classifier, which PatchCore never runs, may be absent or another.
-
-    Raises
-    ------
-    WeightsError
-        If tensors are missing, unknown, of another shape, no numbers of that kind, or not finite;
-        the message names the first of each kind.
+    The classifier, which PatchCore never runs, may be absent or another. Raises WeightsError if
+    tensors are missing, unknown, of another shape, no numbers of that kind, or not finite; the
+    message names the first of each kind.
     """
     own = model.state_dict()
     state = _with_a_classifier(state, own, _classifiers(model))

@@ -33,10 +33,8 @@ _FORBIDDEN = re.compile(
 def read_state_dict(weights: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read a state dict from a `.pth` or `.safetensors` file; the content tells which it is.
 
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read, is damaged, is none of the two, or carries Python code.
+    Raises WeightsError if the file cannot be read, is damaged, is none of the two, or carries
+    Python code.
     """
     file = Path(weights)
     head = _head(file)

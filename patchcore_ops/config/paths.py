@@ -23,10 +23,7 @@ _ONLY_READ = ("http", "https")
 def configuration_place(path: str | os.PathLike[str]) -> str:
     """Return the absolute path, or the URL, of a configuration file.
 
-    Raises
-    ------
-    ConfigError
-        If a URL holds credentials, or `~` names no home folder.
+    Raises ConfigError if a URL holds credentials, or `~` names no home folder.
     """
     place = os.fspath(path).removeprefix("file://")
     if holds_credentials(place):

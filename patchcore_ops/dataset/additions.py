@@ -60,15 +60,11 @@ def add_images(
 ) -> list[Addition]:
     """Copy images into a category, byte for byte, under names that say where they come from.
 
-    All are read as the benchmark reads images before the first is copied. They go to `place` in
-    the category's folder, `train/good` or `test/<label>`; `origin` is the first word of their
-    names. One whose content is there already, or in a place of `fine`, is not added. `mask` is the
-    ground truth of a single image. Returns an addition for each image, then one for the mask.
-
-    Raises
-    ------
-    DatasetError
-        With a line for each file that cannot be added; then none is.
+    All are read as the benchmark reads images before the first is copied. They go to `place` in the
+    category's folder, `train/good` or `test/<label>`; `origin` is the first word of their names.
+    One whose content is there already, or in a place of `fine`, is not added. `mask` is the ground
+    truth of a single image. Returns an addition for each image, then one for the mask. Raises
+    DatasetError with a line for each file that cannot be added; then none is.
     """
     folder = root / category
     listing = list_category(root, category)

@@ -29,10 +29,8 @@ def open_engine(
 ) -> tuple[Engine, str]:
     """Open the engine of an ensemble member; its network is exported first where it has to be.
 
-    Raises
-    ------
-    WeightsError, EnvironmentProblem
-        If the backbone, the device or the engine cannot be used.
+    Raises WeightsError or EnvironmentProblem if the backbone, the device or the engine cannot be
+    used.
     """
     if not computes_by_openvino(runtime):
         device = device_name(runtime.device)

@@ -27,10 +27,8 @@ def open_networks(
 ) -> Networks:
     """Open the network of every ensemble member; those that are not in `networks` are made.
 
-    Raises
-    ------
-    WeightsError, EnvironmentProblem
-        If a backbone, the engine or the device cannot be used; of several, all are named.
+    Raises WeightsError or EnvironmentProblem if a backbone, the engine or the device cannot be
+    used; of several, all are named.
     """
     section = config.embedding
     opened: list[tuple[Engine, str]] = []
@@ -88,12 +86,8 @@ class Networks:
         """Embed a batch, uint8 [B, height, width, 3], for every member: [B * h * w, dimension].
 
         Several threads may call it at once. `names` are what to call the images where something is
-        wrong; by default their numbers.
-
-        Raises
-        ------
-        WeightsError
-            If the network yields NaN or infinity; the message names member, layer and image.
+        wrong; by default their numbers. Raises WeightsError if the network yields NaN or infinity;
+        the message names member, layer and image.
         """
         embedded = [engine.embed(images) for engine in self.engines]
         for member, rows in enumerate(embedded):

@@ -29,10 +29,8 @@ def export_network(
 ) -> None:
     """Export the network of an ensemble member, and compare what it gives with torch.
 
-    Raises
-    ------
-    WeightsError
-        If the backbone cannot be had, or a layer does not exist, never runs or gives no map.
+    Raises WeightsError if the backbone cannot be had, or a layer does not exist, never runs or
+    gives no map.
     """
     network = load_embedder(config, member, _CPU)
     if settings.normalisation is not None:

@@ -45,10 +45,8 @@ class ImageEmbedder(torch.nn.Module):
 def load_embedder(config: CategoryConfig, member: int, device: torch.device) -> ImageEmbedder:
     """Load the network of an ensemble member.
 
-    Raises
-    ------
-    WeightsError
-        If the backbone cannot be had, or a layer does not exist, never runs or gives no map.
+    Raises WeightsError if the backbone cannot be had, or a layer does not exist, never runs or
+    gives no map.
     """
     section, imagesize = config.embedding, config.dataset.sides
     settings = section.members[member]

@@ -37,10 +37,7 @@ class EmbeddedImages(NamedTuple):
 def images_in(images: AnyImage | Iterable[AnyImage]) -> Any:
     """Return images as they are; of a folder, the image files in it, by name.
 
-    Raises
-    ------
-    DatasetError
-        If a folder has none.
+    Raises DatasetError if a folder has none.
     """
     if isinstance(images, str | os.PathLike) and Path(images).is_dir():
         found = sorted(
@@ -57,10 +54,7 @@ def images_in(images: AnyImage | Iterable[AnyImage]) -> Any:
 def listed(images: AnyImage | Iterable[AnyImage]) -> list[AnyImage]:
     """List images, or those of a folder, so that they can be gone through several times.
 
-    Raises
-    ------
-    DatasetError
-        If one cannot be read, or a folder has none.
+    Raises DatasetError if one cannot be read, or a folder has none.
     """
     found = []
     for one in named(images_in(images)):

@@ -20,12 +20,8 @@ def list_images(names: Iterable[str], beside: Path | None = None) -> list[Path |
     A file is taken whatever it is called. A folder stands for the files below it that are named as
     images, in the order of their paths; hidden ones and links to folders are left out, and so is
     the folder `beside`, where results are written. A name of nothing that exists may be a pattern,
-    as of a shell; `**` is any folders. What leads to no image says why, in its place.
-
-    Raises
-    ------
-    DatasetError
-        If there is no image at all.
+    as of a shell; `**` is any folders. What leads to no image says why, in its place. Raises
+    DatasetError if there is no image at all.
     """
     found: dict[str, Path | Unreadable] = {}
     for name in names:

@@ -65,12 +65,9 @@ def opened_journal(
 ) -> Iterator[Journal]:
     """Open the journal of a folder, which exists; there is one user at a time.
 
-    `model` is a version. With `begin_again` the journal is emptied, whatever model wrote it.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If another model wrote the journal, another process has it open, or it is none.
+    `model` is a version. With `begin_again` the journal is emptied, whatever model wrote it. Raises
+    EnvironmentProblem if another model wrote the journal, another process has it open, or it is
+    none.
     """
     file = folder / JOURNAL
     # A buffer would be written again when it is closed, however that failed before.

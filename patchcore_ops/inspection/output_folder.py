@@ -102,12 +102,8 @@ def opened_output(
 ) -> Iterator[OutputFolder]:
     """Open a new folder, or go on in one that holds predictions of the same model.
 
-    With `begin_again`, predictions that are there, of any model, are replaced.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If the folder holds something else, or cannot be written.
+    With `begin_again`, predictions that are there, of any model, are replaced. Raises
+    EnvironmentProblem if the folder holds something else, or cannot be written.
     """
     with ExitStack() as stack:
         with _writing(folder):

@@ -59,10 +59,7 @@ def write_model(folder: Path, draft: ModelDraft) -> ModelDescription:
 def new_folder(output: Path) -> Iterator[Path]:
     """Give a folder to write a model into; it takes the place of `output` when all is written.
 
-    Raises
-    ------
-    ModelError
-        If `output` holds something, or cannot be written.
+    Raises ModelError if `output` holds something, or cannot be written.
     """
     output = output.resolve()
     try:

@@ -38,13 +38,9 @@ class NamedImage(NamedTuple):
 def named(images: AnyImage | Iterable[AnyImage]) -> Iterator[NamedImage]:
     """Yield the images of an iterable, or the single one, with their names.
 
-    An array of two dimensions, or of three with 3 or 4 channels, is one image. An iterator may
-    give one object again with other pixels, so that what it gives is copied.
-
-    Raises
-    ------
-    DatasetError
-        If they are no images at all.
+    An array of two dimensions, or of three with 3 or 4 channels, is one image. An iterator may give
+    one object again with other pixels, so that what it gives is copied. Raises DatasetError if they
+    are no images at all.
     """
     if isinstance(images, bytes) or not (_is_single(images) or isinstance(images, Iterable)):
         raise DatasetError(

@@ -64,13 +64,9 @@ _MARK: Final = _Mark()
 def read_plain_pickle(file: Path) -> dict[str, Any]:
     """Read a dictionary of plain values from a pickle of any protocol; nothing is run or imported.
 
-    Its values are None, bool, int, float, str, list, tuple and dict with text keys.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read, is damaged, is larger than parameters are, or needs any other
-        opcode, such as one that imports or calls something.
+    Its values are None, bool, int, float, str, list, tuple and dict with text keys. Raises
+    ModelError if the file cannot be read, is damaged, is larger than parameters are, or needs any
+    other opcode, such as one that imports or calls something.
     """
     content = _content(file)
     stream = io.BytesIO(content)

@@ -21,11 +21,8 @@ _FLAT = (FLAT_L2, b"IxFl")
 def read_bank(file: Path, dimension: int) -> npt.NDArray[np.float32]:
     """Read the features [rows, dimension] that `faiss.write_index` wrote of an `IndexFlatL2`.
 
-    Raises
-    ------
-    ModelError
-        If the file cannot be read, is damaged or holds any other index, or no or not finite
-        features.
+    Raises ModelError if the file cannot be read, is damaged or holds any other index, or no or not
+    finite features.
     """
     try:
         with file.open("rb") as stream:

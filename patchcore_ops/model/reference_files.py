@@ -27,10 +27,7 @@ class SavedMember(NamedTuple):
 def saved_members(source: Path) -> list[SavedMember]:
     """Find the members of a saved model, in their order.
 
-    Raises
-    ------
-    ModelError
-        If the folder holds no saved model, more than one, or a part of one.
+    Raises ModelError if the folder holds no saved model, more than one, or a part of one.
     """
     try:
         matches = [_MEMBER.fullmatch(file.name) for file in source.iterdir()]

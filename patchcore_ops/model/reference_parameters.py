@@ -62,10 +62,8 @@ _KEYS = tuple(_NAME if key == "backbone" else key for key in ReferenceParameters
 def read_parameters(file: Path) -> ReferenceParameters:
     """Read and check `patchcore_params.pkl`; it is not unpickled.
 
-    Raises
-    ------
-    ModelError
-        If the file holds anything but the plain parameters, or one is missing, unknown or wrong.
+    Raises ModelError if the file holds anything but the plain parameters, or one is missing,
+    unknown or wrong.
     """
     content = read_plain_pickle(file)
     if missing := [key for key in _KEYS if key not in content]:

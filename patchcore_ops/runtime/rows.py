@@ -42,10 +42,7 @@ class Rows(Protocol):
 def open_rows(path: Path) -> Rows:
     """Open the rows of `name.npy`, or of its parts `name-00000.npy`, `name-00001.npy`, ...
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither.
+    Raises FileNotFoundError if there is neither.
     """
     if path.is_file():
         file = ArrayFile(path)

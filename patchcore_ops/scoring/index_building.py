@@ -88,10 +88,7 @@ def _build(
 def foresee_index(section: IndexSection, rows: int, dimension: int) -> None:
     """Refuse, by an empty index, a section that cannot serve a bank of so many rows.
 
-    Raises
-    ------
-    ConfigError
-        If `build_index` or `Searcher` would fail for one of these reasons.
+    Raises ConfigError if `build_index` or `Searcher` would fail for one of these reasons.
     """
     faiss = only_faiss()
     try:

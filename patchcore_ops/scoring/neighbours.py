@@ -82,13 +82,9 @@ class Searcher:
         So many queries are `of_one_image`, and are searched without those of others: how distances
         round depends on all that is searched at once. By default, all are of one. What is beyond a
         query's limit may be left out, and each image's `excluded` rows are, see
-        `CertifiedSearch.search`. `threads` are those of `runtime` by default and at most.
-
-        Raises
-        ------
-        ConfigError
-            If the bank holds fewer rows than `neighbours`, or an approximate index finds fewer;
-            with limits or excluded rows, it may.
+        `CertifiedSearch.search`. `threads` are those of `runtime` by default and at most. Raises
+        ConfigError if the bank holds fewer rows than `neighbours`, or an approximate index finds
+        fewer; with limits or excluded rows, it may.
         """
         if neighbours > self._rows:
             raise ConfigError(

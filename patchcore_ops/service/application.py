@@ -23,10 +23,7 @@ _VERSION = "1"
 def create_application(settings: ServiceSettings) -> ASGIApp:
     """Make the application of a service; its lifespan loads the models and scores.
 
-    Raises
-    ------
-    EnvironmentProblem
-        If there is no model where the settings say.
+    Raises EnvironmentProblem if there is no model where the settings say.
     """
     state = ServiceState(settings)
 

@@ -68,10 +68,7 @@ class BatchQueue:
     def submit(self, model: Model, images: Sequence[EncodedImage]) -> list[Future[Outcome]]:
         """Put images in the queue, all or none; a future that is cancelled is left out.
 
-        Raises
-        ------
-        QueueFull
-            If not all of them find a place.
+        Raises QueueFull if not all of them find a place.
         """
         entries = [_Waiting(model, image, Future()) for image in images]
         with self._changed:

@@ -38,12 +38,7 @@ class ServedModels:
 
     `root` is a folder of models, or one model's folder. `most_pixels` bounds an image besides each
     model's own limit. `on_load` is called with a category and its new model, or None where that
-    could not be loaded.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If the folder holds no model.
+    could not be loaded. Raises EnvironmentProblem if the folder holds no model.
     """
 
     def __init__(self, root: Path, most_pixels: int, on_load: OnLoad) -> None:

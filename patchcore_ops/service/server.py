@@ -28,12 +28,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests that have begun are answered first.
 
-    Port 0 takes a free one. `on_listening` is called with the service's URL.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If there is no model, or the address cannot be had.
+    Port 0 takes a free one. `on_listening` is called with the service's URL. Raises
+    EnvironmentProblem if there is no model, or the address cannot be had.
     """
     server = server_of(settings)
     with _listener(host, port) as listener:
@@ -59,10 +55,7 @@ def serve(
 def server_of(settings: ServiceSettings) -> uvicorn.Server:
     """Make the server, which `run` starts with a listening socket.
 
-    Raises
-    ------
-    EnvironmentProblem
-        If there is no model.
+    Raises EnvironmentProblem if there is no model.
     """
     return uvicorn.Server(
         uvicorn.Config(

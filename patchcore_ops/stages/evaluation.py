@@ -64,12 +64,8 @@ def evaluate_model(
     """Score the test images of a category of a dataset, and judge the scores.
 
     Writes what `test_predictions` and `category_metrics` write, and pictures. The members of a
-    model without ranges are scaled over these test images.
-
-    Raises
-    ------
-    DatasetError
-        If there are no test images, or a file cannot be used or changes meanwhile.
+    model without ranges are scaled over these test images. Raises DatasetError if there are no test
+    images, or a file cannot be used or changes meanwhile.
     """
     settings = settings_of(model.description).model_copy(update={"metrics": metrics})
     scan = scan_category(dataset_root, category, hash_of, settings, splits=(_TEST,))

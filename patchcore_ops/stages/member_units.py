@@ -22,12 +22,8 @@ def member_units(
 ) -> tuple[float, ...]:
     """Return each member's mean leave-one-out patch score over train images.
 
-    Empty where `config` has no use for them.
-
-    Raises
-    ------
-    ConfigError
-        If the members' grids differ, or there are no distances between train images.
+    Empty where `config` has no use for them. Raises ConfigError if the members' grids differ, or
+    there are no distances between train images.
     """
     if not config.members_have_units:
         return ()

@@ -73,12 +73,8 @@ def assemble_predictions(
     """Write what `predict` writes, from what `search_images` has written of parts of the images.
 
     The folders `parts` are in the order of their images, together all that are embedded. Memory
-    holds the patch scores of all images, some KB each; maps are written as they are made.
-
-    Raises
-    ------
-    ValueError
-        If the parts are not those of the embeddings, or units are missing.
+    holds the patch scores of all images, some KB each; maps are written as they are made. Raises
+    ValueError if the parts are not those of the embeddings, or units are missing.
     """
     if bool(units) != config.members_have_units:
         raise ValueError(f"{folder}: {config.scoring.ensemble} and units {units}")

@@ -26,22 +26,15 @@ class Tracker(Protocol):
     def deliver(self, record: Record, models: Mapping[str, Path]) -> str:
         """Send a record, and the models of some categories; return where they can be seen.
 
-        What has been sent before is not sent twice, also if it was interrupted.
-
-        Raises
-        ------
-        TrackerDown
-            If the tracker cannot be reached.
+        What has been sent before is not sent twice, also if it was interrupted. Raises TrackerDown
+        if the tracker cannot be reached.
         """
 
 
 def require_answer(url: str) -> None:
     """Ask a server for anything, before its package is imported and tries for minutes.
 
-    Raises
-    ------
-    TrackerDown
-        If no answer comes within `PROBE_SECONDS`. A refusal is an answer.
+    Raises TrackerDown if no answer comes within `PROBE_SECONDS`. A refusal is an answer.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
