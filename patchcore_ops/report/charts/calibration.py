@@ -9,6 +9,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from patchcore_ops.report.charts import svg
+from patchcore_ops.report.charts.histogram import score_axis, threshold_line
 from patchcore_ops.report.charts.svg import Scale, score_text
 
 _BINS = 40
@@ -52,20 +53,8 @@ def calibration_chart(
             svg.text(0, base - 18, name, f"series {css}"),
             svg.text(0, base - 3, f"{len(scores):,} images", "tick"),
         ]
-    parts += [
-        *(
-            svg.text(across.at(tick), bottom + 18, f"{tick:g}", "tick", "middle")
-            for tick in svg.round_ticks(across.low, across.high)
-        ),
-        svg.text((_LEFT + _RIGHT) / 2, bottom + 40, "Image score", "label", "middle"),
-    ]
-    if threshold is not None:
-        place = across.at(threshold)
-        anchor = "end" if place > (_LEFT + _RIGHT) / 2 else "start"
-        parts += [
-            svg.line(place, _TOP - 12, place, bottom, "threshold"),
-            svg.text(place, _TOP - 18, f"threshold: {score_text(threshold)}", "label", anchor),
-        ]
+    parts += score_axis(across, bottom)
+    parts += threshold_line(across, "threshold", threshold, _TOP - 12, bottom)
     description = "; ".join(
         f"{name}: {len(scores)} images from {score_text(scores.min())} to "
         f"{score_text(scores.max())}"

@@ -39,8 +39,8 @@ def score_histogram(
         svg.line(across.at(low), upward.at(0), across.at(high), upward.at(0), "axis"),
         svg.text(0, upward.at(tallest / 2), "Good", "series good"),
         svg.text(0, upward.at(-tallest / 2), "Defective", "series bad"),
-        *_score_axis(across),
-        *_threshold_line(across, threshold),
+        *score_axis(across, 239),
+        *threshold_line(across, "threshold at best F1", threshold, 18, 240),
     ]
     description = (
         f"{int((~is_anomaly).sum())} good images above the line, {int(is_anomaly.sum())} defective "
@@ -62,21 +62,25 @@ def _count_grid(across: Scale, upward: Scale, tallest: int) -> list[Markup]:
     ]
 
 
-def _score_axis(across: Scale) -> list[Markup]:
+def score_axis(across: Scale, bottom: float) -> list[Markup]:
+    """Label the scores below a drawing."""
     ticks = [
-        svg.text(across.at(tick), 257, f"{tick:g}", "tick", "middle")
+        svg.text(across.at(tick), bottom + 18, f"{tick:g}", "tick", "middle")
         for tick in svg.round_ticks(across.low, across.high)
     ]
     middle = (across.start + across.end) / 2
-    return [*ticks, svg.text(middle, 279, "Image score", "label", "middle")]
+    return [*ticks, svg.text(middle, bottom + 40, "Image score", "label", "middle")]
 
 
-def _threshold_line(across: Scale, threshold: float) -> list[Markup]:
-    if not across.low <= threshold <= across.high:
+def threshold_line(
+    across: Scale, name: str, threshold: float | None, top: float, bottom: float
+) -> list[Markup]:
+    """Draw a threshold with its name above it; nothing if there is none among the scores."""
+    if threshold is None or not across.low <= threshold <= across.high:
         return []
     at = across.at(threshold)
     anchor = "end" if at > (across.start + across.end) / 2 else "start"
     return [
-        svg.line(at, 18, at, 240, "threshold"),
-        svg.text(at, 12, f"threshold at best F1: {score_text(threshold)}", "label", anchor),
+        svg.line(at, top, at, bottom, "threshold"),
+        svg.text(at, top - 6, f"{name}: {score_text(threshold)}", "label", anchor),
     ]
