@@ -22,11 +22,8 @@ def member_units(
 ) -> tuple[float, ...]:
     """Return each member's mean leave-one-out patch score over train images.
 
-    Empty where `config` has no use for them. Raises ConfigError if the members' grids differ, or
-    there are no distances between train images.
+    Raises ConfigError if the members' grids differ, or there are no distances between train images.
     """
-    if not config.members_have_units:
-        return ()
     folders = layout.member_folders(embeddings, len(config.embedding.members))
     grids = [Grid.read(folder) for folder in folders]
     refuse_different_grids([(grid.height, grid.width) for grid in grids])

@@ -108,7 +108,8 @@ def benchmarked(
     select_memory_bank(embeddings, config, runtime, bank)
     index_memory_bank(bank, config, index)
     predictions = folder / "predictions"
-    units = member_units(embeddings, bank, index, config, runtime)
+    folders = (embeddings, bank, index)
+    units = member_units(*folders, config, runtime) if config.members_have_units else ()
     predict(embeddings, index, config, runtime, predictions, units=units)
     calibrate(embeddings, bank, index, predictions, config, runtime, folder / "calibration")
     return Benchmarked(config, root, folder, networks, embedded.networks)
