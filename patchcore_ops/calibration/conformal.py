@@ -16,19 +16,8 @@ import numpy.typing as npt
 def conformal_threshold(normal_scores: npt.ArrayLike, false_positive_rate: float) -> float:
     """Return the score that at most this share of new normal images exceeds, on average.
 
-    It is the k-th smallest of n scores, k = ceil((n + 1) (1 - rate)); the greatest where k exceeds
-    n, as with too few images for so small a rate, see `guaranteed_rate`.
-
-    Parameters
-    ----------
-    normal_scores : array-like of float, shape [n]
-        n is at least 1.
-    false_positive_rate : float
-        In (0, 1).
-
-    Returns
-    -------
-    float
+    It is the k-th smallest of n scores, at least one, k = ceil((n + 1) (1 - rate)); the greatest
+    where k exceeds n, as with too few images for so small a rate, see `guaranteed_rate`.
 
     Examples
     --------
@@ -51,17 +40,9 @@ def guaranteed_rate(images: int, false_positive_rate: float) -> float:
 
 
 def p_values(scores: npt.ArrayLike, normal_scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return how likely a normal image has such a score or a greater one.
+    """Return how likely a normal image has each score or a greater one.
 
-    Parameters
-    ----------
-    scores : array-like of float, shape [m]
-    normal_scores : array-like of float, shape [n]
-
-    Returns
-    -------
-    ndarray of float64, shape [m]
-        (1 + number of normal scores that are not smaller) / (n + 1): between 1 / (n + 1) and 1.
+    (1 + number of normal scores that are not smaller) / (n + 1): between 1 / (n + 1) and 1.
 
     Examples
     --------

@@ -15,18 +15,10 @@ _MAD_OF_NORMAL = 1.4826
 def suspects(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return the positions of scores that are far above the others, the greatest first.
 
-    Parameters
-    ----------
-    scores : array-like of float, shape [n]
-        Of train images, each without its own rows of the bank.
-
-    Returns
-    -------
-    ndarray of int64
-        Of those above the median by more than `DEVIATIONS` standard deviations, as estimated by
-        the median deviation of those above it: scores of normal images spread wider above the
-        median than below. Deviations are those of logarithms, if all scores are positive, so that
-        squared distances and their roots give the same.
+    Those are above the median by more than `DEVIATIONS` standard deviations, as estimated by the
+    median deviation of those above it: scores of normal images spread wider above the median than
+    below. Deviations are those of logarithms, if all scores are positive, so that squared distances
+    and their roots give the same.
 
     Examples
     --------

@@ -147,18 +147,10 @@ def category_metrics(
 
 
 def summary_table(by_category: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Tabulate categories, as the reference's results.csv does.
+    """Tabulate the metrics of categories, as the reference's results.csv does.
 
-    Parameters
-    ----------
-    by_category : mapping
-        The result of `category_metrics` by category.
-
-    Returns
-    -------
-    DataFrame
-        `category`, then `METRICS`; the last row is `Mean`, over the defined values. Thresholds
-        have no mean.
+    The columns are `category`, then `METRICS`; the last row is `Mean`, over the defined values.
+    Thresholds have no mean.
 
     Examples
     --------

@@ -8,10 +8,7 @@ import pandas as pd
 def published_baseline() -> pd.DataFrame:
     """Read the published results on MVTec AD: WideResNet-50, 224 px, 10 % coreset.
 
-    Returns
-    -------
-    DataFrame
-        `category`, then metrics from 0 to 1; 15 categories and the row `Mean`.
+    There are `category`, then metrics from 0 to 1; 15 categories and the row `Mean`.
 
     Examples
     --------

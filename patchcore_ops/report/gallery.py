@@ -49,17 +49,7 @@ def choose_items(
 ) -> list[int]:
     """Choose test images: each label gets a fair share, spread evenly over its range of scores.
 
-    Parameters
-    ----------
-    labels : sequence of str, length n
-    scores : ndarray of float, shape [n]
-    limit : int
-        At most as many are chosen.
-
-    Returns
-    -------
-    list of int
-        Positions, ascending.
+    Returns at most `limit` positions, ascending.
 
     Examples
     --------

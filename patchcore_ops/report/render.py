@@ -36,14 +36,8 @@ def render_report(report: BenchmarkReport, limit: int | None = None) -> str:
     """Render a report as one self-contained HTML document.
 
     Texts are escaped, pictures downscaled and embedded. The content security policy forbids to load
-    anything.
-
-    Parameters
-    ----------
-    report : BenchmarkReport
-    limit : int, optional
-        Test images shown per category, at most; by default see `gallery.gallery_limit`. Each adds
-        about 12 kB, and never more than 25 kB.
+    anything. `limit` is how many test images are shown per category at most, by default see
+    `gallery.gallery_limit`; each adds about 12 kB, and never more than 25 kB.
 
     Examples
     --------
