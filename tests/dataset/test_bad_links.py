@@ -111,7 +111,8 @@ def test_a_dataset_that_may_not_be_entered_is_named(
 
 
 @pytest.mark.parametrize(
-    "path", ["../../etc/passwd", "/etc/passwd", "nut/../../x.png", "", "..", "nut/a\0.png", "."]
+    "path",
+    ["../../etc/passwd", "/etc/passwd", "nut/../../x.png", "", "..", "a/..", "nut/a\0.png", "."],
 )
 @pytest.mark.parametrize("column", ["path", "mask_path"])
 def test_a_manifest_cannot_lead_out_of_the_root(nut: Path, path: str, column: str) -> None:
