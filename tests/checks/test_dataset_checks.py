@@ -196,13 +196,6 @@ def test_a_category_without_ground_truth_is_no_reason_to_warn(folder: Path) -> N
     assert CHECKS["masks_match_images"](scan).sentence == "There are no masks."
 
 
-def test_a_mask_of_another_size_is_not_used(folder: Path) -> None:
-    resize(MASK, 32, 32)(folder)
-    images = scan_category(folder.parent, CATEGORY).images
-    assert images["mask_path"].notna().sum() == 5
-    assert images["mask_fingerprint"].notna().sum() == 5
-
-
 def test_leaks_are_found_by_content_and_all_are_named(folder: Path) -> None:
     names = [f"leaked_{at}.png" for at in range(3)]
     for at, name in enumerate(names):

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
-from category_kit import IMAGES, add, build, draw, link, refusal, scan
+from category_kit import IMAGES, add, build, draw, refusal, scan
 
 from patchcore_assets.commands.main import main
 from patchcore_ops.dataset.manifest import refuse_paths_outside
@@ -134,9 +134,3 @@ def test_a_manifest_is_read_as_it_was_written(nut: Path) -> None:
     images.to_parquet(nut / MANIFEST, index=False)
     pd.testing.assert_frame_equal(read_manifest(nut), images, check_dtype=False)
     assert (nut.parent / images["path"][2]).is_file() or images["path"][2].endswith("d.png")
-
-
-def test_the_version_of_a_folder_with_loops_can_be_computed(nut: Path) -> None:
-    for name, target in (("test/cut/up", "../.."), ("test/x", "x"), ("test/cut/y.png", "y.png")):
-        link(name, target)(nut)
-    assert len(folder_version(nut.parent, "nut")) == 16
