@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 from engine_kit import InFolder, config_of, saved, trained
 
+from patchcore_ops import Model
 from patchcore_ops.config.recorded_settings import record
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.dataset import scan_category
 from patchcore_ops.model import ModelDescription
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.stages.faiss_index import index_memory_bank
-from patchcore_ops.stages.layout import ANOMALY_MAPS, read_scores
+from patchcore_ops.stages.layout import ANOMALY_MAPS, read_images, read_scores
 from patchcore_ops.stages.member_units import member_units
 from patchcore_ops.stages.memory_bank import select_memory_bank
 from patchcore_ops.stages.model import Sources, assemble_model, judgement_of
@@ -113,3 +117,39 @@ def benchmarked(
     predict(embeddings, index, config, runtime, predictions, units=units)
     calibrate(embeddings, bank, index, predictions, config, runtime, folder / "calibration")
     return Benchmarked(config, root, folder, networks, embedded.networks)
+
+
+def literal_patch_scores(made: Benchmarked, member: int, split: str) -> npt.NDArray[np.float64]:
+    """Score patches by the definition, those of a train image without its own rows."""
+    folder, scoring = made.folder, made.config.scoring
+    name = {"train": "embeddings.npy", "test": "test_embeddings.npy"}[split]
+    embeddings = np.load(folder / "embeddings" / str(member) / name).astype(float)
+    features = np.load(folder / "bank" / str(member) / "features.npy").astype(float)
+    rows = np.load(folder / "bank" / str(member) / "indices.npy")
+    images = int((read_images(folder / "embeddings")["split"] == split).sum())
+    patches = len(embeddings) // images
+    scores = np.empty(len(embeddings))
+    for at, embedding in enumerate(embeddings):
+        others = features[rows // patches != at // patches] if split == "train" else features
+        nearest = np.sort(((others - embedding) ** 2).sum(axis=1))[: scoring.anomaly_scorer_num_nn]
+        scores[at] = (np.sqrt(nearest) if scoring.distance == "root" else nearest).mean()
+    return scores.reshape(images, patches)
+
+
+def follow_note(export: Path, model: Path, image: Path, folder: Path) -> set[str]:
+    """Score an image by an export alone, as the model does; returns what that has imported."""
+    follower = Path(__file__).with_name("note_follower.py")
+    ran = subprocess.run(
+        [sys.executable, str(follower), str(export), str(image), str(folder / "result.npz")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={"OMP_NUM_THREADS": "1"},
+    )
+    [expected] = Model.load(model, RUNTIME).predict(image)
+    with np.load(folder / "result.npz") as found:
+        np.testing.assert_allclose(found["score"], expected.score, rtol=1e-4)
+        largest = np.nanmax(np.abs(expected.anomaly_map))
+        np.testing.assert_allclose(found["map"], expected.anomaly_map, atol=1e-4 * largest)
+    return set(json.loads(ran.stdout))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +18,6 @@ from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.model import ModelDescription, Prediction, Unreadable
 from patchcore_ops.runtime.errors import DatasetError
-
-NETWORK_LIBRARIES = ("torch", "torchvision", "timm", "dagster", "pandas")
 
 
 def test_test_images_get_the_scores_and_maps_of_the_benchmark(
@@ -39,27 +34,10 @@ def test_test_images_get_the_scores_and_maps_of_the_benchmark(
         zip(*[one.member_scores for one in predictions], strict=True)
     ):
         np.testing.assert_allclose(of_member, scores[f"score_{member}"], rtol=1e-5)
-    assert description.scoring.ranges_of == ("test images" if has_ranges(category) else "")
-
-
-def has_ranges(category: Benchmarked) -> bool:
     config = category.config
-    return len(config.embedding.members) > 1 and not config.members_have_units
-
-
-def test_ranges_are_those_of_the_test_images(category: Benchmarked, tmp_path: Path) -> None:
-    description = category.assemble(tmp_path / "model")
-    for number, member in enumerate(description.members):
-        own = category.scores[f"score_{number}"]
-        expected = (own.min(), own.max()) if has_ranges(category) else None
-        assert member.score_range == (None if expected is None else pytest.approx(expected))
-
-
-def test_units_are_those_of_the_predictions(category: Benchmarked, tmp_path: Path) -> None:
-    description = category.assemble(tmp_path / "model")
-    written = json.loads((category.folder / "predictions/ranges.json").read_text())
-    assert list(description.units) == written.get("units", [])
-    assert bool(description.units) == category.config.members_have_units
+    has_ranges = len(config.embedding.members) > 1 and not config.members_have_units
+    assert description.scoring.ranges_of == ("test images" if has_ranges else "")
+    assert bool(description.units) == config.members_have_units
 
 
 def test_models_written_before_there_were_units_load(model: Path) -> None:
@@ -238,26 +216,6 @@ def test_a_result_comes_before_the_images_after_the_next(single: Benchmarked, mo
     stream = loaded.stream(camera())
     assert next(stream).name == str(single.images[0])
     stream.close()
-
-
-def test_a_copy_elsewhere_needs_no_torch(single: Benchmarked, model: Path, tmp_path: Path) -> None:
-    shutil.copytree(model, tmp_path / "copy")
-    program = (
-        "import json, sys\n"
-        "from patchcore_ops import Model\n"
-        "score = Model.load(sys.argv[1]).predict(sys.argv[2])[0].score\n"
-        "print(json.dumps([score, sorted(sys.modules)]))\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "copy"), str(single.images[0])],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    score, modules = json.loads(ran.stdout)
-    assert score == pytest.approx(single.scores["score"][0], rel=1e-5)
-    assert not set(NETWORK_LIBRARIES) & set(modules)
 
 
 def test_without_an_exported_network_torch_runs_the_weights(

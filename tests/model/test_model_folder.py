@@ -122,23 +122,6 @@ def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
         Model.load(Path("s3://factory/model/bottle"))
 
 
-def test_several_members_without_ranges_cannot_be_averaged(
-    category: Benchmarked, tmp_path: Path
-) -> None:
-    category.assemble(tmp_path / "model")
-    rewrite(
-        tmp_path / "model",
-        lambda content: [one.update(score_range=None) for one in content["members"]],
-    )
-    model = Model.load(tmp_path / "model", RUNTIME)
-    if len(model.description.members) == 1 or model.description.units:
-        [found] = model.predict(category.images[0])
-        assert found.score == pytest.approx(category.scores["score"][0], rel=1e-5)
-    else:
-        with pytest.raises(ModelError, match="their ranges are unknown"):
-            model.predict(category.images[0])
-
-
 def test_a_network_that_is_not_kept_is_exported_again(single: Benchmarked, tmp_path: Path) -> None:
     sources = single.sources()._replace(identities=["0" * 32])
     description = single.assemble(tmp_path / "model", sources)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_kit import RUNTIME, Benchmarked, benchmarked, ensemble_config
+from model_kit import RUNTIME, Benchmarked, benchmarked, ensemble_config, follow_note
 from PIL import Image
 
 from patchcore_ops import Model
@@ -25,7 +23,6 @@ from patchcore_ops.stages.illustrations import PredictionPictures
 from patchcore_ops.stages.layout import read_images
 
 WIDTH, HEIGHT = 60, 96
-FOLLOWER = Path(__file__).with_name("note_follower.py")
 SIZES = {
     "crop": ImageSize(resize=64, imagesize=(96, 64)),
     "crop to a pair": ImageSize(resize=(104, 48), imagesize=(80, 48)),
@@ -108,16 +105,4 @@ def test_who_follows_the_note_of_the_export_gets_the_same(
     model, folder = category.folder / "model", tmp_path / "onnx"
     weights = [Path(str(one.weights)) for one in category.config.embedding.members]
     export_model(model, folder, "onnx", weights)
-    image = category.images[-1]
-    subprocess.run(
-        [sys.executable, str(FOLLOWER), str(folder), str(image), str(tmp_path / "result.npz")],
-        check=True,
-        capture_output=True,
-        cwd=tmp_path,
-        env={"OMP_NUM_THREADS": "1"},
-    )
-    [expected] = Model.load(model, RUNTIME).predict(image)
-    with np.load(tmp_path / "result.npz") as found:
-        np.testing.assert_allclose(found["score"], expected.score, rtol=1e-4)
-        largest = np.nanmax(expected.anomaly_map)
-        np.testing.assert_allclose(found["map"], expected.anomaly_map, atol=1e-4 * largest)
+    follow_note(folder, model, category.images[-1], tmp_path)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from model_kit import RUNTIME, Benchmarked, benchmarked, units_config
+from model_kit import RUNTIME, Benchmarked, benchmarked, literal_patch_scores, units_config
 
 from patchcore_ops import Model
 from patchcore_ops.config.sections import MetricsSection
 from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.stages import member_units
 from patchcore_ops.stages.evaluation import evaluate_model
-from patchcore_ops.stages.layout import NORMAL_SCORES, read_images
+from patchcore_ops.stages.layout import NORMAL_SCORES
 from patchcore_ops.stages.predictions import assemble_predictions
 
 
@@ -25,27 +25,9 @@ def made(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchm
     return benchmarked(tiny_dataset, folder, units_config(folder, distance="root"))
 
 
-def patch_scores(made: Benchmarked, member: int, split: str) -> np.ndarray:
-    """Score patches by the definition, those of a train image without its own rows."""
-    folder = made.folder
-    name = {"train": "embeddings.npy", "test": "test_embeddings.npy"}[split]
-    embeddings = np.load(folder / "embeddings" / str(member) / name).astype(float)
-    features = np.load(folder / "bank" / str(member) / "features.npy").astype(float)
-    rows = np.load(folder / "bank" / str(member) / "indices.npy")
-    images = int((read_images(folder / "embeddings")["split"] == split).sum())
-    patches = len(embeddings) // images
-    scores = np.empty((images, patches))
-    for image in range(images):
-        others = features[rows // patches != image] if split == "train" else features
-        for patch in range(patches):
-            distances = ((others - embeddings[image * patches + patch]) ** 2).sum(axis=1)
-            scores[image, patch] = np.sqrt(distances.min())
-    return scores
-
-
 def test_scores_are_sums_of_patch_scores_in_units(made: Benchmarked, tmp_path: Path) -> None:
-    normal = [patch_scores(made, member, "train") for member in range(2)]
-    test = [patch_scores(made, member, "test") for member in range(2)]
+    normal = [literal_patch_scores(made, member, "train") for member in range(2)]
+    test = [literal_patch_scores(made, member, "test") for member in range(2)]
     units = [float(scores.mean()) for scores in normal]
     written = json.loads((made.folder / "predictions" / "ranges.json").read_text())
     assert written["scores"] == written["maps"] == []
@@ -77,10 +59,12 @@ def test_a_sample_of_train_images_is_drawn_by_the_seed(
     monkeypatch.setattr(member_units, "UNIT_IMAGES", 2)
     folders = [made.folder / name for name in ("embeddings", "bank", "index")]
     found = member_units.member_units(*folders, made.config, RUNTIME)
-    images = len(patch_scores(made, 0, "train"))
+    images = len(literal_patch_scores(made, 0, "train"))
     chosen = np.sort(np.random.default_rng(0).choice(images, 2, replace=False))
     for member, unit in enumerate(found):
-        assert unit == pytest.approx(patch_scores(made, member, "train")[chosen].mean(), rel=1e-5)
+        assert unit == pytest.approx(
+            literal_patch_scores(made, member, "train")[chosen].mean(), rel=1e-5
+        )
 
 
 def test_units_are_not_forgotten(made: Benchmarked, tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from model_kit import RUNTIME, Benchmarked, benchmarked, ensemble_config
+from model_kit import (
+    RUNTIME,
+    Benchmarked,
+    benchmarked,
+    ensemble_config,
+    literal_patch_scores,
+)
 from PIL import Image
 
 from patchcore_ops.calibration import Calibration, conformal_threshold
@@ -34,29 +40,10 @@ def made(
     )
 
 
-def own_scores(made: Benchmarked, member: int) -> np.ndarray:
-    """Score every train image of a member by the definition."""
-    folder = made.folder
-    embeddings = np.load(folder / "embeddings" / str(member) / "embeddings.npy").astype(float)
-    features = np.load(folder / "bank" / str(member) / "features.npy").astype(float)
-    rows = np.load(folder / "bank" / str(member) / "indices.npy")
-    images = int((read_images(folder / "embeddings")["split"] == "train").sum())
-    patches = len(embeddings) // images
-    scores = []
-    for image in range(images):
-        others = features[rows // patches != image]
-        of_patches = []
-        for patch in embeddings[image * patches : (image + 1) * patches]:
-            distances = np.sort(((others - patch) ** 2).sum(axis=1))
-            of_patches.append(distances[:2].mean())
-        scores.append(max(of_patches))
-    return np.asarray(scores)
-
-
 def test_each_train_image_is_scored_without_its_own_rows(made: Benchmarked) -> None:
     normal = pd.read_parquet(made.folder / "calibration" / NORMAL_SCORES)
     members = len(made.config.embedding.members)
-    own = [own_scores(made, member) for member in range(members)]
+    own = [literal_patch_scores(made, member, "train").max(axis=1) for member in range(members)]
     if members == 1:
         expected = own[0]
     else:
