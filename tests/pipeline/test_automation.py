@@ -135,11 +135,6 @@ def test_without_a_change_nothing_is_requested(automated: Automated) -> None:
     assert automated.tick() == {}
 
 
-def test_an_override_rebuilds_what_depends_on_it_and_then_the_table(automated: Automated) -> None:
-    automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
-    assert automated.settle() == [of(FROM_BANK, OTHER), SUMMARY]
-
-
 def test_a_change_that_is_taken_back_costs_nothing(automated: Automated) -> None:
     automated.configure(overrides={OTHER: {"coreset": {"percentage": 0.5}}})
     automated.look()
