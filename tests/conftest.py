@@ -15,6 +15,8 @@ from demo.tiny import build_tiny_dataset
 if TYPE_CHECKING:
     from model_kit import Benchmarked
 
+    from patchcore_assets.storage import ArtefactStore
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -69,3 +71,15 @@ def model(single: Benchmarked) -> Path:
     folder = single.folder / "model"
     single.assemble(folder)
     return folder
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ArtefactStore:
+    """Return a store in a folder, and one of the kind behind a URL, which has no locks."""
+    from patchcore_assets.storage import open_store
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = str(tmp_path / "storage")
+    return open_store(root if request.param == "folder" else f"local://{root}")

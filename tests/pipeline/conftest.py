@@ -62,6 +62,13 @@ def pip_weights() -> None:
 
 
 @pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Open a run history in memory."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
 def configure(tmp_path: Path, tiny_dataset: Path) -> Configure:
     """Return a writer of this test's configuration file; see `pipeline_kit.write_config`."""
     return partial(write_config, tmp_path / "benchmark.yaml", tiny_dataset)

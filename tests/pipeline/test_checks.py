@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
-import pytest
-from PIL import Image
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
@@ -23,7 +20,6 @@ from pipeline_kit import (
 from staleness_kit import INPUTS
 
 from demo.tiny import build_tiny_dataset
-from patchcore_assets.commands.benchmark import main
 from patchcore_assets.graph import define
 from patchcore_assets.inputs.versions import INPUTS as OBSERVED
 from patchcore_assets.storage import Artefact
@@ -55,12 +51,6 @@ def materialised(result: dg.ExecuteInProcessResult) -> set[str]:
         for event in result.get_asset_materialization_events()
         if event.asset_key is not None
     }
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 # A tiny dataset fails these.
@@ -110,23 +100,6 @@ def test_a_bad_dataset_blocks_what_follows(
         assert one.partition == CATEGORY
         assert one.description, name
         assert one.passed or name in TOO_FEW_IMAGES, one.description
-
-
-def test_the_command_says_why_a_category_is_blocked(
-    pip_weights: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    dataset = tmp_path / "dataset"
-    build_tiny_dataset(dataset, categories=(CATEGORY,), train=4, test_good=2)
-    mask = sorted((dataset / CATEGORY / "ground_truth/hole").iterdir())[0]
-    Image.open(mask).resize((32, 32)).save(mask)
-    monkeypatch.chdir(tmp_path)
-    config = write_config(tmp_path / "benchmark.yaml", dataset, dataset={"categories": [CATEGORY]})
-    assert main(["--config", str(config)]) == 1
-    said = capsys.readouterr().err
-    assert f"FAILED {CATEGORY}: 1 mask has another size than the image" in said
 
 
 def write_scores(storage: Path, separation: float) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -21,12 +20,6 @@ from patchcore_assets.executor import PROCESS, STEP_PODS_VARIABLE, process_tags
 from patchcore_ops.runtime.process_identity import ProcessIdentity
 
 LOG = logging.getLogger(__name__)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 def run_of(

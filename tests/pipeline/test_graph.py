@@ -22,6 +22,7 @@ from pipeline_kit import (
     Finished,
     Metadata,
 )
+from staleness_kit import INPUTS
 
 from patchcore_assets.graph import BENCHMARK_JOB, SUMMARY_JOB, define
 from patchcore_ops.config.load import MVTEC_CATEGORIES, load_config
@@ -44,15 +45,6 @@ PARENTS = {
     "model": {"raw_embeddings", "faiss_index", "test_predictions", "score_calibration"},
     "metrics": {"category_metrics"},
     "benchmark_report": {"metrics"},
-}
-INPUTS = {
-    "images",
-    "embedding_config",
-    "coreset_config",
-    "index_config",
-    "scoring_config",
-    "calibration_config",
-    "metrics_config",
 }
 GROUPS = {
     **dict.fromkeys(INPUTS, "inputs"),
@@ -90,7 +82,7 @@ def graph(definitions: dg.Definitions) -> AssetGraph:
 
 
 def test_the_graph_holds_the_architecture_s_assets(graph: AssetGraph) -> None:
-    assert names(graph.get_all_asset_keys()) == INPUTS | set(PARENTS)
+    assert names(graph.get_all_asset_keys()) == {*INPUTS, *PARENTS}
     assert names(graph.materializable_asset_keys) == set(PARENTS)
 
 

@@ -97,11 +97,7 @@ def test_what_belongs_nowhere_is_named(line: Line) -> None:
         f"of {OTHER} yet: materialise it; 1 images are of days before 2025-01-01 or after today: "
         "see inbox.first_day, and the clock of who writes them"
     )
-    [sensor] = [
-        one
-        for one in define(load_config(line.file)).sensors or ()
-        if isinstance(one, dg.SensorDefinition) and one.name == "inspect_inbox"
-    ]
+    sensor = define(load_config(line.file)).resolve_sensor_def("inspect_inbox")
     with dg.build_sensor_context(line.instance) as context:
         tick = sensor.evaluate_tick(context)
     assert tick.skip_message == found.summary()
@@ -115,11 +111,7 @@ def test_an_edited_time_zone_waits_for_a_reload(line: Line) -> None:
     image = line.images("test")[0]
     # In another zone it has arrived on the next day, where a run would look for it in vain.
     line.put(image, "late.png", NOON + 11 * 3600)
-    [sensor] = [
-        one
-        for one in define(load_config(line.file)).sensors or ()
-        if isinstance(one, dg.SensorDefinition) and one.name == "inspect_inbox"
-    ]
+    sensor = define(load_config(line.file)).resolve_sensor_def("inspect_inbox")
     line.configure(schedule={"timezone": "Asia/Tokyo"})
     cursor = None
     for _ in range(2):

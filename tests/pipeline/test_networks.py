@@ -26,15 +26,6 @@ pytestmark = pytest.mark.usefixtures("pip_weights")
 LOG = logging.getLogger(__name__)
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtefactStore:
-    """Return a store in a folder, and one behind a URL."""
-    folder = str(tmp_path / "storage")
-    if request.param == "folder":
-        return open_store(folder)
-    return open_store(f"local://{folder}", cache=tmp_path / "cache")
-
-
 def write(folder: Path, content: bytes = b"graph") -> None:
     (folder / "network.xml").write_bytes(content)
 

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
-
 import fsspec
 import pytest
 
-from patchcore_assets.storage import ArtefactStore, MissingArtefact, open_store
-
-
-@pytest.fixture(params=["folder", "memory"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> ArtefactStore:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return open_store(
-        str(tmp_path / "store") if request.param == "folder" else f"memory:///{uuid.uuid4().hex}"
-    )
+from patchcore_assets.storage import ArtefactStore, MissingArtefact
 
 
 def put(store: ArtefactStore, content: bytes, *, refuse: bool = False) -> str:

@@ -4,7 +4,6 @@ import gc
 import random
 import warnings
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -158,12 +157,6 @@ def is_tried(view: AssetGraphView, target: Target, news: list[Target]) -> bool:
 
 def version_of(record: Any) -> Any:
     return extract_data_version_from_entry(record.event_log_entry)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 @pytest.mark.parametrize("seed", range(3))

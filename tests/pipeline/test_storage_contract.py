@@ -95,11 +95,15 @@ def test_a_missing_artefact_names_the_command_that_makes_it(store: ArtefactStore
 
 def test_a_removed_artefact_is_missing(store: ArtefactStore) -> None:
     put(store, FILES)
-    for _ in range(2):
+    with store.open("asset", "c") as artefact:
         store.remove("asset", "c")
-        with pytest.raises(MissingArtefact):
-            read(store)
+        assert (artefact.folder / "x.bin").read_bytes() == b"one", "who reads it goes on"
+    store.remove("asset", "c")
+    with pytest.raises(MissingArtefact):
+        read(store)
     assert store.categories("asset") == []
+    system, place = fsspec.core.url_to_fs(store.root)
+    assert not system.exists(place) or system.find(place) == [], "without a trace"
 
 
 def test_categories_are_those_with_an_artefact_sorted(store: ArtefactStore) -> None:

@@ -12,19 +12,9 @@ import pytest
 from pipeline_kit import BY_CATEGORY, CATEGORY, Configure, Site, complete, make_site
 
 from patchcore_assets.automation.wave_history import WAVES, keep_wave
-from patchcore_assets.storage import ArtefactStore, MissingArtefact, open_store
+from patchcore_assets.storage import ArtefactStore
 from patchcore_ops.metrics import history as waves
 from patchcore_ops.metrics.category import METRICS, summary_table
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> ArtefactStore:
-    """Return a local store, and one of the kind that has no locks."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    root = str(tmp_path / "storage")
-    return open_store(root if request.param == "folder" else f"local://{root}")
 
 
 class Runs:
@@ -114,21 +104,6 @@ def test_a_block_that_is_damaged_is_named_and_left_out(runs: Runs) -> None:
     assert sentence.startswith(f"{runs.store.location(WAVES, damaged)} is not what was written")
 
 
-def test_an_artefact_that_is_removed_is_gone_without_a_trace(store: ArtefactStore) -> None:
-    with store.stage("waves", "one") as staging:
-        (staging.folder / "x").write_bytes(b"1")
-        staging.commit({})
-    with store.open("waves", "one") as artefact:
-        store.remove("waves", "one")
-        assert (artefact.folder / "x").read_bytes() == b"1", "who reads it goes on"
-    store.remove("waves", "one")
-    assert store.categories("waves") == []
-    with pytest.raises(MissingArtefact), store.open("waves", "one"):
-        pass
-    root = Path(store.root.removeprefix("local://"))
-    assert [entry for entry in root.rglob("*") if entry.is_file() or entry.is_symlink()] == []
-
-
 def metrics(site: Site) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
@@ -149,19 +124,19 @@ def test_three_tables_at_once_are_three_waves(
 ) -> None:
     site = make_site(tmp_path / "site", tiny_dataset)
     complete(configure(storage={"root": str(site.storage)}), *BY_CATEGORY)
-    for together in (1, 3, 1):
+    for together in (3, 1):
         processes = [metrics(site) for _ in range(together)]
         for process in processes:
             said, _ = process.communicate(timeout=240)
             assert process.returncode == 0, said
     with dg.DagsterInstance.from_config(str(site.home)) as instance:
         runs = {run.run_id for run in instance.get_runs()}
-    assert len(runs) == 5
+    assert len(runs) == 4
     kept = pd.read_parquet(site.storage / "metrics" / "history.parquet")
     assert set(kept["run_id"]) == runs
-    assert kept["wave"].nunique() == len(kept) == 5
+    assert kept["wave"].nunique() == len(kept) == 4
     assert set(kept["category"]) == {CATEGORY}
     # Those made at once stand as their tables were made, perhaps some milliseconds out of order.
     finished = kept["finished"].tolist()
-    assert (finished[0], finished[-1]) == (min(finished), max(finished))
-    assert len(list((site.storage / WAVES).iterdir())) == 5
+    assert finished[-1] == max(finished)
+    assert len(list((site.storage / WAVES).iterdir())) == 4

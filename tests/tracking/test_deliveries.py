@@ -9,17 +9,8 @@ from tracking_kit import make_record
 
 from patchcore_assets.step import deliveries
 from patchcore_assets.step.deliveries import UNDELIVERED, Report, Sent, deliver
-from patchcore_assets.storage import ArtefactStore, open_store
+from patchcore_assets.storage import ArtefactStore
 from patchcore_ops.config.sections import TrackerSection
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def store(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> ArtefactStore:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    root = str(tmp_path / "storage")
-    return open_store(root if request.param == "folder" else f"local://{root}")
 
 
 class Waves:
