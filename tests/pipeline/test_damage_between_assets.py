@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -31,43 +30,24 @@ AGAIN = (
 )
 
 
-def remove(file: Path) -> None:
-    file.unlink()
-
-
-def truncate(file: Path) -> None:
-    os.truncate(file, file.stat().st_size - 400)
-
-
 def change(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
 
 
-DAMAGES: dict[Callable[[Path], None], str] = {
-    remove: "(missing)",
-    truncate: "bytes instead of",
-    change: "(another content)",
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_before_the_next_asset_names_what_to_make_again(
-    configure: Configure, damage: Callable[[Path], None]
-) -> None:
+def test_damage_before_the_next_asset_names_what_to_make_again(configure: Configure) -> None:
     config = configure()
     storage = complete(config, "image_manifest", "raw_embeddings")
-    damage(storage / "raw_embeddings" / CATEGORY / "0" / "embeddings.npy")
+    change(storage / "raw_embeddings" / CATEGORY / "0" / "embeddings.npy")
     sentence = failures(execute(config, "memory_bank"))["memory_bank"]
-    assert sentence.startswith("0/embeddings.npy (")
-    assert DAMAGES[damage] in sentence
+    assert sentence.startswith("0/embeddings.npy (another content)")
     assert sentence.endswith(AGAIN)
     complete(config, "raw_embeddings")
     complete(config, "memory_bank")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [Path.unlink, change])
 def test_damage_while_it_is_read_does_not_reach_what_is_made_of_it(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
 ) -> None:

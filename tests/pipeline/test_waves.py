@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -119,24 +118,11 @@ def test_waves_are_named_in_utc_wherever_the_schedule_is(configure: Configure) -
     assert first.tags[WAVE] == "2026-03-02T04:00:00+00:00"
 
 
-@pytest.mark.parametrize(
-    ("schedule", "sentence"),
-    [
-        ({"cron": "every week"}, "schedule.cron: must be a cron expression of five fields"),
-        ({"cron": "61 3 * * 0"}, "schedule.cron: must be a cron expression of five fields"),
-        ({"timezone": "Mars/Olympus"}, "schedule.timezone: must be a time zone by its IANA name"),
-        ({"timezone": "../etc"}, "schedule.timezone: must be a time zone by its IANA name"),
-        ({"seconds_between_looks": 0}, "schedule.seconds_between_looks: "),
-        ({"crom": "0 3 * * 0"}, "schedule.crom: unknown key"),
-    ],
-)
-def test_a_wrong_schedule_is_named_with_its_key(
-    configure: Configure, schedule: dict[str, Any], sentence: str
-) -> None:
-    config = configure(schedule=schedule)
-    with pytest.raises(ConfigError) as caught:
+def test_a_wrong_schedule_is_named_with_its_key(configure: Configure) -> None:
+    config = configure(schedule={"cron": "61 3 * * 0"})
+    said = rf"^{config}: schedule\.cron: must be a cron expression of five fields"
+    with pytest.raises(ConfigError, match=said):
         define(load_config(config))
-    assert str(caught.value).startswith(f"{config}: {sentence}")
 
 
 def test_without_waves_the_sensor_does_nothing(watched: Watched) -> None:
@@ -163,14 +149,7 @@ def test_the_summary_follows_the_last_run_once(watched: Watched) -> None:
         assert watched.tick()[0] == [], "the summary is in the history, whatever the cursor says"
 
 
-@pytest.mark.parametrize("last", ["FAILURE", "CANCELED", "SUCCESS"])
-def test_however_the_last_run_ends(watched: Watched, last: str) -> None:
-    watched.add(CATEGORY, "SUCCESS")
-    watched.add(OTHER, last)
-    assert watched.tick()[0] == [FIRST]
-
-
-@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+@pytest.mark.parametrize("status", ["NOT_STARTED", "CANCELING"])
 def test_a_run_that_has_not_ended_is_waited_for(watched: Watched, status: str) -> None:
     watched.add(CATEGORY, "SUCCESS")
     watched.add(OTHER, status)
