@@ -51,14 +51,10 @@ class Made:
 
     storage: Path
     markdown: list[str]
+    pictures: object
 
     def page(self) -> str:
         return (self.storage / "benchmark_report/index.html").read_text(encoding="utf-8")
-
-    def saved(self) -> dict[str, set[str]]:
-        """Return the names of the pictures of all images, by their folder."""
-        folder = self.storage / "test_predictions" / NAMES[0] / "segmentation_images"
-        return {one.name: {file.name for file in one.iterdir()} for one in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +84,18 @@ def made(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             instance.get_latest_materialization_event(dg.AssetKey(asset))
             for asset in (*BY_CATEGORY, *OVER_ALL)
         ]
+    metadata = [
+        event.asset_materialization.metadata
+        for event in materialised
+        if event is not None and event.asset_materialization is not None
+    ]
+    name = "pictures_of_all_images"
+    [pictures] = [one[name] for one in metadata if name in one]
+    values = [value for one in metadata for value in one.values()]
     yield Made(
         folder / "storage",
-        [
-            value.value or ""
-            for event in materialised
-            if event is not None and event.asset_materialization is not None
-            for value in event.asset_materialization.metadata.values()
-            if isinstance(value, dg.MarkdownMetadataValue)
-        ],
+        [value.value or "" for value in values if isinstance(value, dg.MarkdownMetadataValue)],
+        pictures,
     )
 
 
@@ -110,7 +109,9 @@ def test_names_are_kept_as_they_are(made: Made) -> None:
 
 
 def test_pictures_of_all_images_are_named_after_them(made: Made) -> None:
-    saved = made.saved()
+    folder = made.storage / "test_predictions" / NAMES[0] / "segmentation_images"
+    assert made.pictures == dg.MetadataValue.path(str(folder))
+    saved = {one.name: {file.name for file in one.iterdir()} for one in folder.iterdir()}
     assert saved.keys() == {*DEFECTS, "good"}
     assert saved[DEFECTS[0]] == {f"{name}.png" for name in ODD}
     # Two images that differ by their suffix alone keep it.

@@ -25,6 +25,7 @@ from pipeline_kit import (
     contents,
     execute,
     failures,
+    write_config,
 )
 
 from patchcore_assets.step.shards import make_shard
@@ -34,12 +35,17 @@ from patchcore_ops.stages.layout import read_images
 IN_SHARDS = {"images_per_shard": 3}
 
 
+@pytest.fixture(scope="module")
+def whole(pip_weights: None, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the artefacts of a category in one part, up to its predictions."""
+    file = tmp_path_factory.mktemp("whole") / "benchmark.yaml"
+    return complete(write_config(file, tiny_dataset), *UP_TO_PREDICTIONS)
+
+
 def test_shards_change_how_embeddings_are_kept_and_nothing_else(
-    configure: Configure, pip_weights: None, tmp_path: Path
+    configure: Configure, whole: Path
 ) -> None:
-    whole = complete(configure(storage={"root": str(tmp_path / "whole")}), *UP_TO_PREDICTIONS)
-    config = configure(storage={"root": str(tmp_path / "shards")}, runtime=IN_SHARDS)
-    shards = complete(config, *UP_TO_PREDICTIONS)
+    shards = complete(configure(runtime=IN_SHARDS), *UP_TO_PREDICTIONS)
     of_whole, of_shards = (folder / "raw_embeddings" / CATEGORY for folder in (whole, shards))
     for name, images, files in (
         ("embeddings.npy", TRAIN_IMAGES, 3),
@@ -59,10 +65,8 @@ def test_shards_change_how_embeddings_are_kept_and_nothing_else(
     assert not list((shards / "raw_embeddings_shards").iterdir())
 
 
-def test_a_killed_run_goes_on_at_its_last_finished_shard(
-    configure: Configure, pip_weights: None, tmp_path: Path
-) -> None:
-    config = configure(storage={"root": str(tmp_path / "storage")}, runtime=IN_SHARDS)
+def test_a_killed_run_goes_on_at_its_last_finished_shard(configure: Configure, whole: Path) -> None:
+    config = configure(runtime=IN_SHARDS)
     storage = complete(config, "image_manifest")
     child = (
         "import sys; from pathlib import Path; import torch; from pipeline_kit import execute; "
@@ -88,9 +92,6 @@ def test_a_killed_run_goes_on_at_its_last_finished_shard(
 
     result = execute(config, "raw_embeddings")
     assert result.success, failures(result)
-    whole = complete(
-        configure(storage={"root": str(tmp_path / "whole")}), "image_manifest", "raw_embeddings"
-    )
     rows = open_rows(storage / "raw_embeddings" / CATEGORY / "0" / "embeddings.npy")
     np.testing.assert_array_equal(
         rows.read(0, len(rows)), np.load(whole / "raw_embeddings" / CATEGORY / "0/embeddings.npy")
@@ -112,12 +113,8 @@ def test_what_does_not_fit_into_float16_is_refused(tmp_path: Path) -> None:
     assert _storable(np.array([[70000.0]], dtype=np.float32), "float32").max() == 70000
 
 
-def test_float16_is_kept_and_read_as_float32(
-    configure: Configure, pip_weights: None, tmp_path: Path
-) -> None:
-    whole = complete(configure(storage={"root": str(tmp_path / "whole")}), *UP_TO_PREDICTIONS)
-    config = configure(storage={"root": str(tmp_path / "half")}, embedding={"storage": "float16"})
-    half = complete(config, *UP_TO_PREDICTIONS)
+def test_float16_is_kept_and_read_as_float32(configure: Configure, whole: Path) -> None:
+    half = complete(configure(embedding={"storage": "float16"}), *UP_TO_PREDICTIONS)
     names = ("raw_embeddings", CATEGORY, "0", "embeddings.npy")
     expected = np.load(whole.joinpath(*names)).astype(np.float16)
     assert np.load(half.joinpath(*names)).dtype == np.float16
@@ -128,16 +125,16 @@ def test_float16_is_kept_and_read_as_float32(
 
 
 def test_a_shard_of_another_version_than_the_step_has_read_is_refused(
-    configure: Configure, pip_weights: None, tmp_path: Path
+    configure: Configure, pip_weights: None
 ) -> None:
-    config = configure(storage={"root": str(tmp_path / "storage")}, coreset={"shards": 2})
+    config = configure(coreset={"shards": 2})
     complete(config, *UP_TO_PREDICTIONS[:2])
     others: list[str] = []
 
     def make_while_another_run_ends(*arguments: Any) -> None:
         if not others:
             others.append("raw_embeddings")
-            configure(storage={"root": str(tmp_path / "storage")}, embedding={"patchsize": 1})
+            configure(embedding={"patchsize": 1})
             complete(config, "raw_embeddings")
         make_shard(*arguments)
 
