@@ -63,13 +63,8 @@ def test_a_named_model_is_used_instead_of_one_s_own(
     index.write_bytes(index.read_bytes()[:-1] + b"!")
     [said] = failures(execute(config, "evaluation")).values()
     assert "index.faiss: is not what was written" in said
-
-
-def test_a_category_without_other_images_is_told(
-    configure: Configure, others: Path, pip_weights: None
-) -> None:
-    config = configure(evaluation={"dataset": str(others)})
-    complete(config, *BY_CATEGORY, partition=OTHER)
+    # A category without other images is told where to put them.
+    shutil.copytree(storage / "model" / CATEGORY, tmp_path / "models" / OTHER)
     [said] = failures(execute(config, "evaluation", partition=OTHER)).values()
     assert said == (
         f"{others / OTHER}: no such folder; to evaluate {OTHER!r} on other images, put them below "
