@@ -108,23 +108,6 @@ def test_a_network_that_overflows_at_once_is_refused_when_loaded(
         networks(member(tmp_path / "w.pth"))
 
 
-@pytest.mark.parametrize(("pretrain", "target"), [(8, 4000), (4000, 8), (5000, 6000), (1, 1)])
-def test_dimensions_larger_than_available_repeat_values(
-    tmp_path: Path, state: State, pretrain: int, target: int
-) -> None:
-    torch.save(state, tmp_path / "w.pth")
-    section = {
-        "members": [member(tmp_path / "w.pth")],
-        "pretrain_embed_dimension": pretrain,
-        "target_embed_dimension": target,
-    }
-    network = open_networks(settings(embedding=section), RuntimeSection(device="cpu"))
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    (embeddings,) = network.embed(images)
-    assert embeddings.shape[1] == target
-    assert np.isfinite(embeddings).all()
-
-
 def test_moved_weights_are_the_same_and_changed_ones_are_not(tmp_path: Path) -> None:
     (version_of,) = [one.version_of for one in INPUTS if one.key == EMBEDDING_CONFIG]
     config = tmp_path / "bench.yaml"

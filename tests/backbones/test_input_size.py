@@ -26,7 +26,6 @@ def features(model: torch.nn.Module, height: int, width: int) -> list[torch.Tens
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("vit_tiny_patch16_224", 64),
         ("vit_tiny_patch16_224", (96, 64)),
         ("vit_small_patch14_reg4_dinov2", 224),
     ],
