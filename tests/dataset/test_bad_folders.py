@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from category_kit import IMAGES, add, build, draw, link, refusal, remove, scan, write
+from category_kit import IMAGES, add, draw, link, refusal, remove, scan, write
 
 from patchcore_ops.checks import dataset
 from patchcore_ops.config.sections import ChecksSection
@@ -22,12 +22,6 @@ from patchcore_ops.dataset.category_folder import (
 )
 
 ENOUGH = ChecksSection(minimum_train_images=1, minimum_test_images=1)
-
-
-@pytest.fixture
-def nut(tmp_path: Path) -> Path:
-    """Return the folder of a sound category."""
-    return build(tmp_path / "data")
 
 
 # What is done to a sound category, and what is skipped for it, with the reason.

@@ -23,12 +23,6 @@ from patchcore_ops.stages.layout import MANIFEST, read_manifest
 NOBODY = 65534
 
 
-@pytest.fixture
-def nut(tmp_path: Path) -> Path:
-    """Return the folder of a sound category."""
-    return build(tmp_path / "data")
-
-
 def test_links_to_files_and_to_folders_of_the_layout_are_followed_out_of_the_dataset(
     nut: Path, tmp_path: Path
 ) -> None:

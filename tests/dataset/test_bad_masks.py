@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from category_kit import build, draw, remove, scan
+from category_kit import draw, remove, scan
 from PIL import Image, ImageOps
 
 from patchcore_ops.checks import dataset
@@ -21,12 +21,6 @@ SIDE = 40
 SIZE = ImageSize(resize=32, imagesize=28)
 SETTINGS = CategoryConfig(dataset=SIZE)
 MASK = "ground_truth/cut/d_mask.png"
-
-
-@pytest.fixture
-def nut(tmp_path: Path) -> Path:
-    """Return the folder of a sound category."""
-    return build(tmp_path / "data")
 
 
 def saved(image: Image.Image, kind: str = "PNG") -> bytes:

@@ -89,13 +89,6 @@ def test_a_malicious_file_in_its_place_is_refused(
     assert not (tmp_path / "marker").exists()
 
 
-def test_no_other_pickle_of_the_folder_is_opened(
-    copied: Path, saved_single: Saved, tmp_path: Path
-) -> None:
-    (copied / "nnscorer_features.pkl").write_bytes(b"cos\nsystem\n.")
-    imported(saved_single._replace(folder=copied), tmp_path / "model")
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -6,18 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from model_kit import Benchmarked
 from service_kit import Service, serving
 
 from patchcore_ops.service.settings import ServiceSettings
 
 
 @pytest.fixture(scope="session")
-def models(single: Benchmarked) -> Path:
+def models(model: Path) -> Path:
     """Return a folder of one model, fabric_a; treat it as read-only."""
-    folder = single.folder / "models"
-    single.assemble(folder / "fabric_a")
-    return folder
+    return model.parent
 
 
 @pytest.fixture(scope="module")
