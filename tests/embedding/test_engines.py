@@ -181,15 +181,11 @@ def test_what_can_change_the_numbers_identifies_a_network(
     assert len(set(identities)) == 1 + len(different)
 
 
-def test_bfloat16_is_the_engines_own(tmp_path: Path) -> None:
-    weights = saved(trained("resnet18", 64), tmp_path / "w.safetensors")
-    layers = ["layer2", "layer3"]
-    exact, short = (
-        open_networks(config_of("resnet18", layers, 64, weights, precision=precision), CPU).embed(
-            images_of(64, 2)
-        )[0]
-        for precision in ("float32", "bfloat16")
-    )
+def test_bfloat16_is_the_engines_own(resnet: tuple[CategoryConfig, InFolder]) -> None:
+    config, store = resnet
+    embedding = config.embedding.model_copy(update={"precision": "bfloat16"})
+    configs = (config, config.model_copy(update={"embedding": embedding}))
+    exact, short = (open_networks(one, CPU, store).embed(images_of(64, 2))[0] for one in configs)
     difference = np.linalg.norm(short - exact) / np.linalg.norm(exact)
     # A processor without the format computes in float32.
     assert difference < 0.02

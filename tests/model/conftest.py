@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +24,16 @@ def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(scope="session", params=[1, 3, 2], ids=["one member", "three members", "units"])
 def category(
-    request: pytest.FixtureRequest,
-    tiny_dataset: Path,
-    made_once: Callable[[str, Callable[[Path], Benchmarked]], Benchmarked],
+    request: pytest.FixtureRequest, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Benchmarked:
+    folder = tmp_path_factory.mktemp(f"members_{request.param}")
     # The ensembles score in the other way that there is.
     rule = {"distance": "root", "image_score": "smoothed_max"} if request.param > 1 else {}
-
-    def make(folder: Path) -> Benchmarked:
-        if request.param == 2:
-            config = units_config(folder, anomaly_scorer_num_nn=2, **rule)
-        else:
-            config = ensemble_config(folder, request.param, anomaly_scorer_num_nn=2, **rule)
-        return benchmarked(tiny_dataset, folder, config)
-
-    return made_once(f"members_{request.param}", make)
+    if request.param == 2:
+        config = units_config(folder, anomaly_scorer_num_nn=2, **rule)
+    else:
+        config = ensemble_config(folder, request.param, anomaly_scorer_num_nn=2, **rule)
+    return benchmarked(tiny_dataset, folder, config)
 
 
 @pytest.fixture(scope="session")

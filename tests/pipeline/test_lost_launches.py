@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from node_launcher import NodeLauncher
 
@@ -22,6 +22,9 @@ LOG = logging.getLogger(__name__)
 
 class FarLauncher(NodeLauncher):
     """Knows of processes elsewhere what the tags of their runs say."""
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start nothing."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:

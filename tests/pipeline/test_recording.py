@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,22 +100,6 @@ def test_a_run_after_an_outdated_observation_records_what_it_used(benched: Bench
     assert benched.stale() == {}
     benched.observe()
     assert benched.stale() == {}
-
-
-def test_the_manifest_s_fingerprints_are_those_of_the_recorded_version(benched: Benched) -> None:
-    benched.make("image_manifest")
-    table = pd.read_parquet(benched.storage / "image_manifest" / OTHER / "manifest.parquet")
-    known = dict(zip(table["path"], table["fingerprint"], strict=True)) | dict(
-        table.dropna(subset="mask_path")[["mask_path", "mask_fingerprint"]].to_numpy().tolist()
-    )
-    text = b""
-    for file in sorted(file for file in (benched.dataset / OTHER).rglob("*") if file.is_file()):
-        name = file.relative_to(benched.dataset / OTHER).as_posix()
-        digest = known.pop(f"{OTHER}/{name}", None) or file_hash(file)
-        text += f"{name}\0{digest}\0".encode()
-    assert not known, "every file of the manifest is in the version"
-    version = hashlib.sha256(text).hexdigest()[:16]
-    assert benched.used("image_manifest", "images") == version
 
 
 def test_a_folder_that_changes_while_it_is_read_is_stale_afterwards(

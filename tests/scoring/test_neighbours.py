@@ -310,19 +310,6 @@ def test_every_list_is_searched_where_the_nearest_hold_too_few(
         assert np.isfinite(searcher.find(near_the_single_row, 2, excluded=without).distances).all()
 
 
-def test_where_the_nearest_list_is_excluded_the_others_are_searched() -> None:
-    # Two lists far apart, and every row of the first excluded.
-    bank, queries = vectors(400), vectors(20, seed=1)
-    bank[200:] += 100
-    searcher = Searcher(
-        build_index(bank, "IVF2,Flat"), IndexSection(search_parameters="nprobe=1"), RuntimeSection()
-    )
-    found = searcher.find(queries, 3, excluded=[np.arange(200)])
-    expected = 200 + np.argsort(squared_distances(queries, bank[200:]), axis=1)[:, :3]
-    np.testing.assert_array_equal(found.rows, expected)
-    assert np.isfinite(found.distances).all()
-
-
 @pytest.mark.parametrize("rows", [500, 4096], ids=["flat scan", "bounds"])
 def test_images_searched_at_once_get_what_each_gets_alone(
     rows: int, monkeypatch: pytest.MonkeyPatch

@@ -28,8 +28,6 @@ RUNTIME = RuntimeSection(device="cpu", num_workers=1, faiss_num_workers=1)
 MEMBER = {"backbone": "efficientnet_lite0", "layers": ["blocks.2", "blocks.4"]}
 CENTRE = {"resize": 256, "imagesize": 224}
 WHOLE = {"resize": 256, "imagesize": [640, 256]}
-PADDED = {"fit": "pad", "imagesize": 448}
-SQUASHED = {"fit": "stretch", "imagesize": 256}
 
 
 class Figures(NamedTuple):
@@ -37,10 +35,10 @@ class Figures(NamedTuple):
     aupro: float  # over every defect, in the images' own pixels
 
 
-def config_of(dataset: dict[str, object], preset: str, seed: int = 0) -> CategoryConfig:
+def config_of(dataset: dict[str, object], preset: str) -> CategoryConfig:
     filled = {name: dict(keys) for name, keys in PRESETS[preset].items()}
     embedding = {**filled.get("embedding", {}), "members": [MEMBER]}
-    coreset = {"percentage": 0.01, **filled.get("coreset", {}), "seed": seed}
+    coreset = {"percentage": 0.01, **filled.get("coreset", {})}
     return CategoryConfig.model_validate(
         {**filled, "dataset": dataset, "embedding": embedding, "coreset": coreset}
     )
