@@ -13,6 +13,7 @@ from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.automation.conditions import rebuild_after_the_last_category
 from patchcore_assets.partitions import Partition
 from patchcore_assets.step.artefact_settings import settings_of
+from patchcore_assets.step.lineage import code_versions
 from patchcore_assets.step.presentation import number, place
 from patchcore_assets.step.reasons import plain_reason
 from patchcore_assets.step.resource import Benchmark
@@ -83,6 +84,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
             failed = [one for one in sections if isinstance(one, FailedCategory)]
             shown = [one for one in sections if isinstance(one, CategoryReport)]
             applied = {one.name: bool(one.metrics["reference_masks_applied"]) for one in shown}
+            code = {one.name: one.code for one in shown}
             page = render_report(
                 BenchmarkReport(
                     title=PurePath(work.config.path).stem,
@@ -94,7 +96,7 @@ def benchmark_report(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     categories=shown,
                     failed=failed,
                     changes=changes,
-                    notes=notes_on_mean(used, applied),
+                    notes=notes_on_mean(used, applied, code),
                     inspections=_inspections(work),
                     provenance={**environment(), "configuration": PurePath(work.config.path).name},
                 )
@@ -158,7 +160,7 @@ def _of_category(work: Work, category: str, changes: str, shown_images: int) -> 
             shown_images,
             work.hash_of,
         )
-        return replace(report, changes=changes)
+        return replace(report, changes=changes, code=code_versions(metrics_of_category.lineage))
 
 
 def _inspections(work: Work) -> "list[InspectedDay]":

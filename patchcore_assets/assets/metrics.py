@@ -10,6 +10,7 @@ from patchcore_assets.automation.wave_history import keep_wave
 from patchcore_assets.automation.waves import wave_of_run
 from patchcore_assets.step.artefact_settings import settings_of
 from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.lineage import code_versions
 from patchcore_assets.step.presentation import charts, number, table
 from patchcore_assets.step.resource import Benchmark
 from patchcore_ops.config import BenchmarkConfig
@@ -61,12 +62,13 @@ def metrics(config: BenchmarkConfig) -> dg.AssetsDefinition:
 
         with benchmark.work(context) as work:
             present, absent = work.require_any(CATEGORY_METRICS)
-            measured, used, unusable = {}, {}, {}
+            measured, used, code, unusable = {}, {}, {}, {}
             for name in present:
                 try:
                     with work.opened(CATEGORY_METRICS, name) as artefact:
                         used[name] = settings_of(artefact)
                         measured[name] = read_metrics(artefact.folder)
+                        code[name] = code_versions(artefact.lineage)
                 except UserError as mistake:
                     unusable[name] = str(mistake)
             if not measured:
@@ -75,9 +77,9 @@ def metrics(config: BenchmarkConfig) -> dg.AssetsDefinition:
             write_settings_by_category(work.output, used)
             changed = changed_since(used, {name: work.recorded_now(name) for name in used})
             rules = {name: bool(one["reference_masks_applied"]) for name, one in measured.items()}
-            notes = [
-                note for note in (note_on_changes(changed), *notes_on_mean(used, rules)) if note
-            ]
+            notes = notes_on_mean(used, rules, code)
+            if note := note_on_changes(changed):
+                notes.insert(0, note)
             (work.output / NOTES).write_text(
                 "".join(f"{note}\n" for note in notes), encoding="utf-8"
             )

@@ -159,6 +159,16 @@ def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:
     return lineage
 
 
+def code_versions(lineage: Mapping[str, str]) -> dict[str, str]:
+    """Return the version of the code of each asset that an artefact goes back to."""
+    ending = ".code_version"
+    return {
+        key.removesuffix(ending): version
+        for key, version in lineage.items()
+        if key.endswith(ending)
+    }
+
+
 def by_asset(provenance: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Group a sidecar's provenance for display: its own entries, then those of each asset."""
     grouped: dict[str, dict[str, str]] = {}

@@ -43,17 +43,39 @@ def note_on_changes(changed: Mapping[str, Sequence[Difference]]) -> str | None:
     )
 
 
-def notes_on_mean(used: Mapping[str, Recorded], applied: Mapping[str, bool]) -> list[str]:
-    """Say how the categories of a mean differ in settings and in the rule for masks.
+def notes_on_mean(
+    used: Mapping[str, Recorded],
+    applied: Mapping[str, bool],
+    code: Mapping[str, Mapping[str, str]],
+) -> list[str]:
+    """Say how the categories of a mean differ in settings, code, and the rule for masks.
 
-    `applied` tells by category whether only fully white pixels count as defects.
+    `applied` tells by category whether only fully white pixels count as defects; `code` has the
+    version of each asset's code.
     """
-    return [note for note in (_settings_of_mean(used), _masks_of_mean(applied)) if note]
+    notes = (_settings_of_mean(used), _code_of_mean(code), _masks_of_mean(applied))
+    return [note for note in notes if note]
 
 
 def _settings_of_mean(used: Mapping[str, Recorded]) -> str | None:
-    if not (differing := differing_keys(used)):
+    differing = differing_keys(used)
+    if not differing:
         return None
+    return f"Mean over categories with different settings: {_by_value(differing)}"
+
+
+def _code_of_mean(code: Mapping[str, Mapping[str, str]]) -> str | None:
+    differing = differing_keys({name: {"code of": versions} for name, versions in code.items()})
+    if not differing:
+        return None
+    named = {key.replace("code of.", "code of "): value for key, value in differing.items()}
+    return (
+        "Mean over categories made by different releases, whose figures need not be comparable: "
+        f"{_by_value(named)}; benchmark the earlier ones again"
+    )
+
+
+def _by_value(differing: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
     keys = [
         f"{key} is "
         + ", ".join(
@@ -62,7 +84,7 @@ def _settings_of_mean(used: Mapping[str, Recorded]) -> str | None:
         )
         for key, by_value in differing.items()
     ]
-    return f"Mean over categories with different settings: {_listed(keys, _NAMED_KEYS, '; ')}"
+    return _listed(keys, _NAMED_KEYS, "; ")
 
 
 def _masks_of_mean(applied: Mapping[str, bool]) -> str | None:

@@ -61,6 +61,7 @@ class CategoryReport:
     provenance: Mapping[str, str] = field(default_factory=dict)  # facts such as hashes of weights
     made: str = ""
     changes: str = ""  # settings that have changed since, in words
+    code: Mapping[str, str] = field(default_factory=dict)  # version of each asset's code
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,7 @@ def evaluation_notes(evaluations: Mapping[str, Evaluation]) -> list[str]:
     notes = notes_on_mean(
         {name: one.report.config for name, one in evaluations.items()},
         {name: one.metrics["reference_masks_applied"] for name, one in evaluations.items()},
+        {},
     )
     scaled = [name for name, one in evaluations.items() if one.ranges_of == "these test images"]
     if scaled:

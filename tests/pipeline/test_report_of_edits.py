@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
@@ -35,6 +36,26 @@ def test_the_report_names_the_settings_of_its_figures(bench: Bench) -> None:
         f"Mean over categories with different settings: coreset.percentage is 0.5 for {CATEGORY}, "
         f"0.1 for {OTHER}; scoring.anomaly_scorer_num_nn is 3 for {CATEGORY}, 1 for {OTHER}."
     ) in page_text(bench.page())
+
+
+def test_table_and_report_say_which_figures_an_earlier_release_made(bench: Bench) -> None:
+    bench.make(*OVER_ALL)
+    notes = bench.storage / "metrics/notes.txt"
+    assert "releases" not in notes.read_text(encoding="utf-8")
+
+    sidecar = bench.storage / "category_metrics" / OTHER / "artefact.json"
+    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    now = content["provenance"]["code_version"]
+    content["provenance"]["code_version"] = "1"
+    sidecar.write_text(json.dumps(content), encoding="utf-8")
+    bench.make(*OVER_ALL)
+    said = (
+        "Mean over categories made by different releases, whose figures need not be comparable: "
+        f"code of category_metrics is {now} for {CATEGORY}, 1 for {OTHER}; benchmark the earlier "
+        "ones again"
+    )
+    assert said in notes.read_text(encoding="utf-8")
+    assert said in page_text(bench.page())
 
 
 def test_what_is_gone_costs_its_own_place_in_the_report(bench: Bench) -> None:
