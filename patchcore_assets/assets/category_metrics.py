@@ -92,7 +92,7 @@ def category_metrics(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 findings={
                     "no_marked_defect_is_lost": lost_defects.no_marked_defect_is_lost(result),
                     "metrics_did_not_drop": regression.metrics_did_not_drop(
-                        before, judged, work.settings.checks
+                        before, judged, work.settings.checks, work.replaces_own_code()
                     ),
                     "published_figures_are_reached": published.published_figures_are_reached(
                         work.category, result, work.settings

@@ -127,6 +127,11 @@ class Work:
         artefact = self._earlier(None)
         return None if artefact is None else artefact.folder
 
+    def replaces_own_code(self) -> bool:
+        """Tell whether the version that this step replaces was made by the same code."""
+        own = self._spec.code_version
+        return self._earlier(lambda one: one.provenance.get("code_version") == own) is not None
+
     def earlier_alike(self, suits: Suits) -> Artefact | None:
         """Open the version that this step replaces, if it was computed as this one and `suits`."""
         own = self._provenance(self._device)

@@ -3,8 +3,8 @@
 `instance_auroc` needs only scores. It is compared on the test images that both materialisations
 scored, by a paired bootstrap: a drop counts if it exceeds the tolerance and its confidence interval
 does not reach zero. Pixel metrics are kept without their pixels. They are compared by the tolerance
-alone, and only if images, masks and the section `metrics` are the same: then the pixels are the
-same too, and a change is not chance.
+alone, and only if images, masks, the section `metrics` and the code that measures are the same:
+then the pixels are the same too, and a change is not chance.
 """
 
 from __future__ import annotations
@@ -57,8 +57,13 @@ def read_judged(folder: Path | None) -> Judged | None:
     return Judged(read_metrics(folder), pd.read_parquet(folder / COMPARED_SCORES))
 
 
-def metrics_did_not_drop(before: Judged | None, now: Judged, checks: ChecksSection) -> Finding:
-    """Check that no metric is worse than in the materialisation before, beyond noise."""
+def metrics_did_not_drop(
+    before: Judged | None, now: Judged, checks: ChecksSection, is_same_code: bool = True
+) -> Finding:
+    """Check that no metric is worse than in the materialisation before, beyond noise.
+
+    `is_same_code` tells whether the code that measures is that of the materialisation before.
+    """
     facts = _present_interval(now, checks.confidence)
     if before is None:
         return Finding(True, "This is the first materialisation that can be compared.", facts=facts)
@@ -74,7 +79,7 @@ def metrics_did_not_drop(before: Judged | None, now: Judged, checks: ChecksSecti
         rows.append(_compare_images(shared, checks))
     else:
         remark += "; instance_auroc cannot be compared: too few test images in common"
-    obstacle = _obstacle(before, now, shared)
+    obstacle = _obstacle(before, now, shared, is_same_code)
     if obstacle:
         remark += f"; pixel metrics cannot be compared: {obstacle}"
     else:
@@ -133,8 +138,10 @@ def _compare_pixels(before: Judged, now: Judged, tolerance: float) -> list[tuple
     return rows
 
 
-def _obstacle(before: Judged, now: Judged, shared: pd.DataFrame) -> str:
+def _obstacle(before: Judged, now: Judged, shared: pd.DataFrame, is_same_code: bool) -> str:
     """Say why pixel metrics are not comparable; empty if they are."""
+    if not is_same_code:
+        return "another release measured them before"
     if not len(shared) == len(before.images) == len(now.images):
         return "the test images are others"
     masks = shared[["mask_fingerprint_before", "mask_fingerprint_now"]].fillna("")

@@ -213,6 +213,16 @@ def test_pixel_metrics_by_different_rules_are_not_compared() -> None:
     ).passed
 
 
+def test_pixel_metrics_of_another_release_are_not_compared() -> None:
+    before, now = judged(3.0), judged(3.0, aupro=0.1)
+    assert not metrics_did_not_drop(before, now, ChecksSection(), is_same_code=True).passed
+    finding = metrics_did_not_drop(before, now, ChecksSection(), is_same_code=False)
+    assert finding.passed
+    assert "pixel metrics cannot be compared: another release measured them" in finding.sentence
+    worse = metrics_did_not_drop(before, judged(0.8), ChecksSection(), is_same_code=False)
+    assert worse.sentence.startswith("instance_auroc has dropped by")
+
+
 def test_another_test_set_cannot_be_compared() -> None:
     now = judged(0.5, aupro=0.1)
     now.images["fingerprint"] = "x" + now.images["fingerprint"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -135,6 +136,8 @@ def test_a_drop_is_noticed_and_stops_nothing(
     assert again(regression_tolerance=0.5)[1] == version, "a tolerance is no part of the content"
     write_scores(storage, 1.0)
     assert again()[0].passed
+    write_scores(storage, 1.0)
+    assert again()[0].passed
     write_scores(storage, -1.0)
     dropped, _ = again()
     assert not dropped.passed
@@ -143,6 +146,26 @@ def test_a_drop_is_noticed_and_stops_nothing(
     assert "instance_auroc has dropped by 1.0000" in (dropped.description or "")
     # It is compared with the version before, which is as bad now.
     assert again()[0].passed
+    write_scores(storage, 1.0)
+    assert again()[0].passed
+    write_scores(storage, -1.0)
+    warned, _ = again(regression="warn")
+    assert not warned.passed
+    assert warned.severity is dg.AssetCheckSeverity.WARN
+
+    sidecar = storage / "category_metrics" / CATEGORY / "artefact.json"
+    content = json.loads(sidecar.read_text(encoding="utf-8"))
+    content["provenance"]["code_version"] = "1"
+    sidecar.write_text(json.dumps(content), encoding="utf-8")
+    assert "another release measured them before" in (again()[0].description or "")
+    assert "another release" not in (again()[0].description or "")
+
+    summary = execute(configure(), "metrics", partition=None, instance=instance)
+    assert summary.success
+    missing = evaluations(summary)["metrics.every_category_is_there"]
+    assert not missing.passed
+    assert missing.partition is None
+    assert OTHER in (missing.description or "")
 
 
 def test_the_section_checks_belongs_to_no_input(configure: Configure) -> None:
