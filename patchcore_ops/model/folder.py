@@ -126,7 +126,11 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
         description = ModelDescription.model_validate(content)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ModelError(f"{file}: its '{where}' cannot be used; {_AGAIN}") from None
+        # The checksum has shown that this is what was written.
+        raise ModelError(
+            f"{file}: its '{where}' cannot be used, for another release wrote it; make the model "
+            "again, or install the release of patchcore-assets that wrote it"
+        ) from None
     if verify and (faults := _faults(folder, description.files)):
         raise ModelError("\n".join(f"{fault}; {_AGAIN}" for fault in faults))
     return description

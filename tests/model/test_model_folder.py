@@ -87,7 +87,10 @@ def rewrite(copied: Path, edit: Callable[[dict[str, Any]], object]) -> None:
         (lambda content: content.update(format=3), r"is of format 3, .* reads up to 2; install"),
         (lambda content: content.update(format=1), r"written by an earlier release; make the mo"),
         (lambda content: content.update(format="2"), r"its 'format' cannot be used"),
-        (lambda content: content.update(more=1), r"its 'more' cannot be used"),
+        (
+            lambda content: content.update(more=1),
+            r"its 'more' cannot be used, for another release wrote it; make the model again, or in",
+        ),
         (
             lambda content: content["files"].update({"../x": content["files"]["settings.json"]}),
             r"its 'files\.\.\./x\.\[key\]' cannot be used",
