@@ -124,6 +124,33 @@ def test_a_full_disk_is_one_sentence_and_spares_the_version_before(
     assert entries(store) == ["c", "c/", "c/.lock"]
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EPERM, "the file system lacks locks or symbolic links (Operation not supp"),
+        (errno.EOPNOTSUPP, "the file system lacks locks or symbolic links (Operation not supp"),
+        (errno.EACCES, "cannot be written (Permission denied); give the user"),
+        (errno.ENOSPC, "no room left while asset of 'c' was written (No space left on device; "),
+    ],
+)
+def test_a_disk_that_takes_no_link_is_said_in_one_sentence(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    """FAT and exFAT answer so, and network shares; the numbers are those of Linux."""
+
+    def refuse(source: str, target: Path, target_is_directory: bool = False) -> None:
+        raise OSError(number, os.strerror(number), source, None, str(target))
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with pytest.raises(StorageProblem) as problem:
+        put(store, "new")
+    assert said in str(problem.value)
+    assert str(problem.value).startswith(f"{store.root}/asset/.c.")
+    monkeypatch.undo()
+    put(store, "new")
+    assert text_of(store) == "new"
+
+
 @pytest.mark.parametrize("hours", [-1000, 1000])
 def test_a_clock_that_jumps_changes_nothing(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, hours: int

@@ -26,6 +26,8 @@ from patchcore_ops.runtime.errors import EnvironmentProblem
         (NotADirectoryError(errno.ENOTDIR, "", "ROOT/x"), "ROOT/x: cannot be written (Not a dir"),
         (OSError(errno.ENAMETOOLONG, "", "ROOT/x"), "ROOT/x: the path of bank of 'c' is longer th"),
         (OSError(errno.ENOLCK, ""), "ROOT: the file system has no locks (No locks available); "),
+        (OSError(errno.ENOTSUP, ""), "ROOT: the file system lacks locks or symbolic links (Oper"),
+        (OSError(errno.EROFS, "", "../x", None, "ROOT/y"), "ROOT/y: cannot be written (Read-only"),
         (RuntimeError("fwrite: No space left on device"), "ROOT: no room left while bank of 'c'"),
     ],
 )
@@ -34,6 +36,8 @@ def test_what_a_storage_cannot_do_is_one_sentence(
 ) -> None:
     if isinstance(error, OSError) and error.filename:
         error.filename = error.filename.replace("ROOT", str(tmp_path))
+    if isinstance(error, OSError) and error.filename2:
+        error.filename2 = error.filename2.replace("ROOT", str(tmp_path))
     with (
         pytest.raises(StorageProblem) as problem,
         storage_problems(tmp_path, "bank of 'c'", "storage.root"),

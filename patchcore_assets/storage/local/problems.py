@@ -22,7 +22,8 @@ _SENTENCES = {
     errno.ENAMETOOLONG: "the path of {artefact} is longer than the file system allows ({reason}); "
     "set {setting} to a folder with a shorter path",
     errno.ENOLCK: "the file system has no locks ({reason}); set {setting} to another disk",
-    errno.ENOTSUP: "the file system has no locks ({reason}); set {setting} to another disk",
+    errno.ENOTSUP: "the file system lacks locks or symbolic links ({reason}); set {setting} to "
+    "another disk",
 }
 # These are the storage's only where they name a place in it.
 _OF_A_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP}
@@ -48,7 +49,9 @@ def storage_problems(folder: Path, artefact: str, setting: str) -> Iterator[None
     try:
         yield
     except (OSError, RuntimeError) as error:
-        number, name = _number(error), getattr(error, "filename", None)
+        # Of two places the second is the one that is written.
+        name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        number = _number(error)
         place = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
         if number is None or (place is not None and not place.is_relative_to(folder)):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -111,7 +112,13 @@ class LocalStaging:
         self._link.parent.mkdir(parents=True, exist_ok=True)
         self._set_plain_folder_aside()
         new = link_to(self._link, self.folder)
-        new.symlink_to(os.path.relpath(self.folder, self._link.parent))
+        try:
+            new.symlink_to(os.path.relpath(self.folder, self._link.parent))
+        except PermissionError as error:
+            if error.errno != errno.EPERM:
+                raise
+            # So say FAT and exFAT, which have no links.
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(new)) from error
         new.replace(self._link)
         # The version before must not go before the disk knows the new one.
         flush_entries(self._link.parent)
