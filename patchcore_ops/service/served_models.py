@@ -38,7 +38,7 @@ class ServedModels:
 
     `root` is a folder of models, or one model's folder. `most_pixels` bounds an image besides each
     model's own limit. `on_load` is called with a category and its new model, or None where that
-    could not be loaded. Raises EnvironmentProblem if the folder holds no model.
+    could not be loaded. Raises EnvironmentProblem if the folder holds no model or cannot be read.
     """
 
     def __init__(self, root: Path, most_pixels: int, on_load: OnLoad) -> None:
@@ -49,7 +49,13 @@ class ServedModels:
         self._models: dict[str, Model] = {}
         self._states: dict[str, _State] = {}
         self._failures: dict[str, _Failure] = {}
-        self._awaited = set(self._folders())
+        try:
+            self._awaited = set(self._folders())
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"{error.filename or root}: cannot be read ({error.strerror or error}); let the "
+                "user who runs this read it"
+            ) from None
         if not self._awaited:
             raise EnvironmentProblem(
                 f"{root}: holds no model; name a folder such as storage/model or "

@@ -14,6 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from rights_kit import closed
 
 from patchcore_assets.storage import DamagedArtefact, MissingArtefact, StorageProblem
 from patchcore_assets.storage.local import store as local_module
@@ -235,6 +236,17 @@ def test_a_disk_that_fails_to_take_a_file_keeps_the_version_before(
     monkeypatch.undo()
     assert text_of(store) == "old"
     assert entries(store) == ["c", "c/", "c/.lock"]
+
+
+def test_a_storage_of_another_user_is_said_in_one_sentence(store: LocalStore) -> None:
+    put(store, "theirs")
+    said = r"cannot be read \(Permission denied\); give the user of this process the right to read"
+    with closed(Path(store.root)):
+        with pytest.raises(StorageProblem, match=said), store.open("asset", "c"):
+            pass
+        with pytest.raises(StorageProblem, match=said):
+            store.categories("asset")
+    assert text_of(store) == "theirs"
 
 
 def test_an_artefact_that_vanishes_is_missing_or_damaged(store: LocalStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from model_kit import Benchmarked
+from rights_kit import closed
 from service_kit import PREDICT, Service
 
 from patchcore_assets.commands.main import main
@@ -138,6 +140,17 @@ def test_what_cannot_be_served_is_said(
         known = {"models": str(models), "taken": str(other.getsockname()[1])}
         assert main(["serve", *(argument.format(**known) for argument in arguments)]) == 2
         assert said.format(**known) in capsys.readouterr().err
+
+
+def test_models_of_another_user_are_said(
+    models: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    copied = tmp_path / "models"
+    shutil.copytree(models, copied)
+    with closed(copied):
+        assert main(["serve", "--models", str(copied)]) == 2
+    said = f"{copied}/model.json: cannot be read (Permission denied); let the user who runs this"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,24 @@ def storage_problems(folder: Path, artefact: str, setting: str) -> Iterator[None
         raise StorageProblem(f"{place or folder}: {said}, then run again") from error
 
 
+@contextmanager
+def readable(setting: str) -> Iterator[None]:
+    """Say in one sentence that a place of the storage may not be read.
+
+    Raises
+    ------
+    StorageProblem
+        If this user has no right to.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise StorageProblem(
+            f"{error.filename}: cannot be read ({error.strerror}); give the user of this process "
+            f"the right to read below {setting}, then run again"
+        ) from error
+
+
 def _number(error: OSError | RuntimeError) -> int | None:
     """Return an error's number; libraries in C++ have it in their message only."""
     if isinstance(error, OSError) and error.errno is not None:

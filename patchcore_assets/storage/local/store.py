@@ -21,7 +21,7 @@ from pathlib import Path
 
 from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing, of
 from patchcore_assets.storage.hashed import HashedFiles
-from patchcore_assets.storage.local.problems import storage_problems
+from patchcore_assets.storage.local.problems import readable, storage_problems
 from patchcore_assets.storage.local.staging import LocalStaging, link_to
 from patchcore_assets.storage.locks import lock_of, locked
 
@@ -87,7 +87,8 @@ class LocalStore:
         Where what uses it fails, the files are verified again: they may be the reason.
         """
         with ExitStack() as reading:
-            artefact = self._enter(asset, category, reading)
+            with readable(self._setting):
+                artefact = self._enter(asset, category, reading)
             artefact.verify(only)
             try:
                 yield artefact
@@ -149,13 +150,14 @@ class LocalStore:
         return self._artefacts_in(self._root / asset / category)
 
     def _artefacts_in(self, folder: Path) -> list[str]:
-        if not folder.is_dir():
-            return []
-        return sorted(
-            link.name
-            for link in folder.iterdir()
-            if (link / SIDECAR).is_file() and not link.name.startswith(".")
-        )
+        with readable(self._setting):
+            if not folder.is_dir():
+                return []
+            return sorted(
+                link.name
+                for link in folder.iterdir()
+                if (link / SIDECAR).is_file() and not link.name.startswith(".")
+            )
 
     def _problems(self, asset: str, category: str | None) -> AbstractContextManager[None]:
         return storage_problems(self._root, f"{asset}{of(category)}", self._setting)
