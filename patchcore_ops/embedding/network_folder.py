@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchcore_ops.embedding.exported_network import NetworkSettings
+from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.files import user_cache
 from patchcore_ops.runtime.fingerprints import file_hash
 
@@ -34,28 +35,47 @@ class NetworkFolder:
 
     @contextmanager
     def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
-        """See `NetworkStore.opened`."""
+        """See `NetworkStore.opened`.
+
+        Raises
+        ------
+        EnvironmentProblem
+            If the folder cannot take the network.
+        """
         folder = self._root / settings.identity
         if not _is_whole(folder):
-            self._root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                prefix=f".{settings.identity}-", dir=self._root, ignore_cleanup_errors=True
-            ) as name:
-                made = Path(name, "made")
-                made.mkdir()
-                make(made)
-                hashes = {file.name: file_hash(file) for file in made.iterdir()}
-                (made / _HASHES).write_text(json.dumps(hashes), encoding="utf-8")
-                if not _is_whole(folder):
-                    with suppress(FileNotFoundError):
-                        folder.rename(Path(name, "damaged"))
-                try:
-                    made.rename(folder)
-                except OSError:
-                    # Another process was quicker.
-                    if not _is_whole(folder):
-                        raise
+            try:
+                self._make(folder, make)
+            except OSError as error:
+                place = Path(error.filename or self._root)
+                if not (place.is_relative_to(self._root) or self._root.is_relative_to(place)):
+                    raise
+                raise EnvironmentProblem(
+                    f"{place}: an exported network cannot be written here "
+                    f"({error.strerror or error}); give it room and rights, or set XDG_CACHE_HOME "
+                    "to another folder (in Python: network_folder)"
+                ) from error
         yield folder
+
+    def _make(self, folder: Path, make: Callable[[Path], None]) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=self._root, ignore_cleanup_errors=True
+        ) as name:
+            made = Path(name, "made")
+            made.mkdir()
+            make(made)
+            hashes = {file.name: file_hash(file) for file in made.iterdir()}
+            (made / _HASHES).write_text(json.dumps(hashes), encoding="utf-8")
+            if not _is_whole(folder):
+                with suppress(FileNotFoundError):
+                    folder.rename(Path(name, "damaged"))
+            try:
+                made.rename(folder)
+            except OSError:
+                # Another process was quicker.
+                if not _is_whole(folder):
+                    raise
 
     @contextmanager
     def kept(self, identity: str) -> Iterator[Path | None]:

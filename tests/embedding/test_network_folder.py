@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from engine_kit import NETWORK
 
 from patchcore_ops.embedding.network_folder import NetworkFolder, copy_network
+from patchcore_ops.runtime.errors import EnvironmentProblem
 
 
 def writes(content: str, made: list[Path]) -> Callable[[Path], None]:
@@ -84,3 +87,24 @@ def test_who_is_second_uses_what_the_first_has_made(tmp_path: Path) -> None:
     with folder.opened(NETWORK, overtaken) as opened:
         assert (opened / "network.xml").read_text() == "first"
     assert [entry.name for entry in tmp_path.iterdir()] == [NETWORK.identity]
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder")
+    folder = NetworkFolder(tmp_path / "home" / ".cache" / "networks")
+    said = "an exported network cannot be written here .* set XDG_CACHE_HOME to another folder"
+    with pytest.raises(EnvironmentProblem, match=said), folder.opened(NETWORK, lambda _: None):
+        pass
+
+    def fill(place: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place / "network.bin"))
+
+    full = NetworkFolder(tmp_path / "networks")
+    with pytest.raises(EnvironmentProblem, match=said), full.opened(NETWORK, fill):
+        pass
+
+    def lack_weights(place: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/weights.pth")
+
+    with pytest.raises(PermissionError, match=r"weights\.pth"), full.opened(NETWORK, lack_weights):
+        pass
