@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from model_kit import Benchmarked
 from service_kit import Service, serving
 
 from patchcore_ops.service.settings import ServiceSettings
 
 
 @pytest.fixture(scope="session")
-def models(model: Path) -> Path:
+def models(single: Benchmarked) -> Path:
     """Return a folder of one model, fabric_a; treat it as read-only."""
-    return model.parent
+    folder = single.folder / "models"
+    single.assemble(folder / "fabric_a")
+    return folder
 
 
 @pytest.fixture(scope="module")
