@@ -193,7 +193,8 @@ class Model:
         sample = self.description.sample
         if sample is None or self._folder is None:
             raise ModelError(
-                f"the model of '{self.description.category}' has no sample image; make it again"
+                f"the model of '{self.description.category}' has no sample image, which the "
+                "benchmark alone adds; compare a score that you know, or let the benchmark make it"
             )
         found = self.predict(self._folder / sample.file)[0].score
         if not np.isclose(found, sample.score, rtol=_SAMPLE_TOLERANCE, atol=0):

@@ -173,6 +173,10 @@ def test_the_sample_image_gives_its_score_wherever_the_model_is(
     rewrite(copied, lambda content: content["sample"].update(score=sample.score * 1.01))
     with pytest.raises(ModelError, match=r"sample\.png: scores .* where the model was made"):
         Model.load(copied, RUNTIME).check_sample()
+    # As those that an estimator saves, or that are imported.
+    rewrite(copied, lambda content: content.update(sample=None))
+    with pytest.raises(ModelError, match="has no sample image, which the benchmark alone adds"):
+        Model.load(copied, RUNTIME).check_sample()
 
 
 def test_a_test_image_that_has_changed_is_no_sample(single: Benchmarked, tmp_path: Path) -> None:
