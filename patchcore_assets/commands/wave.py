@@ -42,6 +42,9 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> dict[str, st
 
     `METRICS` is among it if the wave made no table.
     """
+    # Tables take a moment to load.
+    from patchcore_ops.checks.finding import counted
+
     logs = dg.Definitions(loggers={RUN_LOG: run_log()})
     definitions = dg.Definitions.merge(define(config), logs)
     started = time.monotonic()
@@ -67,7 +70,8 @@ def run_wave(config: BenchmarkConfig, categories: Sequence[str]) -> dict[str, st
             failed |= _summarise(config, definitions, instance, tags)
         kept = _kept_in(instance)
     say(f"history: {kept}")
-    say(f"{len(categories)} categories in {time.monotonic() - started:.0f} s")
+    made = counted(len(categories), "category", "categories")
+    say(f"{made} in {time.monotonic() - started:.0f} s")
     for name, reason in failed.items():
         say(f"FAILED {name}: {reason}", sys.stderr)
     return failed

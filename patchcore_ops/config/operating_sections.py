@@ -16,7 +16,7 @@ Verdict = Literal["fail", "warn", "ignore"]
 
 
 class RuntimeSection(Section):
-    """What the machine does; changes results by rounding at most. README.md explains the keys.
+    """What the machine does; changes results by rounding at most.
 
     `batch_size` bounds the memory: torch embeds a batch in one pass, OpenVINO one image a thread.
     `certified_search` searches flat indices by bounds, verified up to rounding. More images of a

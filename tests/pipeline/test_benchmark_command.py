@@ -170,6 +170,7 @@ def test_a_dagster_yaml_here_keeps_the_history_without_a_home(
     assert [partition for partition, _ in history(tmp_path)] == [CATEGORY]
     said = capsys.readouterr().out
     assert f"[1/1] {CATEGORY}" in said
+    assert "\n1 category in " in said
     assert f"history: {tmp_path / '.dagster'}" in said.splitlines()
 
 
