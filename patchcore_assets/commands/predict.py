@@ -188,7 +188,7 @@ def _say_results(
     print(said)
     calibration = description.calibration
     if calibration is None or calibration.image_threshold is None:
-        print("verdicts:  none, for this model has no thresholds; make it again")
+        print("verdicts:  none, for this model has no thresholds; one of the benchmark has")
     else:
         anomalies = sum(row["is_anomaly"] for row in scored)
         print(f"anomalies: {anomalies}, with scores above {calibration.image_threshold:.6g}")

@@ -146,11 +146,25 @@ def test_only_changed_images_are_scored_again(
     assert len(scored) == 4
 
 
-def copy_with_note(model: Path, folder: Path) -> None:
-    """Copy a model whose description says one thing more."""
+def copy_with(model: Path, folder: Path, **changes: object) -> None:
+    """Copy a model whose description says something else."""
     shutil.copytree(model, folder)
     content = read_model(model).model_dump(exclude={"files", "format"})
-    write_model(folder, ModelDraft.model_validate({**content, "provenance": {"made": "again"}}))
+    write_model(folder, ModelDraft.model_validate({**content, **changes}))
+
+
+def test_a_model_without_thresholds_gives_scores_and_no_verdicts(
+    single: Benchmarked, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy_with(model, tmp_path / "imported", calibration=None)
+    out = tmp_path / "out"
+    assert predict(tmp_path / "imported", single.images[0], "--output", out) == 0
+    said = capsys.readouterr().out
+    assert "verdicts:  none, for this model has no thresholds; one of the benchmark has" in said
+    csv, _ = tables(out)
+    assert csv["score"].notna().all()
+    assert csv[["is_anomaly", "p_value", "probability"]].isna().all(axis=None)
+    assert csv["regions"].tolist() == ["[]"]
 
 
 def test_predictions_of_another_model_are_refused_or_replaced(
@@ -160,7 +174,7 @@ def test_predictions_of_another_model_are_refused_or_replaced(
     assert predict(model, single.images[0], "--output", out, "--no-heat-maps") == 0
     assert sorted(file.suffix for file in out.iterdir()) == [".csv", ".jsonl", ".parquet"]
     assert predict(model, single.images[0], "--output", out, "--tiff") == 0
-    copy_with_note(model, tmp_path / "other")
+    copy_with(model, tmp_path / "other", provenance={"made": "again"})
     capsys.readouterr()
     assert predict(tmp_path / "other", single.images[0], "--output", out) == 2
     said = capsys.readouterr().err
