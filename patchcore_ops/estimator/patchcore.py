@@ -63,7 +63,7 @@ class PatchCore(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     percentage : float, optional
         Share of the patches that the memory bank keeps.
     n_neighbors : int, optional
-        A patch's score is the mean squared distance to so many rows of the bank.
+        A patch's score is the mean distance (with `reference` squared) to so many rows of the bank.
     resize, imagesize : int or (int, int)
         The shorter side after resizing, and the side of the centre that is cut out, in pixels;
         either may be a height and a width.
