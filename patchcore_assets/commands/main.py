@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -47,7 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser.set_defaults(run=subcommand.run)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Or Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # What a shell says of a program whose reader has gone, as `head` does.
     except UserError as mistake:
         print(mistake, file=sys.stderr)
         return 2

@@ -1,0 +1,32 @@
+"""`patchcore ... | head`: a reader that goes away ends the command, without a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pipeline_kit import write_config
+
+MAIN = "patchcore_assets.commands.main"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path, unbuffered: str) -> None:
+    config = write_config(tmp_path / "benchmark.yaml", tmp_path / "dataset")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", MAIN, "suspects", "--config", str(config)],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
