@@ -234,12 +234,12 @@ def test_names_that_yaml_takes_for_something_else_can_be_keys_and_quoted(load: L
 def test_discovered_folders_that_cannot_be_categories_are_all_named(
     load: Load, tmp_path: Path
 ) -> None:
-    for name in ("good", "my valve", "a,b", "größe ", "tab\tbed"):
+    for name in ("good", "my valve", "a,b", "größe ", "new\nline", "tab\tbed"):
         (tmp_path / "images" / name / "train").mkdir(parents=True)
     with pytest.raises(ConfigError) as caught:
         load("dataset: {root: images, categories: discover}")
     message = str(caught.value)
-    assert r"'a,b', 'größe ', 'tab\tbed' cannot be a category" in message
+    assert r"'a,b', 'größe ', 'new\nline', 'tab\tbed' cannot be a category" in message
     assert f"rename the folder below {tmp_path / 'images'}" in message
     assert "\n" not in message
 
