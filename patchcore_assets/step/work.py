@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +124,16 @@ class Work:
 
     def earlier(self) -> Path | None:
         """Open the version that this step replaces, if there is an undamaged one."""
-        artefact = self._earlier(None)
-        return None if artefact is None else artefact.folder
+        return None if self._before is None else self._before.folder
 
     def replaces_own_code(self) -> bool:
-        """Tell whether the version that this step replaces was made by the same code."""
+        """Tell whether the version that `earlier` opens was made by the same code."""
         own = self._spec.code_version
-        return self._earlier(lambda one: one.provenance.get("code_version") == own) is not None
+        return self._before is not None and self._before.provenance.get("code_version") == own
+
+    @cached_property
+    def _before(self) -> Artefact | None:
+        return self._earlier(None)
 
     def earlier_alike(self, suits: Suits) -> Artefact | None:
         """Open the version that this step replaces, if it was computed as this one and `suits`."""
