@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 
 from patchcore_assets.commands.config_option import add_config_option
+from patchcore_assets.commands.outcome import exit_code
 from patchcore_assets.location import CONFIG_VARIABLE, config_path
 from patchcore_ops.config import load_config
 from patchcore_ops.config.presets import PRESETS
-from patchcore_ops.runtime.errors import ConfigError, UserError
+from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.runtime.process import tune_process
 
 NAME = "benchmark"
@@ -42,11 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `patchcore benchmark` by its other name, `patchcore-benchmark`."""
     parser = argparse.ArgumentParser(prog="patchcore-benchmark", description=HELP)
     add_arguments(parser)
-    try:
-        return run(parser.parse_args(arguments))
-    except UserError as mistake:
-        print(mistake, file=sys.stderr)
-        return 2
+    return exit_code(run, parser.parse_args(arguments))
 
 
 def run(options: argparse.Namespace) -> int:

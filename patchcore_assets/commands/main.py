@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +17,7 @@ from patchcore_assets.commands import (
     serve,
     suspects,
 )
-from patchcore_ops.runtime.errors import UserError
+from patchcore_assets.commands.outcome import exit_code
 
 # In the order of `patchcore --help`. Each has `NAME`, `HELP`, `add_arguments` and `run`.
 SUBCOMMANDS = (
@@ -47,19 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subcommand.add_arguments(subparser)
         subparser.set_defaults(run=subcommand.run)
     options = parser.parse_args(arguments)
-    try:
-        code = int(options.run(options))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # Or Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # What a shell says of a program whose reader has gone, as `head` does.
-    except UserError as mistake:
-        print(mistake, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return exit_code(options.run, options)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from patchcore_assets.commands.outcome import standard_output
 from patchcore_assets.commands.progress_line import ProgressLine
 from patchcore_assets.commands.stop_signals import StopSignals
 from patchcore_ops.runtime.errors import DatasetError, EnvironmentProblem
@@ -27,8 +27,7 @@ HELP = "Score images with a model: verdicts, tables and heat maps."
 _OUTPUT = Path("predictions")
 _LIST = "-"
 _REASONS_SAID = 10
-# 128 and the number of the signal that ends a program whose reader has gone.
-_UNREADABLE, _STOPPED, _READER_GONE = 1, 130, 141
+_UNREADABLE, _STOPPED = 1, 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         _say_results(rows, description, options)
     if not is_read:
-        return _READER_GONE
+        # The tables of what was scored are written.
+        raise BrokenPipeError
     if len(rows) < len(images):
         goes_on = "" if folder is None else "; the same command goes on from there"
         print(f"stopped after {len(rows)} of {len(images)} images{goes_on}", file=sys.stderr)
@@ -154,16 +154,10 @@ def _said(found: Iterable[Inspected], total: int, as_json: bool) -> tuple[list[R
 def _is_printed(row: Row) -> bool:
     """Print a row as JSON; return whether there is a reader."""
     try:
-        print(json.dumps(row), flush=True)
-    except OSError as error:
-        # Or Python would complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return False
-        raise EnvironmentProblem(
-            f"standard output: cannot be written ({error.strerror}); give it room, and run the "
-            "same command again"
-        ) from None
+        with standard_output():
+            print(json.dumps(row), flush=True)
+    except BrokenPipeError:
+        return False
     return True
 
 
