@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patchcore_ops.runtime.files import link_or_copy
 from patchcore_ops.runtime.fingerprints import (
@@ -15,6 +17,9 @@ from patchcore_ops.runtime.fingerprints import (
     file_hash,
     state_of,
 )
+
+if TYPE_CHECKING:
+    import os
 
 # Hashing releases the interpreter's lock, and few artefacts have more than two large files.
 _THREADS = 2
@@ -53,18 +58,34 @@ class HashedFiles:
         return digest
 
     def link(self, source: Path, target: Path) -> None:
-        """Make a file stand in a second place, as `link_or_copy` does, and go on knowing it.
-
-        A link changes the time of the last status change, by which a file is recognised. Another
-        content would change the time of the last modification as well.
-        """
+        """Make a file stand in a second place, as `link_or_copy` does, and go on knowing it."""
         before = source.stat()
         link_or_copy(source, target)
-        place, after = (before.st_dev, before.st_ino), target.stat()
+        self._follow(before, target.stat())
+
+    @contextmanager
+    def keeping(self, files: Iterable[Path]) -> Iterator[None]:
+        """Go on knowing files while the body removes other links to them."""
+        before = []
+        for file in files:
+            with suppress(FileNotFoundError):
+                before.append((file, file.stat()))
+        yield
+        for file, status in before:
+            with suppress(FileNotFoundError):
+                self._follow(status, file.stat())
+
+    def _follow(self, before: os.stat_result, after: os.stat_result) -> None:
+        """Know a file by its state after a link to it was made or removed.
+
+        That changes the time of the last status change, by which a file is recognised. Another
+        content would change the time of the last modification as well.
+        """
+        place = before.st_dev, before.st_ino
         known = self._known.get(place)
         unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        is_link = (after.st_dev, after.st_ino) == place
-        if is_link and unchanged and known is not None and known[0] == state_of(before):
+        is_same = (after.st_dev, after.st_ino) == place
+        if is_same and unchanged and known is not None and known[0] == state_of(before):
             self._known[place] = state_of(after), known[1]
 
 

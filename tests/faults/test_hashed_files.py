@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patchcore_assets.storage import HashedFiles
+from patchcore_assets.storage import DamagedArtefact, HashedFiles
 from patchcore_assets.storage import hashed as hashed_module
 from patchcore_assets.storage.local.store import LocalStore
 from patchcore_ops.runtime.fingerprints import file_hash
@@ -62,6 +62,30 @@ def test_what_a_process_has_written_it_does_not_hash_again(
     assert len(hashing.files) == 3
     with LocalStore(store.root).open("memory_bank", "bottle"):
         assert len(hashing.files) == 6, "another process's store trusts nobody"
+
+
+def test_what_a_version_shares_with_the_one_that_it_replaces_is_not_hashed_again(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store)
+    hashing = Hashing(monkeypatch)
+    hashes = HashedFiles()
+    own = LocalStore(store.root, hashes)
+    with (
+        own.stage("memory_bank", "bottle") as staging,
+        own.open("memory_bank", "bottle") as earlier,
+    ):
+        for name in FILES:
+            staging.share(earlier.folder / name, name)
+        staging.commit({})
+    assert len(list(Path(store.root, ".versions", "memory_bank", "bottle").glob("*.lock"))) == 1
+    hashing.files.clear()
+    with own.open("memory_bank", "bottle") as shared:
+        assert hashing.files == []
+        flip_a_bit(shared.folder / FILES[1])
+        with pytest.raises(DamagedArtefact, match=FILES[1]):
+            shared.verify()
+    assert hashing.files == [FILES[1]]
 
 
 def test_whatever_changes_a_file_has_it_hashed_again(tmp_path: Path) -> None:

@@ -19,7 +19,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from datetime import UTC, datetime
 from pathlib import Path
 
-from patchcore_assets.storage.artefact import SIDECAR, Artefact, DamagedArtefact, missing, of
+from patchcore_assets.storage.artefact import (
+    SIDECAR,
+    Artefact,
+    DamagedArtefact,
+    files_of,
+    missing,
+    of,
+)
 from patchcore_assets.storage.hashed import HashedFiles
 from patchcore_assets.storage.local.problems import readable, storage_problems
 from patchcore_assets.storage.local.staging import LocalStaging, link_to
@@ -187,8 +194,10 @@ class LocalStore:
                 locked(lock, wait=False, create=False),
             ):
                 # Only now: another process may just have made this version the current one.
-                if folder != self._current(asset, category):
+                current = self._current(asset, category)
+                if folder != current:
                     link_to(self._link(asset, category), folder).unlink(missing_ok=True)
-                    shutil.rmtree(folder, ignore_errors=True)
+                    with self._hashes.keeping(files_of(current) if current else ()):
+                        shutil.rmtree(folder, ignore_errors=True)
                     if not folder.exists():
                         lock.unlink(missing_ok=True)
