@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+from scipy.special import betaincinv
 
 from patchcore_ops.calibration import Calibration, suspects
 from patchcore_ops.checks.finding import NAMED_FILES, Finding, counted, such_as
@@ -29,11 +30,8 @@ def false_positives_are_as_asked(calibration: Calibration, confidence: float) ->
         return Finding(
             True, "There are no good test images to compare with.", facts={"asked": asked}
         )
-    from scipy.stats import binomtest
-
     seen, images = figures.false_positives, figures.good_images
-    interval = binomtest(seen, images).proportion_ci(confidence, method="exact")
-    low, high = float(interval.low), float(interval.high)
+    low, high = _interval(seen, images, confidence)
     said = (
         f"{seen} of {counted(images, 'good test image')} "
         f"{'is' if seen == 1 else 'are'} above the threshold"
@@ -79,3 +77,11 @@ def suspicious_train_images(normal: pd.DataFrame) -> Finding:
         found,
         is_error=False,
     )
+
+
+def _interval(seen: int, of: int, confidence: float) -> tuple[float, float]:
+    """Return the interval of Clopper and Pearson; `scipy.stats`, which has it, loads slowly."""
+    beyond = (1 - confidence) / 2
+    low = betaincinv(seen, of - seen + 1, beyond) if seen else 0.0
+    high = betaincinv(seen + 1, of - seen, 1 - beyond) if seen < of else 1.0
+    return float(low), float(high)

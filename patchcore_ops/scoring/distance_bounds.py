@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import eigh
 
 from patchcore_ops.scoring.faiss_library import import_faiss
 
@@ -42,8 +43,10 @@ class PrincipalAxes:
 
     def __init__(self, bank: Floats, count: int) -> None:
         self._centre = bank.mean(axis=0)
-        _, axes = np.linalg.eigh(bank.T @ bank - len(bank) * np.outer(self._centre, self._centre))
-        self._axes = np.ascontiguousarray(axes[:, ::-1][:, :count])
+        scatter = bank.T @ bank - len(bank) * np.outer(self._centre, self._centre)
+        first = len(scatter) - count
+        _, axes = eigh(scatter, subset_by_index=[first, len(scatter) - 1], check_finite=False)
+        self._axes = np.ascontiguousarray(axes[:, ::-1])
 
     def reduce(self, vectors: Floats) -> Floats:
         """Map vectors to their leading coordinates and the norm of the rest, shape [n, count + 1].

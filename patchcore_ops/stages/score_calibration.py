@@ -197,11 +197,14 @@ def _f1(is_above: npt.NDArray[np.bool_], is_anomaly: npt.NDArray[np.bool_]) -> f
 
 
 def _probability(score: npt.NDArray[np.float64], is_anomaly: npt.NDArray[np.bool_]) -> Probability:
-    from sklearn.isotonic import IsotonicRegression
+    from scipy.optimize import isotonic_regression
 
-    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-    fitted.fit(score, is_anomaly.astype(np.float64))
+    scores, of_image, images = np.unique(score, return_inverse=True, return_counts=True)
+    share = np.bincount(of_image, weights=is_anomaly) / images
+    fitted = isotonic_regression(share, weights=images).x
+    # Within a stretch of equal probabilities only its ends are needed.
+    differs = np.diff(fitted) != 0
+    kept = np.concatenate([[True], differs]) | np.concatenate([differs, [True]])
     return Probability(
-        scores=tuple(map(float, fitted.X_thresholds_)),
-        probabilities=tuple(map(float, fitted.y_thresholds_)),
+        scores=tuple(scores[kept].tolist()), probabilities=tuple(fitted[kept].tolist())
     )

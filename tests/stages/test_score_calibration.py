@@ -15,6 +15,8 @@ from model_kit import (
     literal_patch_scores,
 )
 from PIL import Image
+from scipy.stats import binomtest
+from sklearn.isotonic import IsotonicRegression
 
 from patchcore_ops.calibration import Calibration, conformal_threshold
 from patchcore_ops.checks.calibration import enough_normal_images, false_positives_are_as_asked
@@ -116,6 +118,29 @@ def test_labelled_test_images_show_how_the_threshold_does() -> None:
     assert (made.test.f1_false_positives, made.test.f1_recall) == (1, 1.0)
     assert made.probability is not None
     np.testing.assert_allclose(made.probability.of([1.0, 2.0, 3.0, 6.0]), [0, 0, 0.5, 1])
+
+
+def test_probabilities_are_those_of_an_isotonic_regression() -> None:
+    generator = np.random.default_rng(0)
+    for images in range(2, 40):
+        score = generator.integers(0, 1 + images // 2, images).astype(np.float64)
+        is_anomaly = generator.random(images) < (1 + score) / (3 + score.max())
+        is_anomaly[:2] = False, True
+        test = pd.DataFrame({"score": score, "is_anomaly": is_anomaly})
+        made = with_test_images(Calibration.over([1.0], [1.0], 0.5), test)
+        assert made.probability is not None
+        asked = np.linspace(-1, images, 99)
+        expected = IsotonicRegression(out_of_bounds="clip").fit(score, is_anomaly).predict(asked)
+        np.testing.assert_allclose(made.probability.of(asked.tolist()), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 7, 20])
+def test_the_interval_of_false_positives_is_the_exact_one(seen: int) -> None:
+    test = pd.DataFrame({"score": [1.0] * (20 - seen) + [9.0] * seen, "is_anomaly": False})
+    made = with_test_images(Calibration.over([2.0] * 200, [2.0] * 200, 0.01), test)
+    facts = false_positives_are_as_asked(made, 0.95).facts
+    exact = binomtest(seen, 20).proportion_ci(0.95, method="exact")
+    assert (facts["low"], facts["high"]) == pytest.approx((exact.low, exact.high), abs=1e-9)
 
 
 @pytest.mark.parametrize(
