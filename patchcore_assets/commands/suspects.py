@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a line for each suspect: path, score, and how far it is above the median."""
+    """Print a line for each suspect; return 1 if a category has no calibration to look at."""
     import pandas as pd
 
     from patchcore_assets.assets.score_calibration import SCORE_CALIBRATION
@@ -34,12 +34,14 @@ def run(options: argparse.Namespace) -> int:
     for category in options.categories:
         config.for_category(category)
     store = store_of(config)
+    code = 0
     for category in options.categories or config.categories:
         try:
             with store.open(SCORE_CALIBRATION, category) as artefact:
                 normal = pd.read_parquet(artefact.folder / NORMAL_SCORES)
         except MissingArtefact as missing:
             print(f"{category}: {missing}")
+            code = 1
             continue
         except StorageBusy as busy:
             raise EnvironmentProblem(f"{busy}; run again when it answers") from None
@@ -48,4 +50,4 @@ def run(options: argparse.Namespace) -> int:
         median = normal["score"].median()
         for path, score in zip(found["path"], found["score"], strict=True):
             print(f"  {config.dataset_root / path}  {score:.6g}, {score / median:.2f} x the median")
-    return 0
+    return code
