@@ -65,7 +65,7 @@ def _held(name: str, image: AnyImage, is_at_rest: bool) -> AnyImage | DatasetErr
     try:
         with decoding(name):
             if not isinstance(image, Image.Image):
-                return image if is_at_rest else np.array(image)
+                return image if is_at_rest else np.asarray(image).copy()
             image.load()
             return image if is_at_rest else image.copy()
     except DatasetError as problem:
@@ -89,9 +89,11 @@ def _is_single(images: Any) -> bool:
 
 
 def _is_one(images: Any) -> bool:
-    if not isinstance(images, np.ndarray):
+    # What can become an array, such as torch's tensors, has the shape of one.
+    if not hasattr(images, "__array__"):
         return False
-    return images.ndim == _GREY or (images.ndim == _COLOUR and images.shape[-1] in (1, 3, 4))
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    return len(shape) == _GREY or (len(shape) == _COLOUR and shape[-1] in (1, 3, 4))
 
 
 def pixels_of(one: NamedImage, size: ImageSize) -> tuple[Pixels, Crop]:

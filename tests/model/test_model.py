@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from model_kit import RUNTIME, SIDE, Benchmarked
 from PIL import Image, ImageSequence
 
@@ -228,3 +229,12 @@ def test_without_an_exported_network_torch_runs_the_weights(
     assert "0/weights.safetensors" in description.files
     found = Model.load(tmp_path / "model", RUNTIME).predict(single.images)
     np.testing.assert_allclose([one.score for one in found], single.scores["score"], rtol=1e-4)
+
+
+def test_tensors_of_torch_are_images_as_arrays_are(model: Path, single: Benchmarked) -> None:
+    loaded = Model.load(model, RUNTIME)
+    arrays = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in single.images[:2]])
+    expected = [one.score for one in loaded.predict(arrays)]
+    tensors = torch.from_numpy(arrays)
+    assert [one.score for one in loaded.predict(tensors)] == expected
+    assert [one.score for one in loaded.predict(tensors[0])] == expected[:1]
