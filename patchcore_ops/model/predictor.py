@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,12 @@ class Model:
             searchers.append(Searcher(index, settings.index, runtime))
         networks = Networks(settings.embedding.members, engines, dimension)
         return cls(description, networks, searchers, max(runtime.num_workers, 1), place)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError(
+            "a model cannot be pickled or copied, for it holds open networks; read it where it is "
+            "needed by Model.load(folder), and write that of an estimator by save(folder) before"
+        )
 
     def predict(self, images: AnyImage | Iterable[AnyImage]) -> list[Prediction]:
         """Score images, as the benchmark scores its test images.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -238,3 +239,8 @@ def test_tensors_of_torch_are_images_as_arrays_are(model: Path, single: Benchmar
     tensors = torch.from_numpy(arrays)
     assert [one.score for one in loaded.predict(tensors)] == expected
     assert [one.score for one in loaded.predict(tensors[0])] == expected[:1]
+
+
+def test_a_model_that_is_pickled_says_what_to_do(model: Path) -> None:
+    with pytest.raises(TypeError, match=r"cannot be pickled .* Model\.load\(folder\)"):
+        pickle.dumps(Model.load(model, RUNTIME))
