@@ -6,6 +6,7 @@ import pandas as pd
 
 from patchcore_ops.config.sections import CategoryConfig
 from patchcore_ops.config.setting_types import LARGEST_SIDE
+from patchcore_ops.runtime.errors import ConfigError
 
 # The stride of the deepest layers of most networks.
 _MULTIPLE = 32
@@ -15,7 +16,7 @@ def with_decided_size(config: CategoryConfig, images: pd.DataFrame) -> CategoryC
     """Return settings with numbers in place of `imagesize: auto`, by the images of a manifest.
 
     The shorter side is `resize`, and the other that of the median proportions of the train images;
-    both are multiples of 32.
+    both are multiples of 32. Raises ConfigError if a crop of them would be too large.
 
     Examples
     --------
@@ -33,6 +34,12 @@ def with_decided_size(config: CategoryConfig, images: pd.DataFrame) -> CategoryC
     # The shorter side must not exceed `resize`.
     shorter = resize // _MULTIPLE * _MULTIPLE
     longer = round(shorter * max(ratio, 1 / ratio) / _MULTIPLE) * _MULTIPLE
+    if longer > LARGEST_SIDE and config.dataset.fit == "crop":
+        raise ConfigError(
+            f"dataset.imagesize: auto would be {longer} pixels for the longer side, where "
+            f"{LARGEST_SIDE} are the most, so that the ends of the images would not be seen; lower "
+            "dataset.resize, or write dataset.imagesize in numbers"
+        )
     longer = min(longer, LARGEST_SIDE)
     return _with_size(config, (shorter, longer) if ratio < 1 else (longer, shorter))
 

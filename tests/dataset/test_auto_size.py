@@ -8,6 +8,7 @@ import pytest
 from patchcore_ops.config.recorded_settings import differences, record
 from patchcore_ops.config.sections import CategoryConfig, ImageSize
 from patchcore_ops.dataset.auto_size import decided_as, with_decided_size
+from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.runtime.fingerprints import file_hash
 
 
@@ -27,7 +28,7 @@ def manifest(*sizes: tuple[int, int]) -> pd.DataFrame:
         (250, [(900, 900)], 224),
         (64, [(100, 100), (100, 210), (100, 190)], (128, 64)),
         (64, [(60, 66)], 64),
-        (1024, [(100, 5000)], (4096, 1024)),
+        (64, [(100, 5000)], (3200, 64)),
     ],
 )
 def test_the_median_proportions_count(
@@ -36,6 +37,16 @@ def test_the_median_proportions_count(
     config = CategoryConfig(dataset=ImageSize(resize=resize, imagesize="auto", max_pixels=10**6))
     found = with_decided_size(config, manifest(*sizes)).dataset
     assert (found.resize, found.imagesize, found.max_pixels) == (resize, expected, 10**6)
+
+
+def test_proportions_that_no_input_has_are_refused() -> None:
+    config = CategoryConfig(dataset=ImageSize(imagesize="auto"))
+    with pytest.raises(ConfigError, match=r"dataset\.imagesize: auto would be 6400 pixels"):
+        with_decided_size(config, manifest((200, 5000)))
+    # Nothing is cut off.
+    padded = CategoryConfig(dataset=ImageSize(fit="pad", imagesize="auto"))
+    found = with_decided_size(padded, manifest((200, 5000)))
+    assert found.dataset.imagesize == (4096, 256)
 
 
 def test_numbers_stay_and_are_what_auto_stood_for() -> None:
