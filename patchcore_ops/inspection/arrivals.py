@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -31,7 +31,11 @@ class Arrival(NamedTuple):
 
     def day(self, zone: tzinfo) -> str:
         """Return the day of its last modification, ISO 8601."""
-        return datetime.fromtimestamp(self.modified_ns // 10**9, zone).date().isoformat()
+        try:
+            return datetime.fromtimestamp(self.modified_ns // 10**9, zone).date().isoformat()
+        # Some network shares give times that no calendar has; other files shall not suffer for it.
+        except (ValueError, OverflowError):
+            return (date.max if self.modified_ns > 0 else date.min).isoformat()
 
     @property
     def arrived(self) -> str:
