@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,17 @@ from patchcore_assets.automation.backfills import BENCHMARK_JOB, has_ended
 from patchcore_assets.automation.waves import PARTITION, SUMMARY_JOB, SUMMARY_SENSOR, WAVE
 from patchcore_assets.commands.submission import submit_wave
 from patchcore_assets.commands.wave import NO_CATEGORY, open_instance, say, show_table
+from patchcore_assets.location import CONFIG_VARIABLE
 from patchcore_assets.pools import create_pools
 from patchcore_assets.step.reasons import reason_in_log
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.runtime.errors import EnvironmentProblem
+from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 # A daemon reports every 30 s; what it has not taken by then waits for one.
 _SECONDS_WITHOUT_DAEMON = 90.0
+# In what Dagster says of a run whose category the daemon's code location does not have.
+_UNKNOWN = "Nonexistent partition keys"
 _DAEMONS = ("QUEUED_RUN_COORDINATOR", "SENSOR")
 
 
@@ -64,13 +68,22 @@ class _Follower:
         self._warned = False
 
     def follow(self) -> dict[str, str]:
-        """Wait for the end of all runs, and of the summary; return what failed, and why."""
+        """Wait for the end of all runs, and of the summary; return what failed, and why.
+
+        Raises ConfigError if the daemon serves other categories.
+        """
         failed: dict[str, str] = {}
         while True:
             latest = self._latest_runs()
             for category, run in latest.items():
                 if self._tell(category, run) and not run.is_success:
                     failed[category] = reason_in_log(self._instance, run)[1]
+                    if _UNKNOWN in failed[category]:
+                        raise ConfigError(
+                            f"'{category}' is not one of the categories that the daemon serves; "
+                            f"start the daemon again with {CONFIG_VARIABLE}="
+                            f"{os.environ[CONFIG_VARIABLE]}, and launch again"
+                        )
             for category in self._categories:
                 if category not in latest:
                     failed[category] = "its run has been deleted"

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
-from pipeline_kit import CATEGORY, OTHER, Site, category_of_run, make_site
+from pipeline_kit import CATEGORY, OTHER, Site, category_of_run, make_site, write_config
 from webserver_process import webserver
 
 from demo.tiny import build_tiny_dataset
@@ -30,18 +30,24 @@ def site(tmp_path: Path) -> Site:
     return make_site(tmp_path, dataset, schedule={"seconds_between_looks": 1})
 
 
+def launched(site: Site, *categories: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            str(Path(sys.executable).with_name("patchcore")),
+            *("benchmark", "--launch", *categories),
+        ],
+        env=site.environment,
+        cwd=site.home,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
 def test_a_wave_is_queued_followed_and_ends_in_its_table(site: Site) -> None:
-    command = [str(Path(sys.executable).with_name("patchcore")), "benchmark", "--launch"]
     with webserver(site.home, site.environment, command=("dagster", "dev")):
-        ended = subprocess.run(
-            command,
-            env=site.environment,
-            cwd=site.home,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        ended = launched(site)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()
     [queued] = [line for line in lines if line.startswith("2 runs are queued, as wave ")]
@@ -63,6 +69,20 @@ def test_a_wave_is_queued_followed_and_ends_in_its_table(site: Site) -> None:
     assert (summary.job_name, summary.tags[WAVE], summary.is_success) == (SUMMARY_JOB, wave, True)
     table = pd.read_parquet(site.storage / "metrics" / "metrics.parquet")
     assert list(table["category"]) == [CATEGORY, "Mean"]
+
+
+def test_a_daemon_with_other_categories_is_named_with_the_remedy(site: Site) -> None:
+    other = write_config(
+        site.home / "other.yaml", site.dataset, dataset={"categories": [OTHER]}, storage={}
+    )
+    environment = {**site.environment, "PATCHCORE_CONFIG": str(other)}
+    with webserver(site.home, environment, command=("dagster", "dev")):
+        ended = launched(site, CATEGORY)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        f"'{CATEGORY}' is not one of the categories that the daemon serves; start the daemon again "
+        f"with PATCHCORE_CONFIG={site.config}, and launch again"
+    )
 
 
 def test_without_a_daemon_it_says_so_and_the_wave_survives_the_command(
