@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO, cast
 
 from patchcore_ops.runtime.errors import EnvironmentProblem, UserError
 
@@ -18,8 +19,8 @@ _READER_GONE = 141
 def exit_code(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Run a command; return its exit code, or that of what went wrong, which is said."""
     try:
-        code = run(options)
-        with standard_output():
+        with redirect_stdout(cast(TextIO, _StandardOutput(sys.stdout))):
+            code = run(options)
             sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -32,27 +33,38 @@ def exit_code(run: Callable[[argparse.Namespace], int], options: argparse.Namesp
         return _INTERRUPTED
 
 
-@contextmanager
-def standard_output() -> Iterator[None]:
-    """Say in one sentence that standard output has no room.
+class _StandardOutput:
+    """Standard output that says in one sentence that it has no room.
 
-    Raises
-    ------
-    BrokenPipeError
-        If its reader has gone.
-    EnvironmentProblem
-        If it cannot be written otherwise.
+    A reader that has gone is a BrokenPipeError; whatever else is an EnvironmentProblem.
     """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        raise EnvironmentProblem(
-            f"standard output: cannot be written ({error.strerror}); give it room, and run the "
-            "same command again"
-        ) from None
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._said():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._said():
+            self._stream.flush()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _discard_output()
+            raise EnvironmentProblem(
+                f"standard output: cannot be written ({error.strerror}); give it room, and run the "
+                "same command again"
+            ) from None
 
 
 def _discard_output() -> None:

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchcore_assets.commands.outcome import standard_output
 from patchcore_assets.commands.progress_line import ProgressLine
 from patchcore_assets.commands.stop_signals import StopSignals
 from patchcore_ops.runtime.errors import DatasetError, EnvironmentProblem
@@ -154,8 +153,7 @@ def _said(found: Iterable[Inspected], total: int, as_json: bool) -> tuple[list[R
 def _is_printed(row: Row) -> bool:
     """Print a row as JSON; return whether there is a reader."""
     try:
-        with standard_output():
-            print(json.dumps(row), flush=True)
+        print(json.dumps(row), flush=True)
     except BrokenPipeError:
         return False
     return True

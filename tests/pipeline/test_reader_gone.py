@@ -33,12 +33,13 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path, unbuffered: str) -> 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_output_without_room_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_without_room_is_one_sentence(tmp_path: Path, unbuffered: str) -> None:
     config = write_config(tmp_path / "benchmark.yaml", tmp_path / "dataset")
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-m", MAIN, "suspects", "--config", str(config)],
-            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
