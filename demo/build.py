@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from demo import solar_cells
@@ -47,30 +48,9 @@ def build_category(
 ) -> BuiltCategory:
     """Write a category of the demonstration dataset in the MVTec AD layout, unless it is complete.
 
-    Parameters
-    ----------
-    root : Path
-        Folder that receives one folder per category; created if missing.
-    name : str
-        One of `DEMO_CATEGORIES`.
-    seed : int
-        Determines every image; another seed gives other images of the same categories.
-    force : bool
-        Rewrite the category even if it is complete or not the generator's own.
-    counts : DemoCounts, optional
-        Numbers of images; None means the defaults of `DemoCounts`.
-
-    Returns
-    -------
-    BuiltCategory
-
-    Raises
-    ------
-    DatasetError
-        If the category is unknown, or its folder was not written by the generator and `force` is
-        false.
-    EnvironmentProblem
-        If the solar cells are to be written without `elpv-dataset`.
+    `seed` determines every image. With `force` it is rewritten even if it is complete or not the
+    generator's own. Raises DatasetError if the category is unknown or not the generator's own, and
+    EnvironmentProblem if the solar cells are to be written without `elpv-dataset`.
     """
     if name not in DEMO_CATEGORIES:
         raise DatasetError(
@@ -79,18 +59,17 @@ def build_category(
     counts = counts or DemoCounts()
     folder = root / name
     if name == solar_cells.CATEGORY_NAME:
-        if not force and is_complete(folder, solar_cells.solar_recipe(counts.solar, seed)):
-            return BuiltCategory(folder, written=False)
-        solar_cells.write_solar_cells(root, counts.solar, seed=seed, force=force)
-        return BuiltCategory(folder, written=True)
-    category = _synthetic_category(name, counts)
-    if not force and is_complete(folder, category.recipe(seed)):
+        recipe = solar_cells.solar_recipe(counts.solar, seed)
+        write = partial(solar_cells.write_solar_cells, root, counts.solar)
+    else:
+        category = (
+            SyntheticCategory(name, render_fabric, FABRIC_DEFECTS, counts.fabric)
+            if name == PRINTED_FABRIC
+            else SyntheticCategory(name, render_washer, WASHER_DEFECTS, counts.washer)
+        )
+        recipe = category.recipe(seed)
+        write = partial(write_synthetic_category, root, category)
+    if not force and is_complete(folder, recipe):
         return BuiltCategory(folder, written=False)
-    write_synthetic_category(root, category, seed=seed, force=force)
+    write(seed=seed, force=force)
     return BuiltCategory(folder, written=True)
-
-
-def _synthetic_category(name: str, counts: DemoCounts) -> SyntheticCategory:
-    if name == PRINTED_FABRIC:
-        return SyntheticCategory(name, render_fabric, FABRIC_DEFECTS, counts.fabric)
-    return SyntheticCategory(name, render_washer, WASHER_DEFECTS, counts.washer)

@@ -51,28 +51,8 @@ def render_fabric(
     A generator in the same state gives the same cloth, light and sensor noise whatever the
     defect, so a defective image differs from its clean twin at the defect only.
 
-    Parameters
-    ----------
-    rng : Generator
-        Source of every random choice; renders a fresh cloth for each fresh generator.
-    defect : str or None
-        One of `FABRIC_DEFECTS`, or None for a flawless image.
-    size : int
-        Width and height of the image in pixels.
-    design : FabricDesign
-        Weave, colours and motif.
-
-    Returns
-    -------
-    image : uint8 array of shape [size, size, 3]
-        The photograph, sRGB.
-    mask : bool array of shape [size, size]
-        The defect's pixels; all false for a flawless image.
-
-    Raises
-    ------
-    ValueError
-        If `defect` is not a known defect.
+    `defect` is one of `FABRIC_DEFECTS`, or None; `size` is width and height in pixels. Returns the
+    photograph and the mask of the defect's pixels.
     """
     cloth_rng, defect_rng, sensor_rng = rng.spawn(3)
     cloth = draw_cloth(cloth_rng, size * SUPERSAMPLING, design, size)

@@ -18,27 +18,13 @@ _MIN_YARNS_ACROSS, _MAX_YARNS_ACROSS = 20, 64
 
 @dataclass(frozen=True)
 class FabricDesign:
-    """What every metre of one textile has in common.
+    """What every metre of one textile has in common."""
 
-    Attributes
-    ----------
-    ground
-        SRGB colour of the undyed yarn.
-    inks
-        SRGB colours of the petal, accent and leaf printing screens.
-    float_length
-        Yarns each yarn passes over before diving: 1 is plain weave, 2 is 2/2 twill.
-    petals
-        Petals of the printed rosette.
-    repeats
-        Motif repeats across an image.
-    """
-
-    ground: str
-    inks: tuple[str, str, str]
-    float_length: int
-    petals: int
-    repeats: float
+    ground: str  # sRGB colour of the undyed yarn
+    inks: tuple[str, str, str]  # sRGB colours of the petal, accent and leaf printing screens
+    float_length: int  # yarns each yarn passes over before diving: 1 is plain weave, 2 is 2/2 twill
+    petals: int  # petals of the printed rosette
+    repeats: float  # motif repeats across an image
 
 
 INDIGO_LINEN = FabricDesign(
@@ -59,70 +45,30 @@ MADDER_TWILL = FabricDesign(
 
 @dataclass(frozen=True)
 class YarnTable:
-    """Properties of the yarns of one direction, each `[256]` and indexed by yarn number.
+    """Properties of the yarns of one direction, each `[256]` and indexed by yarn number."""
 
-    Attributes
-    ----------
-    half_width
-        Half the yarn's thickness, in yarn pitches.
-    tone
-        Brightness factor.
-    twist_phase
-        Phase of the ply twist, in radians.
-    """
-
-    half_width: FloatMap
-    tone: FloatMap
-    twist_phase: FloatMap
+    half_width: FloatMap  # half the yarn's thickness, in yarn pitches
+    tone: FloatMap  # brightness factor
+    twist_phase: FloatMap  # phase of the ply twist, in radians
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """One instance of a fabric under the camera; every map is a supersampled `[n, n]`.
+    """One instance of a fabric under the camera; every map is a supersampled `[n, n]`."""
 
-    Attributes
-    ----------
-    design
-        The fabric.
-    x
-        Horizontal image coordinate in [-1, 1].
-    y
-        Vertical image coordinate in [-1, 1].
-    pitch
-        Supersampled pixels per yarn.
-    u
-        Coordinate across the warp yarns, in pitches; yarn `i` spans [i, i + 1).
-    v
-        Coordinate across the weft yarns, in pitches.
-    warp
-        The warp yarns' properties.
-    weft
-        The weft yarns' properties.
-    fuzz
-        Fibre-level brightness variation, zero mean.
-    motif_x
-        Motif coordinate along the weft, in repeats.
-    motif_y
-        Motif coordinate along the warp, in repeats.
-    light
-        Irradiance factor.
-    white_balance
-        `[3]` colour gains of this exposure.
-    """
-
-    design: FabricDesign
-    x: FloatMap
-    y: FloatMap
-    pitch: float
-    u: FloatMap
-    v: FloatMap
-    warp: YarnTable
-    weft: YarnTable
-    fuzz: FloatMap
-    motif_x: FloatMap
-    motif_y: FloatMap
-    light: FloatMap
-    white_balance: FloatMap
+    design: FabricDesign  # the fabric
+    x: FloatMap  # horizontal image coordinate in [-1, 1]
+    y: FloatMap  # vertical image coordinate in [-1, 1]
+    pitch: float  # supersampled pixels per yarn
+    u: FloatMap  # coordinate across the warp yarns, in pitches; yarn `i` spans [i, i + 1)
+    v: FloatMap  # coordinate across the weft yarns, in pitches
+    warp: YarnTable  # the warp yarns' properties
+    weft: YarnTable  # the weft yarns' properties
+    fuzz: FloatMap  # fibre-level brightness variation, zero mean
+    motif_x: FloatMap  # motif coordinate along the weft, in repeats
+    motif_y: FloatMap  # motif coordinate along the warp, in repeats
+    light: FloatMap  # irradiance factor
+    white_balance: FloatMap  # `[3]` colour gains of this exposure
 
     @property
     def warp_index(self) -> NDArray[np.intp]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
@@ -30,42 +29,21 @@ class ForeignFibre:
 
 @dataclass(frozen=True)
 class FabricFlaw:
-    """The changes one defect makes to a cloth; None leaves that property alone.
+    """The changes one defect makes to a cloth; None leaves that property alone."""
 
-    Attributes
-    ----------
-    coverage
-        `[n, n]` opacity of the defect in [0, 1], from which its mask follows.
-    warp_gap
-        `[n, n]`, 1 where the warp yarn is missing.
-    weft_gap
-        `[n, n]`, 1 where the weft yarn is missing.
-    transmittance
-        `[n, n, 3]` colour filter of a liquid that soaked in.
-    ink_gain
-        `[n, n]` factor on the amount of ink.
-    screens
-        Replacement ink coverages.
-    fibre
-        A fibre on top of the cloth.
-    """
-
-    coverage: FloatMap
-    warp_gap: FloatMap | None = None
-    weft_gap: FloatMap | None = None
-    transmittance: FloatMap | None = None
-    ink_gain: FloatMap | None = None
-    screens: tuple[FloatMap, FloatMap, FloatMap] | None = None
-    fibre: ForeignFibre | None = None
+    coverage: FloatMap  # `[n, n]` opacity of the defect in [0, 1], from which its mask follows
+    warp_gap: FloatMap | None = None  # `[n, n]`, 1 where the warp yarn is missing
+    weft_gap: FloatMap | None = None  # `[n, n]`, 1 where the weft yarn is missing
+    transmittance: FloatMap | None = None  # `[n, n, 3]` colour filter of a liquid that soaked in
+    ink_gain: FloatMap | None = None  # `[n, n]` factor on the amount of ink
+    screens: tuple[FloatMap, FloatMap, FloatMap] | None = None  # replacement ink coverages
+    fibre: ForeignFibre | None = None  # a fibre on top of the cloth
 
 
 def draw_fabric_flaw(rng: np.random.Generator, defect: str, cloth: Cloth) -> FabricFlaw:
     """Draw a random instance of a defect, of random severity, somewhere on the cloth.
 
-    Raises
-    ------
-    ValueError
-        If `defect` is not one of `FABRIC_DEFECTS`.
+    Raises ValueError if `defect` is not one of `FABRIC_DEFECTS`.
     """
     if defect not in _DRAW_FLAW:
         raise ValueError(
@@ -191,15 +169,13 @@ def _anywhere(rng: np.random.Generator, margin: float = 0.22) -> tuple[float, fl
     return float(x), float(y)
 
 
-_DRAW_FLAW: Mapping[str, Callable[[np.random.Generator, Cloth], FabricFlaw]] = MappingProxyType(
-    {
-        "broken_yarn": _broken_yarn,
-        "foreign_fibre": _foreign_fibre,
-        "hole": _hole,
-        "misprint": _misprint,
-        "stain": _stain,
-    }
-)
+_DRAW_FLAW: Mapping[str, Callable[[np.random.Generator, Cloth], FabricFlaw]] = {
+    "broken_yarn": _broken_yarn,
+    "foreign_fibre": _foreign_fibre,
+    "hole": _hole,
+    "misprint": _misprint,
+    "stain": _stain,
+}
 
 FABRIC_DEFECTS: tuple[str, ...] = tuple(_DRAW_FLAW)
 """Names of the defects `draw_fabric_flaw` knows."""

@@ -66,13 +66,8 @@ def staged_category(category_dir: Path, recipe: Recipe, *, force: bool = False) 
     """Yield an empty folder to write a category to; on success it becomes `category_dir`.
 
     An older category of the generator at `category_dir` is replaced. If the block raises,
-    whatever was at `category_dir` stays as it was.
-
-    Raises
-    ------
-    DatasetError
-        If `category_dir` exists, was not written by the generator, and `force`
-        is false.
+    whatever was at `category_dir` stays as it was. Raises DatasetError if `category_dir` exists,
+    was not written by the generator, and `force` is false.
     """
     if category_dir.exists() and not (category_dir / MARKER_NAME).is_file() and not force:
         raise DatasetError(

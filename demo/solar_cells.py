@@ -57,21 +57,11 @@ class SolarCounts:
 
 @dataclass(frozen=True)
 class CellLabel:
-    """One row of the dataset's label table.
+    """One row of the dataset's label table."""
 
-    Attributes
-    ----------
-    path
-        Image file, relative to the label table.
-    defect_probability
-        0 (functional), 1/3, 2/3 or 1 (defective).
-    cell_type
-        `mono` or `poly` (crystalline).
-    """
-
-    path: str
-    defect_probability: float
-    cell_type: str
+    path: str  # image file, relative to the label table
+    defect_probability: float  # 0 (functional), 1/3, 2/3 or 1 (defective)
+    cell_type: str  # `mono` or `poly` (crystalline)
 
 
 def solar_recipe(counts: SolarCounts, seed: int) -> Recipe:
@@ -82,13 +72,9 @@ def solar_recipe(counts: SolarCounts, seed: int) -> Recipe:
 def write_solar_cells(root: Path, counts: SolarCounts, *, seed: int, force: bool = False) -> Path:
     """Copy a seeded selection of cells into `root / "solar_cells_mono"` and return that folder.
 
-    Raises
-    ------
-    EnvironmentProblem
-        If the `elpv-dataset` package is not installed.
-    DatasetError
-        If the dataset has fewer cells than `counts` asks for, or if the folder exists, was not
-        written by the generator, and `force` is false.
+    Raises EnvironmentProblem if the `elpv-dataset` package is not installed, and DatasetError if it
+    has fewer cells than `counts` asks for, or the folder is not the generator's own and `force` is
+    false.
     """
     data_dir = elpv_data_dir()
     labels = read_labels(data_dir / "labels.csv")
@@ -113,13 +99,7 @@ def write_solar_cells(root: Path, counts: SolarCounts, *, seed: int, force: bool
 
 
 def elpv_data_dir() -> Path:
-    """Return the folder of the installed dataset's label table.
-
-    Raises
-    ------
-    EnvironmentProblem
-        If the `elpv-dataset` package is not installed.
-    """
+    """Return the folder of the installed dataset's label table."""
     try:
         package = importlib.resources.files(_PACKAGE)
     except ModuleNotFoundError as error:
@@ -133,10 +113,7 @@ def elpv_data_dir() -> Path:
 def read_labels(labels_csv: Path) -> list[CellLabel]:
     """Parse the dataset's label table, whose columns are separated by runs of spaces.
 
-    Raises
-    ------
-    DatasetError
-        If a line does not have three columns with a number in the second.
+    Raises DatasetError if a line does not have three columns with a number in the second.
     """
     labels = []
     lines = labels_csv.read_text(encoding="utf-8").splitlines()

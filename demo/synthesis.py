@@ -33,27 +33,13 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class SyntheticCategory:
-    """A category that is rendered.
+    """A category that is rendered."""
 
-    Attributes
-    ----------
-    name
-        Folder name of the category.
-    render
-        The renderer; safe to call from several threads.
-    defects
-        The defects to render.
-    counts
-        How many images of each kind.
-    size
-        Image width and height in pixels.
-    """
-
-    name: str
-    render: Renderer
-    defects: tuple[str, ...]
-    counts: SplitCounts
-    size: int = 320
+    name: str  # folder name of the category
+    render: Renderer  # the renderer; safe to call from several threads
+    defects: tuple[str, ...]  # the defects to render
+    counts: SplitCounts  # how many images of each kind
+    size: int = 320  # image width and height in pixels
 
     def recipe(self, seed: int) -> Recipe:
         """Return what determines the category's files, for the completion marker."""
@@ -85,11 +71,7 @@ def write_synthetic_category(
 ) -> Path:
     """Render a category into `root / category.name` and return that folder.
 
-    Raises
-    ------
-    DatasetError
-        If the folder exists, was not written by the generator, and `force` is
-        false.
+    Raises DatasetError if the folder is not the generator's own and `force` is false.
     """
     category_dir = root / category.name
     with staged_category(category_dir, category.recipe(seed), force=force) as staging:

@@ -33,32 +33,9 @@ def build_tiny_dataset(
 ) -> list[Path]:
     """Write small rendered textiles in the MVTec AD layout, skipping complete categories.
 
-    Parameters
-    ----------
-    root : Path
-        Folder that receives one folder per category; created if missing.
-    categories : sequence of str
-        Names of the categories, any number; two textile designs alternate.
-    size : int
-        Image width and height in pixels.
-    train : int
-        Training images of each category.
-    test_good : int
-        Flawless test images of each category.
-    per_defect : int
-        Test images of each of `TINY_DEFECTS`.
-    seed : int
-        Determines every image.
-
-    Returns
-    -------
-    list of Path
-        The categories' folders, in the order of `categories`.
-
-    Raises
-    ------
-    DatasetError
-        If a category's folder exists and was not written by the generator.
+    Two textile designs alternate. Of each category there are `train` training images, `test_good`
+    flawless test images and `per_defect` of each of `TINY_DEFECTS`, `size` pixels wide and high.
+    Returns the categories' folders. Raises DatasetError if one is not the generator's own.
     """
     folders = []
     for number, name in enumerate(categories):

@@ -65,26 +65,8 @@ def render_washer(
     A generator in the same state gives the same part, pose, light and sensor noise whatever the
     defect, so a defective image differs from its clean twin at the defect only.
 
-    Parameters
-    ----------
-    rng : Generator
-        Source of every random choice; renders a fresh part for each fresh generator.
-    defect : str or None
-        One of `WASHER_DEFECTS`, or None for a flawless image.
-    size : int
-        Width and height of the image in pixels.
-
-    Returns
-    -------
-    image : uint8 array of shape [size, size, 3]
-        The photograph, sRGB.
-    mask : bool array of shape [size, size]
-        The defect's pixels; all false for a flawless image.
-
-    Raises
-    ------
-    ValueError
-        If `defect` is not a known defect.
+    `defect` is one of `WASHER_DEFECTS`, or None; `size` is width and height in pixels. Returns the
+    photograph and the mask of the defect's pixels.
     """
     part_rng, defect_rng, sensor_rng = rng.spawn(3)
     part = draw_part(part_rng, size * SUPERSAMPLING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
@@ -30,64 +29,31 @@ from demo.washer_part import (
 
 @dataclass(frozen=True)
 class Deposit:
-    """Matte material on top of the part.
+    """Matte material on top of the part."""
 
-    Attributes
-    ----------
-    alpha
-        `[n, n]` opacity.
-    albedo
-        `[n, n, 3]` linear colour.
-    slope_x
-        `[n, n]` slope of its surface along x.
-    slope_y
-        `[n, n]` slope of its surface along y.
-    """
-
-    alpha: FloatMap
-    albedo: FloatMap
-    slope_x: FloatMap
-    slope_y: FloatMap
+    alpha: FloatMap  # `[n, n]` opacity
+    albedo: FloatMap  # `[n, n, 3]` linear colour
+    slope_x: FloatMap  # `[n, n]` slope of its surface along x
+    slope_y: FloatMap  # `[n, n]` slope of its surface along y
 
 
 @dataclass(frozen=True)
 class PartFlaw:
-    """The changes one defect makes to a part; None leaves that property alone.
+    """The changes one defect makes to a part; None leaves that property alone."""
 
-    Attributes
-    ----------
-    coverage
-        `[n, n]` opacity of the defect in [0, 1], from which its mask follows.
-    slope_x
-        `[n, n]` slope along x added to the surface.
-    slope_y
-        `[n, n]` slope along y added to the surface.
-    roughness
-        `[n, n]`, 1 where the turned finish is destroyed.
-    removed
-        `[n, n]`, 1 where material is missing.
-    undrilled_hole
-        Number of a bolt hole that was never drilled.
-    deposit
-        Material on top.
-    """
-
-    coverage: FloatMap
-    slope_x: FloatMap | None = None
-    slope_y: FloatMap | None = None
-    roughness: FloatMap | None = None
-    removed: FloatMap | None = None
-    undrilled_hole: int | None = None
-    deposit: Deposit | None = None
+    coverage: FloatMap  # `[n, n]` opacity of the defect in [0, 1], from which its mask follows
+    slope_x: FloatMap | None = None  # `[n, n]` slope along x added to the surface
+    slope_y: FloatMap | None = None  # `[n, n]` slope along y added to the surface
+    roughness: FloatMap | None = None  # `[n, n]`, 1 where the turned finish is destroyed
+    removed: FloatMap | None = None  # `[n, n]`, 1 where material is missing
+    undrilled_hole: int | None = None  # number of a bolt hole that was never drilled
+    deposit: Deposit | None = None  # material on top
 
 
 def draw_part_flaw(rng: np.random.Generator, defect: str, part: Part) -> PartFlaw:
     """Draw a random instance of a defect, of random severity, somewhere on the part.
 
-    Raises
-    ------
-    ValueError
-        If `defect` is not one of `WASHER_DEFECTS`.
+    Raises ValueError if `defect` is not one of `WASHER_DEFECTS`.
     """
     if defect not in _DRAW_FLAW:
         raise ValueError(
@@ -218,15 +184,13 @@ def _on_face(
     return (float(radius * np.cos(angle)), float(radius * np.sin(angle))), float(angle)
 
 
-_DRAW_FLAW: Mapping[str, Callable[[np.random.Generator, Part], PartFlaw]] = MappingProxyType(
-    {
-        "blocked_hole": _blocked_hole,
-        "chipped_edge": _chipped_edge,
-        "dent": _dent,
-        "rust": _rust,
-        "scratch": _scratch,
-    }
-)
+_DRAW_FLAW: Mapping[str, Callable[[np.random.Generator, Part], PartFlaw]] = {
+    "blocked_hole": _blocked_hole,
+    "chipped_edge": _chipped_edge,
+    "dent": _dent,
+    "rust": _rust,
+    "scratch": _scratch,
+}
 
 WASHER_DEFECTS: tuple[str, ...] = tuple(_DRAW_FLAW)
 """Names of the defects `draw_part_flaw` knows."""

@@ -33,54 +33,22 @@ _TOOL_FEED_RINGS = 17.0
 
 @dataclass(frozen=True)
 class Part:
-    """One flange under the camera; maps are supersampled `[n, n]` unless stated otherwise.
+    """One flange under the camera; maps are supersampled `[n, n]` unless stated otherwise."""
 
-    Attributes
-    ----------
-    x
-        Horizontal coordinate from the part's axis.
-    y
-        Vertical coordinate from the part's axis, pointing down.
-    radius
-        Distance from the part's axis.
-    hole_number
-        Number of the bolt hole in whose sector each pixel lies.
-    hole_x
-        Horizontal coordinate from that bolt hole's axis.
-    hole_y
-        Vertical coordinate from that bolt hole's axis.
-    hole_distance
-        Distance from that bolt hole's axis.
-    hole_centres
-        `[6, 2]` positions of the bolt holes' axes.
-    tool_marks
-        Radial slope of the turned grooves, about unit variance.
-    tool_wander
-        Slow and fast drift of the grooves' direction, about unit variance.
-    lay
-        Slow variation of the surface finish, zero mean.
-    grit
-        Fine texture of the table and of rough surfaces, zero mean.
-    lamp_turn
-        Rotation of the lamps about the optical axis, in radians.
-    exposure
-        `[3]` colour gains of this exposure.
-    """
-
-    x: FloatMap
-    y: FloatMap
-    radius: FloatMap
-    hole_number: NDArray[np.intp]
-    hole_x: FloatMap
-    hole_y: FloatMap
-    hole_distance: FloatMap
-    hole_centres: FloatMap
-    tool_marks: FloatMap
-    tool_wander: FloatMap
-    lay: FloatMap
-    grit: FloatMap
-    lamp_turn: float
-    exposure: FloatMap
+    x: FloatMap  # horizontal coordinate from the part's axis
+    y: FloatMap  # vertical coordinate from the part's axis, pointing down
+    radius: FloatMap  # distance from the part's axis
+    hole_number: NDArray[np.intp]  # number of the bolt hole in whose sector each pixel lies
+    hole_x: FloatMap  # horizontal coordinate from that bolt hole's axis
+    hole_y: FloatMap  # vertical coordinate from that bolt hole's axis
+    hole_distance: FloatMap  # distance from that bolt hole's axis
+    hole_centres: FloatMap  # `[6, 2]` positions of the bolt holes' axes
+    tool_marks: FloatMap  # radial slope of the turned grooves, about unit variance
+    tool_wander: FloatMap  # slow and fast drift of the grooves' direction, about unit variance
+    lay: FloatMap  # slow variation of the surface finish, zero mean
+    grit: FloatMap  # fine texture of the table and of rough surfaces, zero mean
+    lamp_turn: float  # rotation of the lamps about the optical axis, in radians
+    exposure: FloatMap  # `[3]` colour gains of this exposure
 
 
 def draw_part(rng: np.random.Generator, n: int) -> Part:
