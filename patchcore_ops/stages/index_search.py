@@ -6,9 +6,9 @@ has found bounds what the next ones look for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,46 +25,34 @@ from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
-IMAGES_PER_SEARCH = 4
+_IMAGES_PER_SEARCH = 4
 
 
-class Batch(NamedTuple):
-    """The queries of some images: their place among all, and of each image excluded rows."""
+class Queries(NamedTuple):
+    """The embeddings of some images, of which `images` are the positions.
 
-    place: slice
-    vectors: Floats
-    excluded: Sequence[Indices] | None = None
-
-
-class Queries(Protocol):
-    """The embeddings of some images, and the grid of the patches of each."""
-
-    @property
-    def images(self) -> range | Indices:
-        """Which images these are."""
-
-    @property
-    def grid(self) -> Grid:
-        """How the embeddings of an image lie in it."""
-
-    def batches(self) -> Iterator[Batch]:
-        """Read some images at a time; each may be read several times."""
-
-
-class ImageRange(NamedTuple):
-    """The embeddings of a range of images."""
+    Where `image_of_row` tells which image each row of the bank comes from, an image is searched
+    without its own rows.
+    """
 
     embeddings: Rows
-    images: range
+    images: range | Indices
     grid: Grid
+    image_of_row: Indices | None = None
 
-    def batches(self) -> Iterator[Batch]:
-        """Read some images at a time."""
-        images, patches = self.images, self.grid.patches
-        for start in range(images.start, images.stop, IMAGES_PER_SEARCH):
-            stop = min(start + IMAGES_PER_SEARCH, images.stop)
-            place = slice((start - images.start) * patches, (stop - images.start) * patches)
-            yield Batch(place, self.embeddings.read(start * patches, stop * patches))
+    def batches(self) -> Iterator[tuple[slice, Floats, list[Indices] | None]]:
+        """Read some images at a time: their place among all, and of each image excluded rows."""
+        patches = self.grid.patches
+        for start in range(0, len(self.images), _IMAGES_PER_SEARCH):
+            images = [int(image) for image in self.images[start : start + _IMAGES_PER_SEARCH]]
+            read = [
+                self.embeddings.read(image * patches, (image + 1) * patches) for image in images
+            ]
+            excluded = None
+            if self.image_of_row is not None:
+                excluded = [np.flatnonzero(self.image_of_row == image) for image in images]
+            place = slice(start * patches, (start + len(images)) * patches)
+            yield place, np.concatenate(read), excluded
 
 
 def scored_patches(

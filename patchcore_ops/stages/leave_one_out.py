@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.progress import Progress
-from patchcore_ops.runtime.rows import Rows
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.index_search import IMAGES_PER_SEARCH, Batch, scored_patches
+from patchcore_ops.stages.index_search import Queries, scored_patches
 from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
@@ -57,34 +54,10 @@ def leave_one_out_scores(
         )
         grid = Grid.read(of_embeddings)
         picks = np.load(of_bank / layout.INDICES, allow_pickle=False)
-        queries = _WithoutOwnRows(
+        queries = Queries(
             layout.train_embeddings(of_embeddings), images, grid, picks // grid.patches
         )
         scores, _ = scored_patches(member, of_index, queries, config, runtime, on_progress)
         scores[~np.isfinite(scores)] = np.nan
         by_member.append(scores)
     return by_member
-
-
-class _WithoutOwnRows(NamedTuple):
-    """The embeddings of train images, each searched for without its own rows of the bank."""
-
-    embeddings: Rows
-    images: Indices
-    grid: Grid
-    image_of_row: Indices  # for each row of the bank
-
-    def batches(self) -> Iterator[Batch]:
-        """Read some images at a time, with the rows of the bank that come from each."""
-        patches = self.grid.patches
-        for start in range(0, len(self.images), IMAGES_PER_SEARCH):
-            images = self.images[start : start + IMAGES_PER_SEARCH]
-            read = [
-                self.embeddings.read(int(image) * patches, (int(image) + 1) * patches)
-                for image in images
-            ]
-            yield Batch(
-                slice(start * patches, (start + len(images)) * patches),
-                np.concatenate(read),
-                [np.flatnonzero(self.image_of_row == image) for image in images],
-            )

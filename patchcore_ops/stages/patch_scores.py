@@ -13,7 +13,7 @@ from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.arrays import ArrayFile, save_array
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.stages import layout
-from patchcore_ops.stages.index_search import ImageRange, scored_patches
+from patchcore_ops.stages.index_search import Queries, scored_patches
 from patchcore_ops.stages.raw_embeddings import Grid
 
 Floats = npt.NDArray[np.float32]
@@ -57,7 +57,7 @@ def search_images(
     )
     for member, (of_embeddings, of_index) in enumerate(folders):
         embedded = layout.test_embeddings(of_embeddings)
-        queries = ImageRange(embedded, images, Grid.read(of_embeddings))
+        queries = Queries(embedded, images, Grid.read(of_embeddings))
         scores, proven = scored_patches(member, of_index, queries, config, runtime, on_progress)
         target = layout.member_folder(folder, member)
         target.mkdir(parents=True, exist_ok=True)
