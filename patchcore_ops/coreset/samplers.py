@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,10 +13,6 @@ from patchcore_ops.runtime.errors import ConfigError
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.runtime.rows import Rows
 
-Selection = npt.NDArray[np.int64]
-
-Sampler = Callable[[Rows, int, CoresetSection, str, Progress | None], Selection]
-
 
 def select_rows(
     embeddings: Rows,
@@ -26,69 +20,33 @@ def select_rows(
     device: str = "cpu",
     on_progress: Progress | None = None,
     wanted: int | None = None,
-) -> Selection:
+) -> npt.NDArray[np.int64]:
     """Choose the rows of the memory bank, or those of one shard of it; return them in pick order.
 
     There are `wanted` of them, by default as many as the percentage gives. Only the projection of
     the embeddings is held in memory. The greedy samplers compute on `device`: `cpu` means numpy,
     any other torch. Raises ConfigError if the percentage leaves not a single row.
     """
+    if coreset.sampler == "identity":
+        return np.arange(len(embeddings), dtype=np.int64)
     if wanted is None:
         wanted = sample_count(len(embeddings), coreset)
-    if coreset.sampler != "identity" and wanted == 0:
+    if wanted == 0:
         raise ConfigError(
             f"coreset.percentage: {coreset.percentage} of {len(embeddings)} embeddings is not a "
             "single one; raise it"
         )
-    return SAMPLERS[coreset.sampler](embeddings, wanted, coreset, device, on_progress)
+    if coreset.sampler == "random":
+        generator = np.random.default_rng(coreset.seed)
+        return generator.choice(len(embeddings), wanted, replace=False).astype(np.int64)
+    draws = Draws(coreset.seed)
+    points = project(embeddings, coreset.projection_dimension, draws, device)
+    if coreset.sampler == "greedy_coreset":
+        return exact_k_center_greedy(points, wanted, on_progress, in_place=True)
+    starts = draws.some_of(coreset.number_of_starting_points, len(points))
+    return k_center_greedy(points, wanted, starts.tolist(), on_progress, in_place=True)
 
 
 def sample_count(rows: int, coreset: CoresetSection) -> int:
     """Return how many of so many rows the section keeps: `int(rows * percentage)`."""
     return rows if coreset.sampler == "identity" else int(rows * coreset.percentage)
-
-
-def _identity(
-    embeddings: Rows, _wanted: int, _coreset: CoresetSection, _device: str, _: Progress | None
-) -> Selection:
-    return np.arange(len(embeddings), dtype=np.int64)
-
-
-def _random(
-    embeddings: Rows, wanted: int, coreset: CoresetSection, _device: str, _: Progress | None
-) -> Selection:
-    generator = np.random.default_rng(coreset.seed)
-    chosen = generator.choice(len(embeddings), wanted, replace=False)
-    return chosen.astype(np.int64)
-
-
-def _greedy(
-    embeddings: Rows,
-    wanted: int,
-    coreset: CoresetSection,
-    device: str,
-    on_progress: Progress | None,
-) -> Selection:
-    points = project(embeddings, coreset.projection_dimension, Draws(coreset.seed), device)
-    return exact_k_center_greedy(points, wanted, on_progress, in_place=True)
-
-
-def _approximate_greedy(
-    embeddings: Rows,
-    wanted: int,
-    coreset: CoresetSection,
-    device: str,
-    on_progress: Progress | None,
-) -> Selection:
-    draws = Draws(coreset.seed)
-    points = project(embeddings, coreset.projection_dimension, draws, device)
-    starts = draws.some_of(coreset.number_of_starting_points, len(points))
-    return k_center_greedy(points, wanted, starts.tolist(), on_progress, in_place=True)
-
-
-SAMPLERS: Mapping[str, Sampler] = {
-    "identity": _identity,
-    "random": _random,
-    "greedy_coreset": _greedy,
-    "approx_greedy_coreset": _approximate_greedy,
-}

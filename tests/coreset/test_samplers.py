@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from patchcore_ops.config.sections import CoresetSection
+from patchcore_ops.config.sections import CoresetSection, Sampler
 from patchcore_ops.coreset import lazy_distances, projection
 from patchcore_ops.coreset.projection import project, random_projection
-from patchcore_ops.coreset.samplers import (
-    SAMPLERS,
-    sample_count,
-    select_rows,
-)
+from patchcore_ops.coreset.samplers import sample_count, select_rows
 from patchcore_ops.coreset.torch_draws import Draws
 from patchcore_ops.runtime.arrays import ArrayFile
 from patchcore_ops.runtime.errors import ConfigError, WeightsError
@@ -42,7 +39,7 @@ def section(sampler: str, **keys: float) -> CoresetSection:
     return CoresetSection.model_validate({"sampler": sampler, "projection_dimension": 8, **keys})
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 @pytest.mark.parametrize("percentage", [0.003, 0.25, 1.0])
 def test_selection_is_distinct_rows_of_the_right_number(
     embeddings: ArrayFile, sampler: str, percentage: float
