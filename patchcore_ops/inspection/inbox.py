@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, TypeAlias
 
 from patchcore_ops.config.addresses import is_url
 from patchcore_ops.config.remote_file import is_final
@@ -38,36 +38,11 @@ class InboxOutOfReach(ConnectionError):
     """An inbox does not answer; it may later."""
 
 
-class Inbox(Protocol):
-    """The files of an inbox.
-
-    Every method raises `InboxProblem` or `InboxOutOfReach` where the inbox cannot be read.
-    """
-
-    def categories(self) -> list[str]:
-        """Return the names of its folders, sorted."""
-
-    def arrivals(self, category: str) -> list[Arrival]:
-        """Return the image files of a category, those in folders of it too; sorted by path."""
-
-    def batches(self, arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
-        """Divide files into as many as are on the local disk at a time."""
-
-    @contextmanager
-    def brought(self, arrivals: Sequence[Arrival]) -> Iterator[list[Path]]:
-        """Yield a local file of each; one that is gone by then is not there."""
-
-    def is_as_listed(self, arrival: Arrival, file: Path) -> bool:
-        """Tell whether a file that was read is the one that was listed, and is whole."""
-
-
-def open_inbox(root: str) -> Inbox:
-    """Open the inbox at a folder or at a URL."""
-    return RemoteInbox(root) if is_url(root) else LocalInbox(root)
-
-
 class LocalInbox:
-    """An inbox in a folder of this machine; see `Inbox`."""
+    """An inbox in a folder of this machine.
+
+    Methods raise `InboxProblem` where the folder cannot be read.
+    """
 
     def __init__(self, root: str) -> None:
         self._root = Path(root)
@@ -81,7 +56,10 @@ class LocalInbox:
         return sorted(one.name for one in entries if one.is_dir() and not one.name.startswith("."))
 
     def arrivals(self, category: str) -> list[Arrival]:
-        """Return the image files of a category; links are not followed."""
+        """Return the image files of a category, those in folders of it too; sorted by path.
+
+        Links are not followed.
+        """
         return sorted(self._files(self._root / category))
 
     def _files(self, top: Path) -> Iterator[Arrival]:
@@ -109,13 +87,13 @@ class LocalInbox:
         ) from None
 
     def batches(self, arrivals: Sequence[Arrival]) -> Iterator[Sequence[Arrival]]:
-        """Yield all: they are on a local disk."""
+        """Divide files into as many as are on the local disk at a time: all of them."""
         if arrivals:
             yield arrivals
 
     @contextmanager
     def brought(self, arrivals: Sequence[Arrival]) -> Iterator[list[Path]]:
-        """Yield the files themselves."""
+        """Yield a local file of each: the files themselves; one may be gone by now."""
         yield [Path(arrival.place) for arrival in arrivals]
 
     def is_as_listed(self, arrival: Arrival, file: Path) -> bool:
@@ -128,7 +106,10 @@ class LocalInbox:
 
 
 class RemoteInbox:
-    """An inbox at a URL; files come to a temporary folder, a batch at a time; see `Inbox`."""
+    """An inbox at a URL, with the methods of `LocalInbox`.
+
+    Files come to a temporary folder, a batch at a time. Methods raise `InboxOutOfReach` too.
+    """
 
     def __init__(self, root: str) -> None:
         import fsspec
@@ -240,3 +221,11 @@ class RemoteInbox:
             raise InboxOutOfReach(
                 f"{self._root}: cannot be read ({said}); see that it can be reached from here"
             ) from None
+
+
+Inbox: TypeAlias = LocalInbox | RemoteInbox
+
+
+def open_inbox(root: str) -> Inbox:
+    """Open the inbox at a folder or at a URL."""
+    return RemoteInbox(root) if is_url(root) else LocalInbox(root)
