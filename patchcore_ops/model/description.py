@@ -31,11 +31,13 @@ class ModelError(UserError):
     """A model's folder is not what was written, or cannot be used here."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of what is kept: frozen, closed to unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Preprocessing(_Part):
+class Preprocessing(Part):
     """From a file to the network's input: uint8, shape [1, height, width, 3].
 
     `fit`, `resize` and `imagesize` are those of `ImageSize`. Normalisation is part of the network.
@@ -49,7 +51,7 @@ class Preprocessing(_Part):
     max_pixels: int
 
 
-class Embedding(_Part):
+class Embedding(Part):
     """How the network's feature maps become embeddings; done inside the exported network."""
 
     pretrain_embed_dimension: int
@@ -58,7 +60,7 @@ class Embedding(_Part):
     precision: Precision
 
 
-class Member(_Part):
+class Member(Part):
     """One ensemble member, whose files lie in the sub-folder of its number.
 
     `network` is the identity of the exported network; without one, torch runs the backbone with
@@ -77,7 +79,7 @@ class Member(_Part):
     unit: float | None = Field(None, gt=0)
 
 
-class Scoring(_Part):
+class Scoring(Part):
     """From embeddings to scores: distances to the nearest rows of the bank, and maps.
 
     `ranges_of` says over which images the members' ranges were taken.
@@ -105,7 +107,7 @@ def _stays_inside(name: str) -> str:
 FileName = Annotated[str, AfterValidator(_stays_inside)]
 
 
-class Sample(_Part):
+class Sample(Part):
     """An image of the benchmark, and the score that it must give wherever the model is used."""
 
     file: FileName
@@ -113,14 +115,14 @@ class Sample(_Part):
     score: float
 
 
-class FileRecord(_Part):
+class FileRecord(Part):
     """A file of the model: its size and SHA-256."""
 
     bytes: int
     sha256: str
 
 
-class ModelDraft(_Part):
+class ModelDraft(Part):
     """A model before its files are known."""
 
     category: str

@@ -22,8 +22,8 @@ from patchcore_ops.model.export_note import (
     MemberNote,
     NetworkNote,
     TensorNote,
+    text_of,
 )
-from patchcore_ops.model.export_text import text_of
 from patchcore_ops.model.folder import INDEX, new_folder, read_model
 from patchcore_ops.runtime.errors import EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import file_hash
@@ -46,32 +46,13 @@ def export_model(
 ) -> ExportNote:
     """Write a model's networks for other programs, with its banks and a note.
 
-    Parameters
-    ----------
-    model : Path
-        The folder of a model.
-    output : Path
-        A folder that is empty or does not exist.
-    form : {"onnx", "openvino"}
-        ONNX graphs are made from torch; OpenVINO's are copies of those in the model.
-    weights : sequence of Path, optional
-        Files with weights of members, in any order, for a model keeps only their hash. A network
-        of published weights needs none.
-    on_progress : callable, optional
-        Told how many members are done.
+    ONNX graphs are made from torch; OpenVINO's are copies of those in the model. `weights` are
+    files with weights of members, in any order, for a model keeps only their hash; a network of
+    published weights needs none.
 
-    Returns
-    -------
-    ExportNote
-
-    Raises
-    ------
-    ModelError
-        If the model is damaged, a member has other weights than those that are found, one of
-        `weights` is no file, a network cannot be exported or then gives other embeddings, or
-        `output` holds something.
-    EnvironmentProblem
-        If a package is not installed.
+    Raises ModelError if the model is damaged, a member has other weights than those that are found,
+    one of `weights` is no file, a network cannot be exported or then gives other embeddings, or
+    `output` holds something; EnvironmentProblem if a package is not installed.
     """
     _require(form)
     if missing := [str(file) for file in weights if not file.is_file()]:

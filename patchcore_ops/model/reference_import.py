@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pydantic import ValidationError
 
 from patchcore_ops.config.categories import category_names
@@ -15,10 +16,15 @@ from patchcore_ops.config.sections import CategoryConfig, DatasetSection
 from patchcore_ops.config.setting_types import LARGEST_SIDE
 from patchcore_ops.embedding.exported_network import ExportedNetwork, network_settings
 from patchcore_ops.embedding.network_folder import NetworkFolder, copy_network, user_networks
-from patchcore_ops.model.description import Member, ModelDescription, ModelError, draft_of
+from patchcore_ops.model.description import (
+    Member,
+    ModelDescription,
+    ModelDraft,
+    ModelError,
+    draft_of,
+)
 from patchcore_ops.model.folder import INDEX, new_folder, write_model
 from patchcore_ops.model.predictor import Model
-from patchcore_ops.model.ranges import with_ranges
 from patchcore_ops.model.reference_bank import read_bank
 from patchcore_ops.model.reference_files import SavedMember, saved_members
 from patchcore_ops.model.reference_parameters import ReferenceParameters, read_parameters
@@ -26,6 +32,7 @@ from patchcore_ops.runtime.errors import WeightsError
 from patchcore_ops.runtime.fingerprints import file_hash
 from patchcore_ops.runtime.progress import Progress
 from patchcore_ops.scoring.index_file import write_flat_index
+from patchcore_ops.scoring.maps import extent, image_scores, map_extents
 
 # The settings with which the reference's own results were made; a saved model has the crop alone.
 RESIZE_OF_IMAGESIZE: Final[Mapping[int, int]] = {224: 256, 320: 366}
@@ -55,39 +62,17 @@ def import_reference(
     one neighbour, whatever `anomaly_scorer_num_nn` says, and images are normalised by ImageNet's
     constants, whatever the backbone.
 
-    Parameters
-    ----------
-    source : Path
-        Holds `patchcore_params.pkl` and `nnscorer_search_index.faiss`, or these of all members of
-        an ensemble, with the prefixes `Ensemble-1-3_` and so on.
-    category : str
-        Name of the model.
-    output : Path
-        The model's folder; it must be empty or not exist.
-    weights : sequence of Path, optional
-        The weights file of each member's backbone; by default the published weights.
-    resize : int, optional
-        Length of an image's shorter side before the crop, which a saved model does not say. By
-        default what the reference's published results have: 256 for 224 and 366 for 320 pixels.
-    normal_images : iterable of Path, optional
-        Over these the ranges of an ensemble's members are taken. A saved model has no ranges: the
-        reference takes them over the images that it evaluates. Give images that it was not trained
-        on, for those find themselves in the memory bank.
-    on_progress : callable, optional
-        Told how many members are done.
+    `source` holds `patchcore_params.pkl` and `nnscorer_search_index.faiss`, or these of all members
+    of an ensemble, with the prefixes `Ensemble-1-3_` and so on. `weights` are a file for each
+    member, by default the published weights. `resize` is an image's shorter side before the crop,
+    which a saved model does not say; by default that of the reference's published results.
 
-    Returns
-    -------
-    ModelDescription
-        Without `normal_images` an ensemble has no ranges, and is evaluated but does not predict.
+    A saved ensemble has no ranges: the reference takes them over the images that it evaluates. Here
+    they are taken over `normal_images`; give images that it was not trained on, for those find
+    themselves in the memory bank. Without any, an ensemble is evaluated but does not predict.
 
-    Raises
-    ------
-    ModelError
-        If the saved model is damaged, incomplete or holds more than plain parameters, or `output`
-        holds something.
-    WeightsError
-        If the weights of a backbone cannot be had or do not fit.
+    Raises ModelError if the saved model is damaged, incomplete or holds more than plain parameters,
+    or `output` holds something; WeightsError if weights cannot be had or do not fit.
     """
     _refuse_category(category)
     saved = saved_members(source)
@@ -109,7 +94,7 @@ def import_reference(
         images = list(normal_images)
         if len(members) == 1 or not images:
             return description
-        return write_model(folder, with_ranges(draft, Model.load(folder), images))
+        return write_model(folder, _with_ranges(draft, Model.load(folder), images))
 
 
 def _refuse_category(category: str) -> None:
@@ -220,6 +205,22 @@ def _member(config: CategoryConfig, number: int, rows: int, folder: Path) -> Mem
         grid=exported.grid,
         bank_rows=rows,
     )
+
+
+def _with_ranges(draft: ModelDraft, model: Model, images: Sequence[Path]) -> ModelDraft:
+    """Return a draft with each member's range of scores and maps over normal images."""
+    scored = [of_members for _, of_members in model.patch_scores(images)]
+    by_member = [np.concatenate(of_images) for of_images in zip(*scored, strict=True)]
+    rule, size = model.description.scoring_section, draft.preprocessing.imagesize
+    maps = map_extents(by_member, size, rule.smoothing_sigma)
+    members = tuple(
+        member.model_copy(
+            update={"score_range": extent(image_scores(scores, rule, size)), "map_range": of_maps}
+        )
+        for member, scores, of_maps in zip(draft.members, by_member, maps, strict=True)
+    )
+    scoring = draft.scoring.model_copy(update={"ranges_of": "normal images"})
+    return draft.model_copy(update={"members": members, "scoring": scoring})
 
 
 def _provenance(
