@@ -53,10 +53,7 @@ class FeatureExtractor(torch.nn.Module):
     def find_layouts(self, images: torch.Tensor) -> dict[str, FeatureLayout]:
         """Find out how the layers' outputs are laid out, by looking where changes show.
 
-        Raises
-        ------
-        WeightsError
-            As `forward`.
+        Raises WeightsError as `forward`.
         """
         probe = probe_images(images)
         outputs = self._outputs(probe)

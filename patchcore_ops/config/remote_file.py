@@ -19,14 +19,8 @@ def is_final(error: Exception) -> bool:
 def read_url(url: str) -> bytes:
     """Return the content of a file as it is now.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ConfigOutOfReach
-        If its storage does not answer; it may later.
-    ConfigError
-        If it cannot be read otherwise.
+    Raises FileNotFoundError if it is not there, ConfigOutOfReach if its storage does not answer,
+    which it may later, and ConfigError if it cannot be read otherwise.
     """
     import fsspec
 

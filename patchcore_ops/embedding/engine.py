@@ -13,42 +13,18 @@ Embeddings = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """Embeds images by the network of one ensemble member.
+    """Embeds images by the network of one ensemble member."""
 
-    Attributes
-    ----------
-    name : str
-        The library and its version.
-    network : str
-        Identity of the exported network that it runs; empty where it runs none.
-    weights_sha256 : str
-        Of the backbone's weights as they were loaded, see `backbones.weights_hash`.
-    grid : (int, int)
-        Height and width of the patch grid.
-    first_dimensions : tuple of int
-        The first dimension of an embedding to which each layer contributes.
-    images_per_call, calls_at_once : int
-        How many images to give at once, and how many threads may usefully do so.
-    """
-
-    name: str
-    network: str
-    weights_sha256: str
-    grid: tuple[int, int]
-    first_dimensions: tuple[int, ...]
-    images_per_call: int
-    calls_at_once: int
+    name: str  # the library and its version
+    network: str  # identity of the exported network that it runs; empty where it runs none
+    weights_sha256: str  # of the backbone's weights as they were loaded, see `weights_hash`
+    grid: tuple[int, int]  # height and width in patches
+    first_dimensions: tuple[int, ...]  # of an embedding, to which each layer contributes
+    images_per_call: int  # how many images to give at once
+    calls_at_once: int  # how many threads may usefully do so
 
     def embed(self, images: Pixels) -> Embeddings:
-        """Embed images; several threads may call it.
+        """Embed RGB images, uint8 [B, height, width, 3]; several threads may call it.
 
-        Parameters
-        ----------
-        images : ndarray of uint8, shape [B, height, width, 3]
-            RGB.
-
-        Returns
-        -------
-        ndarray of float32, shape [B * h * w, dimension]
-            Image-major, then row-major over the patch grid.
+        Returns float32 [B * h * w, dimension]: image-major, then row-major over the patch grid.
         """

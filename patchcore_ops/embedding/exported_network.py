@@ -57,12 +57,8 @@ class NetworkSettings(BaseModel, frozen=True):
 def network_settings(config: CategoryConfig, member: int, hash_of: HashOf) -> NetworkSettings:
     """Say what identifies the network of an ensemble member.
 
-    Raises
-    ------
-    WeightsError
-        If the weights come with a package that is not installed.
-    OSError
-        If the weights' file cannot be read.
+    Raises WeightsError if the weights come with a package that is not installed, and OSError if
+    their file cannot be read.
     """
     section = config.embedding
     settings = section.members[member]

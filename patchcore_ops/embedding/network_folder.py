@@ -35,13 +35,7 @@ class NetworkFolder:
 
     @contextmanager
     def opened(self, settings: NetworkSettings, make: Callable[[Path], None]) -> Iterator[Path]:
-        """See `NetworkStore.opened`.
-
-        Raises
-        ------
-        EnvironmentProblem
-            If the folder cannot take the network.
-        """
+        """See `NetworkStore.opened`; EnvironmentProblem if the folder cannot take the network."""
         folder = self._root / settings.identity
         if not _is_whole(folder):
             try:

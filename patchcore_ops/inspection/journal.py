@@ -38,12 +38,7 @@ class Entry(NamedTuple):
 class Journal:
     """The journal in a folder; `opened_journal` gives one.
 
-    Attributes
-    ----------
-    entries : dict of str to Entry
-        By path.
-    emptied : sequence of Entry
-        What was in it before it was begun again.
+    `entries` are by path; `emptied` is what was in it before it was begun again.
     """
 
     def __init__(

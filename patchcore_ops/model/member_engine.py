@@ -18,12 +18,8 @@ def open_member(
 ) -> Engine:
     """Open the engine of a member whose files lie in `folder`.
 
-    Raises
-    ------
-    EnvironmentProblem
-        If the package that runs it is not installed.
-    ModelError
-        If its network is another than `model.json` says.
+    Raises EnvironmentProblem if the package that runs it is not installed, and ModelError if its
+    network is another than `model.json` says.
     """
     section = description.members[member]
     if section.network:

@@ -62,10 +62,7 @@ class Upload:
     async def images(self, name: str) -> list[EncodedImage]:
         """Read the images; a body that is an image is called `name`.
 
-        Raises
-        ------
-        HTTPException
-            If a limit is exceeded, nothing was sent, or a form cannot be read.
+        Raises HTTPException if a limit is exceeded, nothing was sent, or a form cannot be read.
         """
         self._refuse_by_length()
         kind = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
