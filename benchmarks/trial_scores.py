@@ -192,7 +192,7 @@ def figures(one: Embedded, scored: Scored) -> dict[str, float]:
         pixels = PixelRanking.of(list(sets.values()))
         of_pixels = [
             auroc(pixels.reference),
-            area_under_pro(pixels.all),
+            area_under_pro(pixels.all, CategoryConfig().metrics.aupro_fpr_limit),
             average_precision(pixels.all),
         ]
     found = auroc(rank(of_images.astype(np.float64), is_anomaly)), *of_pixels
