@@ -37,34 +37,18 @@ BACKBONES = {
 
 @dataclass(frozen=True)
 class Workload:
-    """One category with its settings; what JSON can hold, to hand it to other processes.
+    """One category with its settings; what JSON can hold, to hand it to other processes."""
 
-    Attributes
-    ----------
-    data : str
-        Folder of the categories, in MVTec AD's layout.
-    category : str
-    backbone : str
-        A key of `BACKBONES`.
-    weights : str
-        A .safetensors file with timm's key names, so that everyone has the same weights.
-    percentage : float
-        Of the coreset.
-    batch_size, workers, threads : int
-        Images per forward pass, decoding workers, threads of torch and FAISS.
-    certified : bool
-        Whether a flat index is searched by certified bounds.
-    """
-
-    data: str
+    data: str  # folder of the categories, in MVTec AD's layout
     category: str
-    backbone: str
-    weights: str
-    percentage: float
+    backbone: str  # a key of `BACKBONES`
+    weights: str  # a .safetensors file with timm's key names, so that everyone has the same weights
+    percentage: float  # of the coreset
     batch_size: int
-    workers: int
-    threads: int
-    certified: bool = True
+    workers: int  # that decode
+    threads: int  # of torch and FAISS
+    certified: bool = True  # whether a flat index is searched by certified bounds
+    precision: str = "float32"  # of the backbone's computation
 
     @property
     def network(self) -> Backbone:
@@ -90,7 +74,7 @@ class Workload:
             "weights": self.weights,
         }
         return {
-            "embedding": {"members": [member]},
+            "embedding": {"members": [member], "precision": self.precision},
             "coreset": {"percentage": self.percentage},
         }
 
@@ -154,11 +138,7 @@ def add_repeats_option(parser: argparse.ArgumentParser) -> None:
 def prepared(options: argparse.Namespace) -> Iterator[tuple[Workload, Path]]:
     """Lay out the images and the weights that the options name, in a temporary folder.
 
-    Yields
-    ------
-    workload : Workload
-    folder : Path
-        For whatever else is written; it is deleted at the end. TMPDIR says where it lies.
+    The folder is for whatever else is written; it is deleted at the end. TMPDIR says where it lies.
     """
     with TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
@@ -220,13 +200,7 @@ def link_category(
 ) -> None:
     """Lay out a part of a category by links: the first train images, and test images of all labels.
 
-    Parameters
-    ----------
-    root, target : Path
-        Dataset folders: the whole one, and the one to make.
-    category : str
-    train, test : int or None
-        How many images; None means all.
+    `root` and `target` are dataset folders; `train` and `test` say how many images, None means all.
     """
     source, copy = root / category, target / category
     for image in image_files(source / "train" / "good")[:train]:
