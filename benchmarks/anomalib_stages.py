@@ -28,25 +28,8 @@ def run_anomalib(
 ) -> dict[str, Any]:
     """Embed, select and predict.
 
-    Parameters
-    ----------
-    train, test : list of str
-        Image files.
-    backbone : str
-        timm's name.
-    layers : list of str
-    weights : str
-        A .safetensors file with timm's key names.
-    percentage : float
-        Of the coreset.
-    batch_size, workers : int
-        Of the data loader.
-
-    Returns
-    -------
-    dict
-        `seconds` of each stage, the `picks`, the `dimension` of its embeddings, and how many of its
-        tensors the weights have filled.
+    `weights` is a .safetensors file with timm's key names. Returns the `seconds` of each stage, the
+    `picks`, the `dimension` of its embeddings, and how many of its tensors the weights have filled.
     """
     import torch
     from anomalib.data.utils import read_image
@@ -87,15 +70,7 @@ def run_anomalib(
 
 
 def measure_aupro(maps_file: str, fpr_limit: float) -> dict[str, Any]:
-    """Compute anomalib's AUPRO of anomaly maps and masks.
-
-    Parameters
-    ----------
-    maps_file : str
-        An .npz file with `maps` and `masks`, shape [n, H, W].
-    fpr_limit : float
-        False-positive rate up to which is integrated.
-    """
+    """Compute anomalib's AUPRO of the `maps` and `masks`, shape [n, H, W], of an .npz file."""
     import numpy as np
     import torch
     from anomalib.metrics.aupro import _AUPRO

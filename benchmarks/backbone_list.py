@@ -120,19 +120,11 @@ xcit_nano_12_p16_224 224 patch_embed blocks.3 cls_attn_blocks.0
 
 @dataclass(frozen=True)
 class Trial:
-    """A network to try.
-
-    Attributes
-    ----------
-    name : str
-    imagesize : int
-    layers : tuple of str
-        Besides those of timm's `feature_info`.
-    """
+    """A network to try."""
 
     name: str
     imagesize: int
-    layers: tuple[str, ...]
+    layers: tuple[str, ...]  # besides those of timm's `feature_info`
 
 
 def trials() -> list[Trial]:

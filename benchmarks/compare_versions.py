@@ -14,7 +14,6 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks import tables
 from benchmarks.measuring import REPOSITORY, Run, median, run_command, run_main, say
@@ -38,7 +37,7 @@ def main() -> None:
         "turn after a first one; peak memory of the process."
     ]
     table = tables.Table("The whole benchmark, by this checkout and by others", rows, notes)
-    tables.write(options, "compare_versions", table, lambda axes: _draw(axes, rows))
+    tables.write(options, "compare_versions", table, tables.bars(rows, "checkout", "later s"))
 
 
 def _options() -> argparse.Namespace:
@@ -80,15 +79,6 @@ def _row(tree: Path, runs: list[Run], ours: list[Run]) -> tables.Row:
         "peak MB, later": max(run.peak_bytes for run in later) / 1e6,
         "runs": tables.listed(seconds),
     }
-
-
-def _draw(axes: Any, rows: list[tables.Row]) -> None:
-    tables.draw_bars(
-        axes,
-        [str(row["checkout"]) for row in rows],
-        {"later runs": [float(row["later s"]) for row in rows]},
-        "seconds",
-    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,10 @@ def main() -> None:
     ]
     title = f"A category of {options.images:,} train images: {options.category}"
     tables.write(
-        options, "large_category", tables.Table(title, rows, notes), lambda axes: _draw(axes, rows)
+        options,
+        "large_category",
+        tables.Table(title, rows, notes),
+        tables.bars(rows, "asset", "seconds"),
     )
 
 
@@ -126,11 +129,6 @@ def _materialise(asset: str, options: argparse.Namespace, work: Path) -> Run:
         {"PATCHCORE_CONFIG": str(work / "patchcore.yaml"), "DAGSTER_HOME": str(work)},
         folder=work,
     )
-
-
-def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    seconds = {"seconds": [row["seconds"] for row in rows]}
-    tables.draw_bars(axes, [row["asset"] for row in rows], seconds, "seconds")
 
 
 if __name__ == "__main__":

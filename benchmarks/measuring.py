@@ -27,24 +27,12 @@ _THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class Run:
-    """One process that has ended.
+    """One process that has ended."""
 
-    Attributes
-    ----------
-    wall_seconds : float
-        From its start to its end, imports included.
-    peak_bytes : int
-        Largest resident memory of the process (or of the largest of its children).
-    result : dict
-        What its task returned; empty for a plain command.
-    cpu_seconds : float
-        Of all its threads.
-    """
-
-    wall_seconds: float
-    peak_bytes: int
-    result: dict[str, Any]
-    cpu_seconds: float
+    wall_seconds: float  # from its start to its end, imports included
+    peak_bytes: int  # largest resident memory of the process (or of the largest of its children)
+    result: dict[str, Any]  # what its task returned; empty for a plain command
+    cpu_seconds: float  # of all its threads
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -81,25 +69,10 @@ def run_task(
     python: str = sys.executable,
     environment: Mapping[str, str] | None = None,
 ) -> Run:
-    """Call a function in a fresh process.
+    """Call a function, `module:function`, in a fresh process; it takes and returns JSON.
 
-    Parameters
-    ----------
-    task : str
-        `module:function`; the function takes and returns what JSON can hold.
-    arguments : mapping
-        Its keyword arguments.
-    threads : int
-        Threads of every numerical library in the process.
-    python : str
-        The interpreter; that of another environment if the task is about its packages.
-    environment : mapping, optional
-        Further environment variables.
-
-    Raises
-    ------
-    SystemExit
-        If the process fails, with the end of what it printed.
+    Every numerical library has so many threads. `python` is that of another environment if the task
+    is about its packages. Raises SystemExit as `run_command`.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         arguments_file, result_file = Path(folder, "arguments.json"), Path(folder, "result.json")
@@ -121,10 +94,7 @@ def run_command(
 ) -> Run:
     """Run a command to its end, with a stated number of threads.
 
-    Raises
-    ------
-    SystemExit
-        If it fails, with the end of what it printed.
+    Raises SystemExit if it fails, with the end of what it printed.
     """
     variables = {
         **os.environ,

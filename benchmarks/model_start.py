@@ -56,7 +56,7 @@ def main() -> None:
         f"Looked for among the imported: {', '.join(_FOREIGN)}.",
     ]
     table = tables.Table(f"A model's start: {options.model.name}", rows, notes)
-    tables.write(options, "model_start", table, lambda axes: _draw(axes, rows))
+    tables.write(options, "model_start", table, tables.bars(rows, "scored", "s, from start to end"))
 
 
 def _options() -> argparse.Namespace:
@@ -85,11 +85,6 @@ def score(model: str, images: Sequence[str]) -> dict[str, Any]:
         scores = [one.score for one in loaded.stream(images)]
     foreign = [name for name in _FOREIGN if name in sys.modules]
     return {"seconds": watch.seconds, "scores": scores, "foreign": foreign}
-
-
-def _draw(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    seconds = {"start to end": [row["s, from start to end"] for row in rows]}
-    tables.draw_bars(axes, [row["scored"] for row in rows], seconds, "seconds")
 
 
 if __name__ == "__main__":

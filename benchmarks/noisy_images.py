@@ -12,15 +12,8 @@ _QUALITY = 95
 def make_category(data: str, category: str, target: str, images: int) -> dict[str, Any]:
     """Write the train images of an enlarged category; its test images are links. A task.
 
-    Parameters
-    ----------
-    data, category : str
-        The real one, in MVTec AD's layout.
-    target : str
-        Dataset folder to make.
-    images : int
-        How many train images it shall have. Repeated ones are saved as JPEG, in full size, with
-        Gaussian noise of `_NOISE_LEVELS` grey levels.
+    Repeated images are saved as JPEG, in full size, with Gaussian noise of `_NOISE_LEVELS` grey
+    levels.
     """
     import numpy as np
     from PIL import Image

@@ -74,7 +74,7 @@ def main() -> None:
         "Peak memory is that of the client's process.",
     ]
     table = tables.Table("An artefact in an S3 bucket on this machine", rows, notes)
-    tables.write(options, "object_storage", table, lambda axes: _draw(axes, rows))
+    tables.write(options, "object_storage", table, tables.bars(rows, "what", "seconds"))
 
 
 def _options() -> argparse.Namespace:
@@ -167,15 +167,6 @@ def _rows(runs: list[dict[str, Run]], megabytes: int) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _draw(axes: Any, rows: list[dict[str, Any]]) -> None:
-    tables.draw_bars(
-        axes,
-        [row["what"] for row in rows],
-        {"seconds": [row["seconds"] for row in rows]},
-        "seconds",
-    )
 
 
 if __name__ == "__main__":

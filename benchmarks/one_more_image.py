@@ -45,7 +45,7 @@ def main() -> None:
         "image was added are equal to those from scratch, byte for byte.",
     ]
     table = tables.Table(f"One more image: {options.category}", rows, notes)
-    tables.write(options, "one_more_image", table, lambda axes: _draw(axes, rows))
+    tables.write(options, "one_more_image", table, tables.bars(rows, "what", "seconds"))
 
 
 def _options() -> argparse.Namespace:
@@ -103,11 +103,7 @@ def _write_config(options: argparse.Namespace, work: Path, dataset: Path, storag
 def materialise(config: str, category: str) -> dict[str, Any]:
     """Make the manifest and the embeddings; a task for a fresh process.
 
-    Returns
-    -------
-    dict
-        Of the embeddings alone: `seconds`, `processor_seconds`, and the number of images
-        `embedded`.
+    Returns of the embeddings alone `seconds`, `processor_seconds`, and how many are `embedded`.
     """
     import time
 
@@ -157,11 +153,6 @@ def _row(what: str, runs: list[Run]) -> dict[str, Any]:
         "peak MB": median([run.peak_mb for run in runs]),
         "runs": tables.listed(seconds),
     }
-
-
-def _draw(axes: Any, rows: list[tables.Row]) -> None:
-    seconds = {"seconds": [row["seconds"] for row in rows]}
-    tables.draw_bars(axes, [row["what"] for row in rows], seconds, "seconds")
 
 
 if __name__ == "__main__":

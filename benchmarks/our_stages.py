@@ -30,25 +30,14 @@ def prepare_process() -> None:
 def run_stages(
     workload: dict[str, Any], folder: str, stages: list[str], preset: list[str] | None = None
 ) -> dict[str, Any]:
-    """Run some of the stages, one after the other, in this process.
+    """Run some of `STAGES`, one after the other, in this process.
 
-    Parameters
-    ----------
-    workload : dict
-        A `Workload`.
-    folder : str
-        Holds what the stages before the first one have written.
-    stages : list of str
-        Of `STAGES`.
-    preset : list of str, optional
-        Factory string and search parameters of a second index; index and prediction are then
-        repeated with it, as the stages `index_preset` and `predict_preset`.
+    `folder` holds what the stages before the first one have written. `preset` is the factory string
+    and the search parameters of a second index; index and prediction are then repeated with it, as
+    the stages `index_preset` and `predict_preset`.
 
-    Returns
-    -------
-    dict
-        `seconds` of each stage, what the stages have to say, `imports_mb` and `peak_mb`: the peak
-        memory after the imports and after the stages.
+    Returns the `seconds` of each stage, what the stages have to say, `imports_mb` and `peak_mb`:
+    the peak memory after the imports and after the stages.
     """
     work = _Work(Workload(**workload), Path(folder))
     for stage in stages:
@@ -181,16 +170,8 @@ def export_network(workload: dict[str, Any]) -> dict[str, Any]:
 def compare_picks(reduced: str) -> dict[str, Any]:
     """Pick from the rows that another implementation reduced, and compare with its picks.
 
-    Parameters
-    ----------
-    reduced : str
-        An .npz file with `rows`, `starts` and `picks`.
-
-    Returns
-    -------
-    dict
-        `same_set`, the share of the picks that are the other's too; `same_order`, the share of
-        positions with the same pick; `seconds` of the selection.
+    The .npz file has `rows`, `starts` and `picks`. Returns the share of the picks that are the
+    other's too, that of the positions with the same pick, and the seconds of the selection.
     """
     import numpy as np
 

@@ -19,18 +19,9 @@ def run_script(
 ) -> dict[str, Any]:
     """Run a script of the reference, and keep what its models predict before it scales that.
 
-    Parameters
-    ----------
-    checkout : str
-        Folder that holds `bin` and `src/patchcore`.
-    script : str
-        Name of the script in `bin`.
-    arguments : list of str
-        Of its command line.
-    weights : dict
-        Weights file by the name of the backbone.
-    predictions : str
-        Receives `scores` [members, images], `maps` [members, images, H, W] and `paths` (.npz).
+    `checkout` holds `bin` and `src/patchcore`; `weights` are files by the name of the backbone. The
+    file `predictions` (.npz) receives `scores` [members, images], `maps` [members, images, H, W]
+    and `paths`.
     """
     sys.path.insert(0, str(Path(checkout) / "src"))
     import PIL.Image  # noqa: F401 - the reference imports PIL alone and uses PIL.Image

@@ -23,23 +23,11 @@ _RESIZE, _IMAGESIZE = 256, 224
 def run_reference(
     workload: dict[str, Any], checkout: str, only_embed: bool, picks_file: str | None
 ) -> dict[str, Any]:
-    """Run the reference on one category.
+    """Run the reference on one category; return the `seconds` of each stage and its `metrics`.
 
-    Parameters
-    ----------
-    workload : dict
-        A `Workload`; its batch size and workers are those of the reference here.
-    checkout : str
-        Folder that holds `src/patchcore`.
-    only_embed : bool
-        Embed all images and stop.
-    picks_file : str or None
-        Receives the rows that it selected from, its starting rows and its picks (.npz).
-
-    Returns
-    -------
-    dict
-        `seconds` of each stage and `metrics`.
+    Batch size and workers of the workload are those of the reference here. `checkout` holds
+    `src/patchcore`. With `only_embed` it stops when all images are embedded. `picks_file` receives
+    the rows that it selected from, its starting rows and its picks (.npz).
     """
     sys.path.insert(0, str(Path(checkout) / "src"))
     settings = Workload(**workload)

@@ -26,25 +26,12 @@ def compare(
     repeats: int,
     tolerance: float,
 ) -> dict[str, Any]:
-    """Search with every preset in turn, so many times.
+    """Search with every preset, [factory, search parameters], in turn, so many times.
 
-    Parameters
-    ----------
-    workload : dict
-        A `Workload`.
-    folder : str
-        With manifest, embeddings and memory bank.
-    presets : list of [factory, search parameters]
-        The first is the flat scan, which the others are compared with.
-    repeats : int
-    tolerance : float
-        Relative difference of a score that counts as none.
-
-    Returns
-    -------
-    dict
-        `queries`, `picks`, `dimension`, and `searches`: for each preset the seconds of each run,
-        its agreement with the flat scan and the metrics.
+    The first is the flat scan, which the others are compared with; a relative difference of a score
+    within `tolerance` counts as none. `folder` has manifest, embeddings and memory bank. Returns
+    `queries`, `picks`, `dimension`, and `searches`: for each preset the seconds of each run, its
+    agreement with the flat scan and the metrics.
     """
     import numpy as np
 

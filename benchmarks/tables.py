@@ -27,23 +27,12 @@ Row = Mapping[str, Any]
 
 @dataclass
 class Table:
-    """What a benchmark found.
-
-    Attributes
-    ----------
-    title : str
-    rows : list of mappings
-        Column to value; every row has the columns of the first.
-    notes : list of str
-        What a reader must know to read the figures.
-    hidden : tuple of str
-        Columns for the CSV file alone.
-    """
+    """What a benchmark found."""
 
     title: str
-    rows: list[Row]
-    notes: list[str] = field(default_factory=list)
-    hidden: tuple[str, ...] = ("runs",)
+    rows: list[Row]  # every row has the columns of the first
+    notes: list[str] = field(default_factory=list)  # what a reader must know
+    hidden: tuple[str, ...] = ("runs",)  # columns for the CSV file alone
 
     def markdown(self) -> str:
         """Lay the rows out as a Markdown table."""
@@ -96,16 +85,9 @@ def write(
 ) -> None:
     """Write and print a table.
 
-    Parameters
-    ----------
-    options : Namespace
-        With `out`, the folder, and `name`, the files' name where it is not the default.
-    default_name : str
-    table : Table
-    draw : callable
-        Draws the plot into a matplotlib axes.
-    extra_packages : mapping, optional
-        Name and version of packages of another environment.
+    The options have `out`, the folder, and `name`, the files' name where it is not the default.
+    `draw` draws the plot into a matplotlib axes. `extra_packages` are names and versions of
+    packages of another environment.
     """
     name = options.name or default_name
     folder: Path = options.out
@@ -199,6 +181,14 @@ def draw_compared(axes: Any, other: str, rows: Iterable[Row]) -> None:
     labels = [f"{row['what']} ({row[f'{other} / ours']:.1f}x)" for row in seconds]
     series = {system: [row[system] for row in seconds] for system in (other, "ours")}
     draw_bars(axes, labels, series, "seconds")
+
+
+def bars(
+    rows: Sequence[Row], label: str, column: str, unit: str = "seconds"
+) -> Callable[[Any], None]:
+    """Return what draws a column of a table as bars, which another one names."""
+    names, values = [str(row[label]) for row in rows], [float(row[column]) for row in rows]
+    return lambda axes: draw_bars(axes, names, {column: values}, unit)
 
 
 def draw_bars(
