@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import store_kit
+from store_kit import flip_a_bit
 
 from patchcore_assets.storage import Artefact, DamagedArtefact, MissingArtefact
 from patchcore_assets.storage.local.store import LocalStore
@@ -21,16 +23,9 @@ REMEDY = (
 
 
 def put(store: LocalStore, text: str = "features", category: str = "bottle") -> Artefact:
-    with store.stage("memory_bank", category) as staging:
-        for name in ("0/features.npy", "0/indices.npy", "grid.json"):
-            (staging.folder / name).parent.mkdir(exist_ok=True)
-            (staging.folder / name).write_text(f"{text} {name}")
-        return staging.commit({"run_id": "a run"})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(str(tmp_path / "store"))
+    names = ("0/features.npy", "0/indices.npy", "grid.json")
+    files = {name: f"{text} {name}" for name in names}
+    return store_kit.put(store, files, "memory_bank", category)
 
 
 def sentence_of(store: LocalStore) -> str:
@@ -55,15 +50,6 @@ def edit_sidecar(change: Callable[[dict[str, Any]], object]) -> Callable[[Path],
     return damage
 
 
-def flip_a_bit(file: Path) -> None:
-    """Change one bit and nothing else that shows: neither size nor time."""
-    before = file.stat()
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def rename_file(name: str) -> Callable[[Path], None]:
     """Return a damage by which the sidecar claims a file of another name."""
     return edit_sidecar(
@@ -83,6 +69,7 @@ def replace_folder_by_link(folder: Path) -> None:
     (folder / "0").symlink_to(outside)
 
 
+NO_PLAIN_NAMES = ("./a", "a//b", "a/", "", "a\0b", "artefact.json")
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped bit": (
         lambda folder: flip_a_bit(folder / "0/features.npy"),
@@ -138,10 +125,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         edit_sidecar(lambda content: content["files"]["grid.json"].update(sha256="0" * 64)),
         "artefact.json (data_version does not follow from its files) of ",
     ),
-    "a path that climbs out": (
-        rename_file("../../../../secret"),
-        "artefact.json (files: Value error, '../../../../secret' is no file of the folder) of ",
-    ),
+    **{
+        f"a file by the name {name!r}": (
+            rename_file(name),
+            f"artefact.json (files: Value error, {name!r} is no file of the folder) of ",
+        )
+        for name in (*("../../../../secret", "/etc/passwd", "..", "a/..", "."), *NO_PLAIN_NAMES)
+    },
     "the sidecar of another category": (
         edit_sidecar(lambda content: content.update(category="screw")),
         "artefact.json (of memory_bank of 'screw') of memory_bank of 'bottle' in ",

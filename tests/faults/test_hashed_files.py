@@ -7,34 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from store_kit import flip_a_bit, put
 
 from patchcore_assets.storage import DamagedArtefact, HashedFiles
 from patchcore_assets.storage import hashed as hashed_module
 from patchcore_assets.storage.local.store import LocalStore
 from patchcore_ops.runtime.fingerprints import file_hash
 
-FILES = ("features.npy", "grid.json", "indices.npy")
-
-
-def put(store: LocalStore) -> None:
-    with store.stage("memory_bank", "bottle") as staging:
-        for name in FILES:
-            (staging.folder / name).write_text(name)
-        staging.commit({})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(str(tmp_path / "store"))
-
-
-def flip_a_bit(file: Path) -> None:
-    """Change one bit and nothing else that shows: neither size nor time."""
-    before = file.stat()
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+FILES = {name: name for name in ("features.npy", "grid.json", "indices.npy")}
 
 
 class Hashing:
@@ -54,38 +34,38 @@ def test_what_a_process_has_written_it_does_not_hash_again(
 ) -> None:
     hashing = Hashing(monkeypatch)
     hashes = HashedFiles()
-    put(LocalStore(store.root, hashes))
+    put(LocalStore(store.root, hashes), FILES)
     assert sorted(hashing.files) == sorted(FILES)
     for _ in range(3):
-        with LocalStore(store.root, hashes).open("memory_bank", "bottle") as artefact:
+        with LocalStore(store.root, hashes).open("asset", "c") as artefact:
             artefact.verify()
     assert len(hashing.files) == 3
-    with LocalStore(store.root).open("memory_bank", "bottle"):
+    with LocalStore(store.root).open("asset", "c"):
         assert len(hashing.files) == 6, "another process's store trusts nobody"
 
 
 def test_what_a_version_shares_with_the_one_that_it_replaces_is_not_hashed_again(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store)
+    put(store, FILES)
     hashing = Hashing(monkeypatch)
     hashes = HashedFiles()
     own = LocalStore(store.root, hashes)
     with (
-        own.stage("memory_bank", "bottle") as staging,
-        own.open("memory_bank", "bottle") as earlier,
+        own.stage("asset", "c") as staging,
+        own.open("asset", "c") as earlier,
     ):
         for name in FILES:
             staging.share(earlier.folder / name, name)
         staging.commit({})
-    assert len(list(Path(store.root, ".versions", "memory_bank", "bottle").glob("*.lock"))) == 1
+    assert len(list(Path(store.root, ".versions", "asset", "c").glob("*.lock"))) == 1
     hashing.files.clear()
-    with own.open("memory_bank", "bottle") as shared:
+    with own.open("asset", "c") as shared:
         assert hashing.files == []
-        flip_a_bit(shared.folder / FILES[1])
-        with pytest.raises(DamagedArtefact, match=FILES[1]):
+        flip_a_bit(shared.folder / "grid.json")
+        with pytest.raises(DamagedArtefact, match=r"grid\.json"):
             shared.verify()
-    assert hashing.files == [FILES[1]]
+    assert hashing.files == ["grid.json"]
 
 
 def test_whatever_changes_a_file_has_it_hashed_again(tmp_path: Path) -> None:

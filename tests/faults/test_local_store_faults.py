@@ -15,24 +15,13 @@ import faiss
 import numpy as np
 import pytest
 from rights_kit import closed
+from store_kit import put
 
 from patchcore_assets.storage import DamagedArtefact, MissingArtefact, StorageProblem
 from patchcore_assets.storage.local import store as local_module
 from patchcore_assets.storage.local.store import LocalStore
-from patchcore_ops.runtime.arrays import ArrayFile, save_array
+from patchcore_ops.runtime.arrays import save_array
 from patchcore_ops.scoring.index_file import write_index
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(str(tmp_path / "store"))
-
-
-def put(store: LocalStore, text: str, category: str = "c") -> None:
-    with store.stage("asset", category) as staging:
-        (staging.folder / "0").mkdir()
-        (staging.folder / "0" / "x.txt").write_text(text)
-        staging.commit({})
 
 
 def text_of(store: LocalStore, category: str = "c") -> str:
@@ -93,28 +82,13 @@ def test_an_array_is_saved_as_numpy_saves_it(
     assert np.array_equal(np.load(tmp_path / "ours.npy", allow_pickle=False), values)
 
 
-def test_a_read_that_returns_short_is_an_error(tmp_path: Path) -> None:
-    save_array(tmp_path / "array.npy", np.ones((100, 4), dtype=np.float32))
-    file = ArrayFile(tmp_path / "array.npy")
-    os.truncate(tmp_path / "array.npy", 128 + 99 * 16)
-    assert len(file.read(0, 99)) == 99
-    for read in (
-        lambda: file.read(90, 100),
-        lambda: list(file.blocks(30)),
-        lambda: file.take(np.array([1, 99])),
-        lambda: file.take(np.arange(100)),
-    ):
-        with pytest.raises(EOFError, match=r"array\.npy: ends before its 100 rows do"):
-            read()
-
-
 def test_a_full_disk_is_one_sentence_and_spares_the_version_before(
     store: LocalStore, largest_file: Callable[[int], None]
 ) -> None:
-    put(store, "old")
+    put(store, {"0/x.txt": "old"})
     largest_file(1000)
     with pytest.raises(StorageProblem) as problem:
-        put(store, "x" * 2000)
+        put(store, {"0/x.txt": "x" * 2000})
     largest_file(resource.RLIM_INFINITY)
     sentence = str(problem.value)
     assert sentence.startswith(
@@ -144,11 +118,11 @@ def test_a_disk_that_takes_no_link_is_said_in_one_sentence(
 
     monkeypatch.setattr(os, "symlink", refuse)
     with pytest.raises(StorageProblem) as problem:
-        put(store, "new")
+        put(store, {"0/x.txt": "new"})
     assert said in str(problem.value)
     assert str(problem.value).startswith(f"{store.root}/asset/.c.")
     monkeypatch.undo()
-    put(store, "new")
+    put(store, {"0/x.txt": "new"})
     assert text_of(store) == "new"
 
 
@@ -161,13 +135,13 @@ def test_a_clock_that_jumps_changes_nothing(
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(UTC) + timedelta(hours=hours)
 
-    put(store, "one")
+    put(store, {"0/x.txt": "one"})
     monkeypatch.setattr(local_module, "datetime", Jumped)
-    put(store, "two")
+    put(store, {"0/x.txt": "two"})
     assert text_of(store) == "two"
     monkeypatch.undo()
     assert text_of(store) == "two"
-    put(store, "three")
+    put(store, {"0/x.txt": "three"})
     assert text_of(store) == "three"
     assert entries(store) == ["c", "c/", "c/.lock"]
 
@@ -175,14 +149,14 @@ def test_a_clock_that_jumps_changes_nothing(
 def die_at(root: str, step: str, text: str) -> None:
     """Write a version and die at the first call of a method of Path, before it takes place."""
     setattr(Path, step, lambda *_: os._exit(9))
-    put(LocalStore(root), text)
+    put(LocalStore(root), {"0/x.txt": text})
 
 
 @pytest.mark.parametrize("step", ["symlink_to", "replace"])
 def test_what_a_killed_writer_left_goes_with_the_next_run_of_any_category(
     store: LocalStore, step: str
 ) -> None:
-    put(store, "old")
+    put(store, {"0/x.txt": "old"})
     killed = multiprocessing.get_context("spawn").Process(
         target=die_at, args=(store.root, step, "new")
     )
@@ -191,7 +165,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_run_of_any_category(
     assert killed.exitcode == 9
     assert text_of(store) == "old"
     assert store.categories("asset") == ["c"]
-    put(store, "other", "d")
+    put(store, {"0/x.txt": "other"}, category="d")
     assert entries(store) == ["c", "c/", "c/.lock", "d", "d/", "d/.lock"]
     assert text_of(store) == "old"
 
@@ -199,7 +173,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_run_of_any_category(
 def test_all_is_on_the_disk_before_the_switch_and_the_switch_before_the_removal(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store, "old")
+    put(store, {"0/x.txt": "old"})
     link = Path(store.root, "asset", "c")
     before = link.resolve()
     done: list[tuple[str, bool, bool]] = []
@@ -211,7 +185,7 @@ def test_all_is_on_the_disk_before_the_switch_and_the_switch_before_the_removal(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", watched)
-    put(store, "new")
+    put(store, {"0/x.txt": "new"})
     after = link.resolve()
     first = {name for name, is_old, _ in done if is_old}
     second = {name for name, is_old, _ in done if not is_old}
@@ -225,21 +199,21 @@ def test_all_is_on_the_disk_before_the_switch_and_the_switch_before_the_removal(
 def test_a_disk_that_fails_to_take_a_file_keeps_the_version_before(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store, "old")
+    put(store, {"0/x.txt": "old"})
 
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StorageProblem, match="the disk failed while asset of 'c' was written"):
-        put(store, "new")
+        put(store, {"0/x.txt": "new"})
     monkeypatch.undo()
     assert text_of(store) == "old"
     assert entries(store) == ["c", "c/", "c/.lock"]
 
 
 def test_a_storage_of_another_user_is_said_in_one_sentence(store: LocalStore) -> None:
-    put(store, "theirs")
+    put(store, {"0/x.txt": "theirs"})
     said = r"cannot be read \(Permission denied\); give the user of this process the right to read"
     with closed(Path(store.root)):
         with pytest.raises(StorageProblem, match=said), store.open("asset", "c"):
@@ -250,7 +224,7 @@ def test_a_storage_of_another_user_is_said_in_one_sentence(store: LocalStore) ->
 
 
 def test_an_artefact_that_vanishes_is_missing_or_damaged(store: LocalStore) -> None:
-    put(store, "old")
+    put(store, {"0/x.txt": "old"})
     with pytest.raises(DamagedArtefact), store.open("asset", "c") as artefact:
         (artefact.folder / "artefact.json").unlink()
         (artefact.folder / "0" / "x.txt").unlink()

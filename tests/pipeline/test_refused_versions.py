@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import fsspec
 import pytest
+from store_kit import put, read
 
 from patchcore_assets.storage import ArtefactStore, MissingArtefact
 
 
-def put(store: ArtefactStore, content: bytes, *, refuse: bool = False) -> str:
+def refuse(store: ArtefactStore, content: bytes) -> str:
     with store.stage("asset", "c") as staging:
-        (staging.folder / "0").mkdir()
-        (staging.folder / "0/x.bin").write_bytes(content)
-        if refuse:
-            return staging.refuse({"refused": "it is wrong"})
-        staging.commit({"run_id": "a run"})
-        return ""
-
-
-def current(store: ArtefactStore) -> bytes:
-    with store.open("asset", "c") as artefact:
-        return (artefact.folder / "0/x.bin").read_bytes()
+        (staging.folder / "x.bin").write_bytes(content)
+        return staging.refuse({"refused": "it is wrong"})
 
 
 def test_the_version_before_stays_current(store: ArtefactStore) -> None:
-    put(store, b"good")
+    put(store, {"x.bin": b"good"})
     for content in (b"bad", b"worse"):
-        place = put(store, content, refuse=True)
-        with fsspec.open(f"{place}/0/x.bin") as file:
+        place = refuse(store, content)
+        with fsspec.open(f"{place}/x.bin") as file:
             assert file.read() == content
         with fsspec.open(f"{place}/artefact.json", "rt") as file:
             assert '"refused": "it is wrong"' in file.read()
-        assert current(store) == b"good"
-    put(store, b"better")
-    assert current(store) == b"better"
-    with pytest.raises(FileNotFoundError), fsspec.open(f"{place}/0/x.bin") as file:
+        assert read(store) == {"x.bin": b"good"}
+    put(store, {"x.bin": b"better"})
+    assert read(store) == {"x.bin": b"better"}
+    with pytest.raises(FileNotFoundError), fsspec.open(f"{place}/x.bin") as file:
         file.read()
 
 
 def test_a_refused_first_version_is_no_version(store: ArtefactStore) -> None:
-    put(store, b"bad", refuse=True)
+    refuse(store, b"bad")
     with pytest.raises(MissingArtefact):
-        current(store)
+        read(store)
     assert store.categories("asset") == []
 
 
