@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
 from category_kit import IMAGES, add, build, draw, refusal, scan
+from rights_kit import closed
 
 from patchcore_assets.commands.main import main
 from patchcore_ops.dataset.manifest import refuse_paths_outside
 from patchcore_ops.runtime.errors import DatasetError
 from patchcore_ops.runtime.fingerprints import folder_version
 from patchcore_ops.stages.layout import MANIFEST, read_manifest
-
-NOBODY = 65534
 
 
 def test_links_to_files_and_to_folders_of_the_layout_are_followed_out_of_the_dataset(
@@ -40,19 +36,6 @@ def test_links_to_files_and_to_folders_of_the_layout_are_followed_out_of_the_dat
     assert found.skipped == ()
 
 
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Be an ordinary user, who may not read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
 @pytest.mark.parametrize("what", ["file", "mask", "label", "split", "truth"])
 def test_what_may_not_be_read_is_named(what: str) -> None:
@@ -67,11 +50,9 @@ def test_what_may_not_be_read_is_named(what: str) -> None:
             "split": "train",
             "truth": "ground_truth",
         }[what]
-        (nut / name).chmod(0)
         (nut / "test/cut/e.png").touch()
-        with without_privileges():
+        with closed(nut / name):
             lines = refusal(nut)
-        (nut / name).chmod(0o755)
     assert len(lines) == 2
     said = sorted(lines, key=lambda line: "e.png" in line)[0]
     assert said.startswith(f"{nut / name}: cannot be read (Permission denied); let the user who")
@@ -92,13 +73,11 @@ def test_a_dataset_that_may_not_be_entered_is_named(
         accept = ["accept", "--config", str(config), "nut", str(image)]
         # Once with all rights: what Python imports, an ordinary user may not see.
         assert main(accept) == 0
-        nut.parent.chmod(0)
-        with without_privileges():
+        with closed(nut.parent):
             [line] = refusal(nut)
             with pytest.raises(DatasetError) as caught:
                 folder_version(nut.parent, nut.name)
             assert main(accept) == 2
-        nut.parent.chmod(0o755)
     assert line.startswith(f"{nut}: cannot be read (Permission denied); let the user who runs")
     assert str(caught.value).startswith(f"{nut}: cannot be read (Permission denied); make it rea")
     assert f"{nut}: cannot be read (Permission denied)" in capsys.readouterr().err
