@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,11 +72,9 @@ class Objects:
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a small file, or None if it is not there."""
-        try:
-            with plainly(self.root):
-                return bytes(self._system.cat_file(self._path(name)))
-        except FileNotFoundError:
-            return None
+        with suppress(FileNotFoundError), plainly(self.root):
+            return bytes(self._system.cat_file(self._path(name)))
+        return None
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file; an object store does that at once or not at all."""
@@ -126,29 +125,20 @@ class Objects:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        try:
-            with plainly(self.root):
-                self._system.rm_file(self._path(name))
-        except FileNotFoundError:
-            pass
+        with suppress(FileNotFoundError), plainly(self.root):
+            self._system.rm_file(self._path(name))
 
     def remove_folder(self, name: str) -> None:
         """Remove what lies below a folder, if anything does."""
-        try:
-            with plainly(self.root):
-                # fsspec takes a name for a pattern here.
-                self._system.rm(glob.escape(self._path(name)), recursive=True)
-        except FileNotFoundError:
-            pass
+        with suppress(FileNotFoundError), plainly(self.root):
+            # fsspec takes a name for a pattern here.
+            self._system.rm(glob.escape(self._path(name)), recursive=True)
 
     def listing(self, folder: str) -> dict[str, Stored]:
         """Return all files below a folder, by their names relative to it."""
-        place = self._path(folder)
-        try:
-            with plainly(self.root):
-                found = self._system.find(place, detail=True)
-        except FileNotFoundError:
-            return {}
+        place, found = self._path(folder), {}
+        with suppress(FileNotFoundError), plainly(self.root):
+            found = self._system.find(place, detail=True)
         return {
             path[len(place) + 1 :]: Stored(int(entry["size"]), _written(entry))
             for path, entry in found.items()
@@ -157,11 +147,9 @@ class Objects:
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders in a folder, sorted, without what is in them."""
-        try:
-            with plainly(self.root):
-                found = self._system.ls(self._path(folder), detail=True)
-        except FileNotFoundError:
-            return []
+        found = []
+        with suppress(FileNotFoundError), plainly(self.root):
+            found = self._system.ls(self._path(folder), detail=True)
         names = [str(one["name"]) for one in found if one["type"] == "directory"]
         return sorted(name.rstrip("/").rpartition("/")[2] for name in names)
 
