@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
@@ -90,3 +91,20 @@ def saved(network: torch.nn.Module, file: Path) -> Path:
 def images_of(side: int, count: int = 5) -> Pixels:
     rng = np.random.default_rng(3)
     return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def literal_pooling(
+    features: Sequence[torch.Tensor], patchsize: int, pretrain: int, target: int
+) -> torch.Tensor:
+    """Pool a network's maps as the paper's implementation defines it, in their own precision."""
+    images, _, height, width = features[0].shape
+    layers = []
+    for maps in features:
+        patches = F.unfold(maps, patchsize, stride=1, padding=(patchsize - 1) // 2)
+        planes = patches.reshape(images, -1, *maps.shape[2:])  # one per (channel, dy, dx)
+        if layers:
+            planes = F.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
+        flattened = planes.permute(0, 2, 3, 1).reshape(images * height * width, 1, -1)
+        layers.append(F.adaptive_avg_pool1d(flattened, pretrain).squeeze(1))
+    stacked = torch.stack(layers, dim=1).flatten(1)
+    return F.adaptive_avg_pool1d(stacked.unsqueeze(1), target).squeeze(1)

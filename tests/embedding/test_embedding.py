@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from engine_kit import literal_pooling
 from rounding_kit import sum_bound
 
 from patchcore_ops.backbones import load_backbone, normalisation_of
@@ -19,23 +19,6 @@ from patchcore_ops.embedding import PatchEmbedder
 
 IMAGESIZE = 32
 Shape = tuple[int, int, int]
-
-
-def literal_embeddings(
-    features: Sequence[torch.Tensor], patchsize: int, pretrain: int, target: int
-) -> torch.Tensor:
-    """Embed as the paper's implementation defines it, in double precision."""
-    images, _, height, width = features[0].shape
-    layers = []
-    for maps in features:
-        patches = F.unfold(maps.double(), patchsize, stride=1, padding=(patchsize - 1) // 2)
-        planes = patches.reshape(images, -1, *maps.shape[2:])  # one per (channel, dy, dx)
-        if layers:
-            planes = F.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
-        flattened = planes.permute(0, 2, 3, 1).reshape(images * height * width, 1, -1)
-        layers.append(F.adaptive_avg_pool1d(flattened, pretrain).squeeze(1))
-    stacked = torch.stack(layers, dim=1).flatten(1)
-    return F.adaptive_avg_pool1d(stacked.unsqueeze(1), target).squeeze(1)
 
 
 def assert_embeddings(
@@ -49,8 +32,9 @@ def assert_embeddings(
     channels = max(maps.shape[1] for maps in features)
     pooled = patchsize**2 + math.ceil(channels * patchsize**2 / pretrain) + 1
     aggregated = math.ceil(len(features) * pretrain / target) + 1
-    magnitudes = literal_embeddings([maps.abs() for maps in features], patchsize, pretrain, target)
-    expected = literal_embeddings(features, patchsize, pretrain, target)
+    exact = [maps.double() for maps in features]
+    magnitudes = literal_pooling([maps.abs() for maps in exact], patchsize, pretrain, target)
+    expected = literal_pooling(exact, patchsize, pretrain, target)
     # Where four corners are interpolated, their weights are as far off as the grid's coordinates.
     allowed = sum_bound(pooled + aggregated + 4, magnitudes) + sum_bound(
         2 * max(features[0].shape[2:]), magnitudes.max()

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-import torch.nn.functional as F
 from engine_kit import (
     BY_TORCH,
     CPU,
@@ -22,6 +21,7 @@ from engine_kit import (
     InFolder,
     config_of,
     images_of,
+    literal_pooling,
     saved,
     trained,
 )
@@ -34,9 +34,7 @@ from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding import network_export
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.ensemble import open_networks
-from patchcore_ops.embedding.exported_network import (
-    network_settings,
-)
+from patchcore_ops.embedding.exported_network import network_settings
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import file_hash
 
@@ -48,16 +46,7 @@ def literal(network: torch.nn.Module, layers: list[str], images: Pixels) -> Embe
     mean, std = (value.to(dtype) for value in normalisation_of(network))
     with torch.inference_mode():
         features = FeatureExtractor(network, layers)((pixels - mean) / std)
-        batch, _, height, width = features[0].shape
-        pooled = []
-        for maps in features:
-            patches = F.unfold(maps, 3, padding=1).reshape(batch, -1, *maps.shape[2:])
-            if patches.shape[2:] != (height, width):
-                patches = F.interpolate(patches, (height, width), mode="bilinear")
-            rows = patches.permute(0, 2, 3, 1).reshape(batch * height * width, 1, -1)
-            pooled.append(F.adaptive_avg_pool1d(rows, PRETRAIN))
-        rows = F.adaptive_avg_pool1d(torch.cat(pooled, dim=2), TARGET).squeeze(1)
-    return rows.numpy()
+    return literal_pooling(features, 3, PRETRAIN, TARGET).numpy()
 
 
 @pytest.mark.parametrize(

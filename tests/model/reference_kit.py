@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 import torch
 import torch.nn.functional as F
-from engine_kit import saved, trained
+from engine_kit import literal_pooling, saved, trained
 from scipy.ndimage import gaussian_filter
 
 from patchcore_ops.config.sections import RuntimeSection
@@ -43,15 +43,8 @@ def literal_embeddings(
         )
     with torch.inference_mode():
         network.double()((images.double() / 255 - mean) / std)
-    count, _, height, width = found[layers[0]].shape
-    pooled = []
-    for layer in layers:
-        patches = F.unfold(found[layer], 3, padding=1)
-        patches = patches.reshape(count, -1, *found[layer].shape[2:])
-        patches = F.interpolate(patches, (height, width), mode="bilinear", align_corners=False)
-        rows = patches.flatten(2).transpose(1, 2)
-        pooled.append(F.adaptive_avg_pool1d(rows, PRETRAIN))
-    return F.adaptive_avg_pool1d(torch.cat(pooled, dim=2), TARGET)
+    rows = literal_pooling([found[layer] for layer in layers], 3, PRETRAIN, TARGET)
+    return rows.reshape(len(images), -1, TARGET)
 
 
 def literal_prediction(embeddings: torch.Tensor, bank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
