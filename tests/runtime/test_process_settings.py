@@ -57,14 +57,3 @@ def test_an_error_inside_leaves_too() -> None:
             assert numpy_threads() == {1}
             raise ValueError("inside")
         assert numpy_threads() == {2}
-
-
-def test_threads_that_overlap_leave_blas_as_it_was() -> None:
-    with threadpool_limits(2, "blas"):
-        first, second = ExitStack(), ExitStack()
-        first.enter_context(one_blas_thread())
-        second.enter_context(one_blas_thread())
-        first.close()
-        assert numpy_threads() == {1}
-        second.close()
-        assert numpy_threads() == {2}
