@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -138,6 +139,9 @@ def test_three_tables_at_once_are_three_waves(
     kept = pd.read_parquet(site.storage / "metrics" / "history.parquet")
     assert set(kept["run_id"]) == runs
     assert kept["wave"].nunique() == len(kept) == 4
+    moments, ids = zip(*kept["wave"].str.split(), strict=True)
+    assert list(ids) == [run[:8] for run in kept["run_id"]], "each is a wave by itself"
+    assert all(datetime.fromisoformat(moment).utcoffset() == timedelta() for moment in moments)
     assert set(kept["category"]) == {CATEGORY}
     # Those made at once stand as their tables were made, perhaps some milliseconds out of order.
     finished = kept["finished"].tolist()

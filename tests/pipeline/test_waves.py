@@ -8,9 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dagster as dg
-import pandas as pd
 import pytest
-from pipeline_kit import BY_CATEGORY, CATEGORY, OTHER, Configure, complete, execute, failures
+from pipeline_kit import CATEGORY, OTHER, Configure
 
 from patchcore_assets.automation import waves
 from patchcore_assets.automation.waves import (
@@ -23,7 +22,6 @@ from patchcore_assets.automation.waves import (
 )
 from patchcore_assets.graph import define
 from patchcore_ops.config import load_config
-from patchcore_ops.metrics.category import METRICS
 from patchcore_ops.runtime.errors import ConfigError
 
 SUNDAY = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -217,46 +215,3 @@ def test_a_wave_that_makes_its_own_summary_is_left_alone(watched: Watched) -> No
         job, status=dg.DagsterRunStatus.SUCCESS, tags={WAVE: FIRST, "dagster/partition": CATEGORY}
     )
     assert watched.tick() == ([], "no wave is at work")
-
-
-@pytest.mark.usefixtures("pip_weights")
-def test_the_history_grows_by_a_block_a_wave_and_the_version_does_not_follow_it(
-    configure: Configure, tmp_path: Path
-) -> None:
-    config = configure()
-    storage = complete(config, *BY_CATEGORY)
-
-    def summarise(tags: dict[str, str], instance: dg.DagsterInstance) -> str:
-        job = define(load_config(config)).resolve_job_def(SUMMARY_JOB)
-        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-        assert result.success, failures(result)
-        [made] = result.asset_materializations_for_node("metrics")
-        return str(made.tags["dagster/data_version"])
-
-    def history() -> pd.DataFrame:
-        return pd.read_parquet(storage / "metrics" / "history.parquet")
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        versions = [summarise({WAVE: FIRST}, instance)]
-        assert list(history()["wave"]) == [FIRST]
-        first_run = history()["run_id"][0]
-        assert execute(config, *BY_CATEGORY, partition=OTHER, instance=instance).success
-        with_both = summarise({WAVE: FIRST}, instance)
-        assert list(history()["category"]) == [CATEGORY, OTHER], "the same wave, made again"
-        assert first_run not in set(history()["run_id"])
-        versions += [with_both, summarise({WAVE: SECOND}, instance)]
-        assert versions[1] != versions[0], "another category"
-        assert versions[2] == versions[1], "equal results in another wave"
-        summarise({}, instance)
-        [run, *_] = instance.get_run_records(limit=1)
-    kept = history()
-    assert run.start_time is not None
-    started = datetime.fromtimestamp(int(run.start_time), UTC).isoformat()
-    alone = f"{started} {run.dagster_run.run_id[:8]}"
-    assert list(kept["wave"].unique()) == [FIRST, SECOND, alone]
-    assert set(kept.loc[kept["wave"] == alone, "run_id"]) == {run.dagster_run.run_id}
-    table = pd.read_parquet(storage / "metrics" / "metrics.parquet")
-    assert list(table["category"]) == [CATEGORY, OTHER, "Mean"]
-    for wave in (FIRST, SECOND, alone):
-        block = kept.loc[kept["wave"] == wave, ["category", *METRICS]].reset_index(drop=True)
-        pd.testing.assert_frame_equal(block, table.iloc[:2])
