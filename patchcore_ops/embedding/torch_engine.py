@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -15,6 +15,17 @@ from patchcore_ops.dataset.image_stream import Pixels
 from patchcore_ops.embedding.embedder import PatchEmbedder
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.runtime.errors import WeightsError
+from patchcore_ops.runtime.process_settings import WhileNeeded
+
+# cuDNN rounds what it multiplies to 11 bits (TF32) unless it is told otherwise.
+float32_convolutions = WhileNeeded(
+    lambda: torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled,
+        benchmark=torch.backends.cudnn.benchmark,
+        deterministic=torch.backends.cudnn.deterministic,
+        allow_tf32=False,
+    )
+)
 
 
 class ImageEmbedder(torch.nn.Module):
@@ -88,7 +99,9 @@ class TorchEngine:
         # torch warns of arrays that nobody may write to, as Pillow's are.
         pixels = torch.from_numpy(np.require(images, requirements="W")).to(self._device)
         is_short = self._precision == "bfloat16"
-        with self._in_turn, torch.autocast(self._device.type, torch.bfloat16, enabled=is_short):
+        whole = float32_convolutions() if self._device.type == "cuda" else nullcontext()
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=is_short)
+        with self._in_turn, whole, autocast:
             rows: torch.Tensor = self._embedder(pixels)
         return rows.cpu().numpy()
 

@@ -35,6 +35,7 @@ from patchcore_ops.embedding import network_export
 from patchcore_ops.embedding.engine import Embeddings
 from patchcore_ops.embedding.ensemble import open_networks
 from patchcore_ops.embedding.exported_network import network_settings
+from patchcore_ops.embedding.torch_engine import float32_convolutions
 from patchcore_ops.runtime.errors import ConfigError, EnvironmentProblem
 from patchcore_ops.runtime.fingerprints import file_hash
 
@@ -297,3 +298,12 @@ def test_openvino_on_a_gpu_is_a_mistake(tmp_path: Path) -> None:
     file.write_text("runtime: {engine: openvino, device: cuda}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="computes on the CPU, not on 'cuda'"):
         load_config(file)
+
+
+def test_convolutions_on_a_gpu_keep_all_bits_of_float32_meanwhile() -> None:
+    before = torch.backends.cudnn.flags(enabled=True, deterministic=True)
+    with before, float32_convolutions():
+        assert torch.backends.cudnn.allow_tf32 is False
+        assert torch.backends.cudnn.enabled
+        assert torch.backends.cudnn.deterministic
+    assert torch.backends.cudnn.allow_tf32
