@@ -34,7 +34,10 @@ def faiss_index(config: BenchmarkConfig) -> dg.AssetsDefinition:
         from patchcore_ops.stages.faiss_index import index_memory_bank
 
         with benchmark.work(context, less_memory=_LESS_MEMORY) as work:
-            sizes = index_memory_bank(work.read(MEMORY_BANK), work.settings, work.output)
-            return work.finish({"members": len(sizes), "factory": work.settings.index.factory})
+            bank = work.read(MEMORY_BANK)
+            if not work.takes_over():
+                index_memory_bank(bank, work.settings, work.output)
+            members = len(work.settings.embedding.members)
+            return work.finish({"members": members, "factory": work.settings.index.factory})
 
     return compute

@@ -87,7 +87,7 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
 
 
 def _select(work: Work, embeddings: Path) -> "list[Bank]":
-    """Select the bank at once, or in shards if the configuration says so."""
+    """Take the bank over, or select it: at once, or in shards if the configuration says so."""
     from patchcore_ops.stages.memory_bank import (
         banks,
         join_shards,
@@ -97,6 +97,8 @@ def _select(work: Work, embeddings: Path) -> "list[Bank]":
     )
 
     settings, runtime = work.settings, work.runtime
+    if work.takes_over():
+        return banks(embeddings, work.output, settings)
     if settings.coreset.shards == 1:
         progress = work.progress("rows picked")
         return select_memory_bank(embeddings, settings, runtime, work.output, progress)

@@ -61,21 +61,25 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
         """
         from patchcore_ops.checks import calibration as checks
         from patchcore_ops.report.charts.calibration import calibration_chart
-        from patchcore_ops.stages.score_calibration import calibrate
+        from patchcore_ops.stages.score_calibration import calibrate, read_calibrated
 
         with benchmark.work(context) as work:
-            made, normal, test = calibrate(
-                work.read(RAW_EMBEDDINGS),
-                work.read(MEMORY_BANK),
-                work.read(FAISS_INDEX),
-                work.read(TEST_PREDICTIONS),
-                work.settings,
-                work.runtime,
-                work.output,
-                work.progress("normal images scored"),
-                work.config.dataset_root,
-                work.hash_of,
-            )
+            embeddings, bank = work.read(RAW_EMBEDDINGS), work.read(MEMORY_BANK)
+            indices, predictions = work.read(FAISS_INDEX), work.read(TEST_PREDICTIONS)
+            if not work.takes_over():
+                calibrate(
+                    embeddings,
+                    bank,
+                    indices,
+                    predictions,
+                    work.settings,
+                    work.runtime,
+                    work.output,
+                    work.progress("normal images scored"),
+                    work.config.dataset_root,
+                    work.hash_of,
+                )
+            made, normal, test = read_calibrated(work.output, predictions)
             figures = made.test
             scores, is_anomaly = test["score"].to_numpy(), test["is_anomaly"].to_numpy(dtype=bool)
             drawn = calibration_chart(

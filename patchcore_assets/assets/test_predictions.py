@@ -67,16 +67,27 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
         from patchcore_ops.dataset.crop import insides_of
         from patchcore_ops.stages.illustrations import PredictionPictures
         from patchcore_ops.stages.layout import (
+            ANOMALY_MAPS,
+            IMAGES,
             PICTURES,
+            RANGES,
+            SCORES,
             SEGMENTATION_IMAGES,
             read_images,
+            read_scores,
             test_rows,
         )
+        from patchcore_ops.stages.predictions import Predictions
 
         with benchmark.work(context, less_memory=_LESS_MEMORY) as work:
             embeddings = work.read(RAW_EMBEDDINGS)
             images = test_rows(read_images(embeddings))
-            predictions = _predict(work, embeddings, work.read(FAISS_INDEX), len(images))
+            indices = work.read(FAISS_INDEX)
+            bank = work.read(MEMORY_BANK) if work.settings.members_have_units else None
+            if work.takes_over(SCORES, ANOMALY_MAPS, IMAGES, RANGES):
+                predictions = Predictions(read_scores(work.output), None)
+            else:
+                predictions = _predict(work, embeddings, bank, indices, len(images))
             images_per_second = work.per_second(len(images))
             scores = predictions.table
             pictures = PredictionPictures(
@@ -115,7 +126,9 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
     return compute
 
 
-def _predict(work: Work, embeddings: Path, indices: Path, images: int) -> "Predictions":
+def _predict(
+    work: Work, embeddings: Path, bank: Path | None, indices: Path, images: int
+) -> "Predictions":
     """Search for the test images at once, or in shards where there are many."""
     from patchcore_ops.runtime.rows import even_bounds
     from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS
@@ -125,8 +138,8 @@ def _predict(work: Work, embeddings: Path, indices: Path, images: int) -> "Predi
 
     settings, runtime = work.settings, work.runtime
     units: tuple[float, ...] = ()
-    if settings.members_have_units:
-        units = member_units(embeddings, work.read(MEMORY_BANK), indices, settings, runtime)
+    if bank is not None:
+        units = member_units(embeddings, bank, indices, settings, runtime)
     if images <= runtime.images_per_shard:
         progress = work.progress("test images searched")
         return predict(embeddings, indices, settings, runtime, work.output, progress, units)

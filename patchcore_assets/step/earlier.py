@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from patchcore_assets.storage import Artefact, ArtefactStore, DamagedArtefact, MissingArtefact
+from patchcore_ops.config.recorded_settings import SETTINGS, Recorded, settings_content
 
 Suits = Callable[[Artefact], bool]
 # What numbers may depend on, besides images, settings and, for some, the number of threads.
 _CONDITIONS = ("code_version", "packages", "device", "cpu", "instructions")
+# With these, what is read and the settings, a result has nothing left to depend on.
+_ALL_CONDITIONS = (*_CONDITIONS, "source", "python", "threads", "runtime")
 
 
 def is_alike(artefact: Artefact, provenance: Mapping[str, str]) -> bool:
     """Tell whether an artefact was computed by the code, packages and processor of now."""
     return all(artefact.provenance.get(key) == provenance[key] for key in _CONDITIONS)
+
+
+def is_same(
+    artefact: Artefact,
+    provenance: Mapping[str, str],
+    read: Sequence[Artefact],
+    settings: Recorded,
+) -> bool:
+    """Tell whether computing an artefact again would give its files again."""
+    digest = hashlib.sha256(settings_content(settings)).hexdigest()
+    return (
+        all(artefact.provenance.get(key) == provenance[key] for key in _ALL_CONDITIONS)
+        and artefact.made_from == {one.place: one.data_version for one in read}
+        and artefact.files.get(SETTINGS, (0, ""))[1] == digest
+    )
 
 
 def open_earlier(

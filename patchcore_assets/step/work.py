@@ -21,7 +21,7 @@ import dagster as dg
 from patchcore_assets.partitions import Partition
 from patchcore_assets.step.artefact_settings import SECTIONS, sections_of, settings_of
 from patchcore_assets.step.checks import log_findings, refusals, results
-from patchcore_assets.step.earlier import Suits, is_alike, open_earlier
+from patchcore_assets.step.earlier import Suits, is_alike, is_same, open_earlier
 from patchcore_assets.step.lineage import Ancestry, by_asset, lineage_of, made_anew_since
 from patchcore_assets.step.networks import KeptNetworks
 from patchcore_assets.step.presentation import place
@@ -30,7 +30,13 @@ from patchcore_assets.step.ray_shards import is_on_cluster
 from patchcore_assets.step.shards import MakeShard, ShardRead, Shards
 from patchcore_assets.storage import Artefact, ArtefactStore, Staging, missing, store_of
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.config.recorded_settings import Recorded, apply, record, write_settings
+from patchcore_ops.config.recorded_settings import (
+    SETTINGS,
+    Recorded,
+    apply,
+    record,
+    write_settings,
+)
 from patchcore_ops.config.sections import CategoryConfig, RuntimeSection
 from patchcore_ops.runtime.fingerprints import HashOf
 from patchcore_ops.runtime.progress import Progress
@@ -61,6 +67,7 @@ class Work:
     _inherited: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _recorded_by_settings: dict[int, Recorded] = field(default_factory=dict, init=False)
     _decided: CategoryConfig | None = field(default=None, init=False)
+    _taken_over: Artefact | None = field(default=None, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
 
     @property
@@ -137,8 +144,32 @@ class Work:
 
     def earlier_alike(self, suits: Suits) -> Artefact | None:
         """Open the version that this step replaces, if it was computed as this one and `suits`."""
+        if self.runtime.recompute:
+            return None
         own = self._provenance(self._device)
         return self._earlier(lambda artefact: is_alike(artefact, own) and suits(artefact))
+
+    def takes_over(self, *names: str) -> bool:
+        """Share files of the version that this step replaces, if it would compute them again.
+
+        `names` are those of the files, by default all. Call it when all is read.
+        """
+        own, settings = self._provenance(self._device), self.recorded
+        before = self.earlier_alike(
+            lambda artefact: (
+                is_same(artefact, own, self._read, settings) and artefact.files.keys() >= {*names}
+            )
+        )
+        if before is None:
+            return False
+        for name in names or before.files.keys() - {SETTINGS}:
+            self.share(before.folder / name, name)
+        self._taken_over = before
+        self._context.log.info(
+            f"taken over as computed on {_computed(before)}, for all that it depends on is as it "
+            "was; runtime.recompute: true computes it anew"
+        )
+        return True
 
     def _earlier(self, suits: Suits | None) -> Artefact | None:
         place_of = self._partition.place
@@ -225,7 +256,9 @@ class Work:
         return next(one.lineage for one in self._read if one.asset == asset)
 
     def per_second(self, items: int) -> float:
-        """Return how many items a second this step has handled so far."""
+        """Return how many items a second this step has handled so far; 0 if it took them over."""
+        if self._taken_over is not None:
+            return 0.0
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)
 
     def progress(self, what: str) -> Progress:
@@ -251,9 +284,10 @@ class Work:
         in `unversioned` tell of earlier versions and do not count in the data version. `findings`
         are by check, in the order of declaration; `device` computed, if not the one asked for.
         """
-        seconds = time.monotonic() - self._started
+        seconds, taken = time.monotonic() - self._started, self._taken_over
         recorded = {
             **self._provenance(device or self._device),
+            **({} if taken is None else {"computed": _computed(taken)}),
             **(provenance or {}),
             **lineage_of(self._read, self._category, self._used),
         }
@@ -274,6 +308,7 @@ class Work:
                 "seconds": dg.MetadataValue.float(round(seconds, 3)),
                 "bytes": dg.MetadataValue.int(artefact.bytes),
                 "location": place(self.location),
+                **({} if taken is None else {"taken_over": f"computed on {_computed(taken)}"}),
                 "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),
@@ -324,3 +359,8 @@ class Work:
             "code_version": self._spec.code_version or "",
             **provenance_of_step(self.runtime, device),
         }
+
+
+def _computed(artefact: Artefact) -> str:
+    """Say when an artefact was computed, by itself or where it was taken over from."""
+    return artefact.provenance.get("computed", artefact.provenance["made"])

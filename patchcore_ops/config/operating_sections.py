@@ -23,6 +23,7 @@ class RuntimeSection(Section):
     category than `images_per_shard` are embedded and searched in shards, which are kept as they
     are done; `shards_on: auto` shares them with the nodes of a Ray cluster, if the run is on one.
     `pool` is that of embedding and selection; `auto` looks for a GPU where the definitions load.
+    `recompute` computes also what would come out as it did before, instead of taking it over.
     """
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")
@@ -36,6 +37,7 @@ class RuntimeSection(Section):
     images_per_shard: int = Field(1000, ge=1, le=1_000_000)
     shards_on: Literal["auto", "this_machine"] = "auto"
     pool: Literal["auto", "gpu", "cpu_heavy"] = "auto"
+    recompute: bool = False
 
     @model_validator(mode="after")
     def _engine_suits_device(self) -> Self:

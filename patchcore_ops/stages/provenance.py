@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.runtime.processors import available_processors
@@ -62,6 +64,7 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
     packages = " ".join(f"{name}=={version}" for name, version in package_versions().items())
     return {
         "packages": packages,
+        "source": source_hash(),
         "python": platform.python_version(),
         "platform": _platform(),
         "host": host(),
@@ -69,8 +72,25 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
         "instructions": _instructions(),
         "device": _device(device),
         "threads": str(available_processors()),
-        "runtime": ", ".join(f"{key}={value}" for key, value in runtime.model_dump().items()),
+        "runtime": ", ".join(f"{key}={value}" for key, value in _runtime(runtime).items()),
     }
+
+
+def _runtime(runtime: RuntimeSection) -> dict[str, Any]:
+    """Return what may have changed how something was computed."""
+    return runtime.model_dump(exclude={"recompute"})
+
+
+@cache
+def source_hash() -> str:
+    """Return a hash over the Python files of this package: it tells of any edit of them."""
+    package = Path(__file__).parents[1]
+    found = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        content = file.read_bytes()
+        found.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
+        found.update(content)
+    return found.hexdigest()[:16]
 
 
 def host() -> str:

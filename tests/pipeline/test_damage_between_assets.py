@@ -51,7 +51,8 @@ def test_damage_before_the_next_asset_names_what_to_make_again(configure: Config
 def test_damage_while_it_is_read_does_not_reach_what_is_made_of_it(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
 ) -> None:
-    config = configure()
+    # Otherwise the second run takes the bank over, and reads nothing.
+    config = configure(runtime={"recompute": True})
     storage = complete(config, "image_manifest", "raw_embeddings", "memory_bank")
     bank = storage / "memory_bank" / CATEGORY
     before = contents(bank)

@@ -1,0 +1,184 @@
+"""What would come out as it did before is taken over; the bytes are those of computing it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image
+from pipeline_kit import CATEGORY, MEMBER, SIDE, contents, execute, failures, write_config
+
+from demo.tiny import build_tiny_dataset
+
+BANK, INDEX, PREDICTIONS, CALIBRATION = CHAIN = (
+    "memory_bank",
+    "faiss_index",
+    "test_predictions",
+    "score_calibration",
+)
+ASSETS = ("image_manifest", "raw_embeddings", *CHAIN)
+WITH_UNITS = {
+    "embedding": {"members": [MEMBER, {**MEMBER, "layers": ["blocks.2"]}]},
+    "scoring": {"ensemble": "leave_one_out"},
+}
+
+
+class Place:
+    """A dataset and its storage; `run` makes the assets and names those that were computed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said = ""
+
+    def run(self, storage: str = "storage", /, **sections: Any) -> set[str]:
+        config = write_config(
+            self.folder / f"{storage}.yaml",
+            self.folder / "dataset",
+            **sections,
+            storage={"root": str(self.folder / storage)},
+        )
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = execute(config, *ASSETS, instance=instance)
+            assert result.success, failures(result)
+            self.said = "\n".join(one.user_message for one in instance.all_logs(result.run_id))
+        made = {asset: result.asset_materializations_for_node(asset)[0] for asset in CHAIN}
+        return {asset for asset, event in made.items() if "taken_over" not in event.metadata}
+
+    def of(self, asset: str, storage: str = "storage") -> Path:
+        return self.folder / storage / asset / CATEGORY
+
+    def made(self, storage: str = "storage") -> dict[str, dict[str, bytes]]:
+        found = {asset: contents(self.of(asset, storage)) for asset in CHAIN}
+        for files in found.values():
+            del files["artefact.json"]
+        return found
+
+    def sidecar(self, asset: str, storage: str = "storage") -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(
+            (self.of(asset, storage) / "artefact.json").read_text()
+        )
+        return content
+
+    def provenance(self, asset: str, key: str) -> str | None:
+        found: str | None = self.sidecar(asset)["provenance"].get(key)
+        return found
+
+    def assert_is_that_of_computing(self, **sections: Any) -> None:
+        assert self.run("anew", **sections) == {*CHAIN}
+        assert self.made() == self.made("anew")
+        for asset in CHAIN:
+            versions = [self.sidecar(asset, name)["data_version"] for name in ("storage", "anew")]
+            assert versions[0] == versions[1], asset
+
+
+@pytest.fixture(scope="module")
+def benchmarked(pip_weights: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = Place(tmp_path_factory.mktemp("benchmarked"))
+    build_tiny_dataset(place.folder / "dataset", categories=(CATEGORY,), size=SIDE)
+    assert place.run() == {*CHAIN}
+    return place.folder
+
+
+@pytest.fixture
+def place(benchmarked: Path, tmp_path: Path) -> Place:
+    shutil.copytree(benchmarked, tmp_path / "copy", symlinks=True)
+    return Place(tmp_path / "copy")
+
+
+def test_nothing_is_computed_twice_and_every_byte_is_that_of_computing(place: Place) -> None:
+    made = {asset: place.provenance(asset, "made") for asset in CHAIN}
+    for _ in range(2):
+        assert place.run() == set()
+        assert {asset: place.provenance(asset, "computed") for asset in CHAIN} == made
+    assert place.said.count(f"taken over as computed on {made[BANK]}, for all that") == 1
+    assert place.said.count("taken over as computed on") == len(CHAIN)
+    place.assert_is_that_of_computing()
+
+
+@pytest.mark.parametrize(
+    ("sections", "computed"),
+    [
+        ({"runtime": {"recompute": True}}, {*CHAIN}),
+        ({"runtime": {"faiss_num_workers": 2}}, {*CHAIN}),
+        ({"coreset": {"percentage": 0.2}}, {*CHAIN}),
+        ({"index": {"factory": "HNSW8"}}, {INDEX, PREDICTIONS, CALIBRATION}),
+        ({"scoring": {"smoothing_sigma": 2.0}}, {PREDICTIONS, CALIBRATION}),
+        ({"calibration": {"false_positive_rate": 0.2}}, {CALIBRATION}),
+        ({"metrics": {"mask_threshold": 0.4}}, set()),
+        (WITH_UNITS, {*CHAIN}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_another_setting_computes_what_depends_on_it(
+    place: Place, sections: dict[str, Any], computed: set[str]
+) -> None:
+    assert place.run(**sections) == computed
+    place.assert_is_that_of_computing(**sections)
+    again = {*CHAIN} if "recompute" in sections.get("runtime", {}) else set()
+    assert place.run(**sections) == again
+    assert place.made() == place.made("anew")
+
+
+def test_what_was_recomputed_is_taken_over_afterwards(place: Place) -> None:
+    place.run(runtime={"recompute": True})
+    assert place.provenance(BANK, "computed") is None
+    assert place.run() == set()
+
+
+def _add_image(place: Place) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(place.folder / "dataset" / CATEGORY / "train/good/new.png")
+
+
+def _repaint_mask(place: Place) -> None:
+    mask = min((place.folder / "dataset" / CATEGORY / "ground_truth").rglob("*.png"))
+    Image.new("L", (SIDE, SIDE), 255).save(mask)
+
+
+@pytest.mark.parametrize("edit", [_add_image, _repaint_mask])
+def test_an_edited_data_set_computes_everything(
+    place: Place, edit: Callable[[Place], None]
+) -> None:
+    edit(place)
+    assert place.run() == {*CHAIN}
+    place.assert_is_that_of_computing()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("source_hash", "edited"), ("available_processors", 7), ("_cpu", "other")]
+)
+def test_other_code_threads_or_processors_compute_everything(
+    place: Place, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    monkeypatch.setattr(f"patchcore_ops.stages.provenance.{name}", lambda: value)
+    assert place.run() == {*CHAIN}
+    assert place.run() == set()
+
+
+def test_a_damaged_result_is_computed_again_and_that_is_said(place: Place) -> None:
+    whole = place.made()
+    file = place.of(BANK) / "0" / "features.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert place.run() == {BANK}
+    assert "the version before is not taken into account: 0/features.npy" in place.said
+    assert place.made() == whole
+
+
+def test_pictures_are_drawn_anew_into_files_of_their_own(place: Place) -> None:
+    runtime = {"save_segmentation_images": True}
+    assert place.run(runtime=runtime) == {*CHAIN}
+    before = place.of(PREDICTIONS).resolve()
+    kept = {file: file.stat().st_ino for file in before.rglob("*.jpg")}
+    assert kept
+    assert place.run(runtime=runtime) == set()
+    after = place.of(PREDICTIONS).resolve()
+    drawn = {after / file.relative_to(before): inode for file, inode in kept.items()}
+    assert all(file.stat().st_ino != inode for file, inode in drawn.items())
