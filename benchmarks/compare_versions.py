@@ -5,7 +5,8 @@ r"""The whole benchmark of a configuration, by this checkout and by others, in t
 
 Each runs `patchcore benchmark` in fresh processes, with a storage and a history of its own that
 stay between its runs. The first run of each, in which a network may be exported, has a column of
-its own. All use this environment's packages.
+its own. Later runs take over what has not changed, unless the configuration has
+`runtime.recompute: true` and all checkouts know it. All use this environment's packages.
 """
 
 from __future__ import annotations
