@@ -152,10 +152,15 @@ class Operator:
 
     def last_try(self, run_id: str) -> dg.DagsterRun:
         """Return the run that goes on for another at last, if need be that itself."""
-        run = self.run(run_id)
-        while (retry := self.retry_of(run.run_id)) is not None:
-            run = retry
-        return run
+        return [self.run(run_id), *self.retries_of(run_id)][-1]
+
+    def retries_of(self, run_id: str) -> list[dg.DagsterRun]:
+        """Return the runs that went on for another, one after the other."""
+        retries: list[dg.DagsterRun] = []
+        while (retry := self.retry_of(run_id)) is not None:
+            retries.append(retry)
+            run_id = retry.run_id
+        return retries
 
     def has_ended(self, run: dg.DagsterRun) -> bool:
         """Tell whether a run has ended, and is not started again."""
