@@ -1,6 +1,5 @@
 """`raw_embeddings`: every image of a category through the network, once."""
 
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ from patchcore_assets.assets.image_manifest import IMAGE_MANIFEST
 from patchcore_assets.inputs.versions import EMBEDDING_CONFIG
 from patchcore_assets.pools import pool_of
 from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.earlier import has_settings
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
 from patchcore_assets.storage import Artefact
 from patchcore_ops.config import BenchmarkConfig
-from patchcore_ops.config.recorded_settings import SETTINGS, settings_content
 from patchcore_ops.config.sections import RuntimeSection
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def _earlier(work: Work) -> "Earlier | None":
     if identities is None:
         return None
     members = range(len(identities))
-    settings = hashlib.sha256(settings_content(work.recorded)).hexdigest()
+    settings = work.recorded
 
     def suits(artefact: Artefact) -> bool:
         made_by = [artefact.provenance.get(f"network_{member}") for member in members]
@@ -159,7 +158,7 @@ def _earlier(work: Work) -> "Earlier | None":
             and gives_equal_numbers(
                 available_processors(), int(artefact.provenance.get("threads", "0"))
             )
-            and artefact.files.get(SETTINGS, (0, ""))[1] == settings
+            and has_settings(artefact, settings)
             # A version in shards may come from several machines.
             and all(
                 f"{member}/{file}" in artefact.files

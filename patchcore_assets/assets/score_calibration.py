@@ -66,8 +66,10 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
         with benchmark.work(context) as work:
             embeddings, bank = work.read(RAW_EMBEDDINGS), work.read(MEMORY_BANK)
             indices, predictions = work.read(FAISS_INDEX), work.read(TEST_PREDICTIONS)
-            if not work.takes_over():
-                calibrate(
+            made, normal, test = (
+                read_calibrated(work.output, predictions)
+                if work.takes_over()
+                else calibrate(
                     embeddings,
                     bank,
                     indices,
@@ -79,7 +81,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     work.config.dataset_root,
                     work.hash_of,
                 )
-            made, normal, test = read_calibrated(work.output, predictions)
+            )
             figures = made.test
             scores, is_anomaly = test["score"].to_numpy(), test["is_anomaly"].to_numpy(dtype=bool)
             drawn = calibration_chart(

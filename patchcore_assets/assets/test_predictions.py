@@ -67,27 +67,16 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
         from patchcore_ops.dataset.crop import insides_of
         from patchcore_ops.stages.illustrations import PredictionPictures
         from patchcore_ops.stages.layout import (
-            ANOMALY_MAPS,
-            IMAGES,
             PICTURES,
-            RANGES,
-            SCORES,
             SEGMENTATION_IMAGES,
             read_images,
-            read_scores,
             test_rows,
         )
-        from patchcore_ops.stages.predictions import Predictions
 
         with benchmark.work(context, less_memory=_LESS_MEMORY) as work:
             embeddings = work.read(RAW_EMBEDDINGS)
             images = test_rows(read_images(embeddings))
-            indices = work.read(FAISS_INDEX)
-            bank = work.read(MEMORY_BANK) if work.settings.members_have_units else None
-            if work.takes_over(SCORES, ANOMALY_MAPS, IMAGES, RANGES):
-                predictions = Predictions(read_scores(work.output), None)
-            else:
-                predictions = _predict(work, embeddings, bank, indices, len(images))
+            predictions = _predict(work, embeddings, work.read(FAISS_INDEX), len(images))
             images_per_second = work.per_second(len(images))
             scores = predictions.table
             pictures = PredictionPictures(
@@ -126,17 +115,26 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
     return compute
 
 
-def _predict(
-    work: Work, embeddings: Path, bank: Path | None, indices: Path, images: int
-) -> "Predictions":
-    """Search for the test images at once, or in shards where there are many."""
+def _predict(work: Work, embeddings: Path, indices: Path, images: int) -> "Predictions":
+    """Take the predictions over, or search: at once, or in shards where there are many images."""
     from patchcore_ops.runtime.rows import even_bounds
-    from patchcore_ops.stages.layout import GRID, TEST_EMBEDDINGS
+    from patchcore_ops.stages.layout import (
+        ANOMALY_MAPS,
+        GRID,
+        IMAGES,
+        RANGES,
+        SCORES,
+        TEST_EMBEDDINGS,
+        read_scores,
+    )
     from patchcore_ops.stages.member_units import member_units
     from patchcore_ops.stages.patch_scores import search_shard
-    from patchcore_ops.stages.predictions import assemble_predictions, predict
+    from patchcore_ops.stages.predictions import Predictions, assemble_predictions, predict
 
     settings, runtime = work.settings, work.runtime
+    bank = work.read(MEMORY_BANK) if settings.members_have_units else None
+    if work.takes_over(SCORES, ANOMALY_MAPS, IMAGES, RANGES):
+        return Predictions(read_scores(work.output), None)
     units: tuple[float, ...] = ()
     if bank is not None:
         units = member_units(embeddings, bank, indices, settings, runtime)

@@ -12,8 +12,8 @@ from patchcore_ops.config.recorded_settings import SETTINGS, Recorded, settings_
 Suits = Callable[[Artefact], bool]
 # What numbers may depend on, besides images, settings and, for some, the number of threads.
 _CONDITIONS = ("code_version", "packages", "device", "cpu", "instructions")
-# With these, what is read and the settings, a result has nothing left to depend on.
-_ALL_CONDITIONS = (*_CONDITIONS, "source", "python", "threads", "runtime")
+# With these too, what is read and the settings, a result has nothing left to depend on.
+_FURTHER_CONDITIONS = ("source", "python", "threads", "runtime")
 
 
 def is_alike(artefact: Artefact, provenance: Mapping[str, str]) -> bool:
@@ -27,13 +27,18 @@ def is_same(
     read: Sequence[Artefact],
     settings: Recorded,
 ) -> bool:
-    """Tell whether computing an artefact again would give its files again."""
-    digest = hashlib.sha256(settings_content(settings)).hexdigest()
+    """Tell whether computing an artefact that is alike again would give its files again."""
     return (
-        all(artefact.provenance.get(key) == provenance[key] for key in _ALL_CONDITIONS)
+        all(artefact.provenance.get(key) == provenance[key] for key in _FURTHER_CONDITIONS)
         and artefact.made_from == {one.place: one.data_version for one in read}
-        and artefact.files.get(SETTINGS, (0, ""))[1] == digest
+        and has_settings(artefact, settings)
     )
+
+
+def has_settings(artefact: Artefact, settings: Recorded) -> bool:
+    """Tell whether an artefact records just these settings, by its sidecar."""
+    digest = hashlib.sha256(settings_content(settings)).hexdigest()
+    return artefact.files.get(SETTINGS, (0, ""))[1] == digest
 
 
 def open_earlier(

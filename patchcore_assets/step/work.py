@@ -67,7 +67,7 @@ class Work:
     _inherited: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _recorded_by_settings: dict[int, Recorded] = field(default_factory=dict, init=False)
     _decided: CategoryConfig | None = field(default=None, init=False)
-    _taken_over: Artefact | None = field(default=None, init=False)
+    _computed: str | None = field(default=None, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
 
     @property
@@ -164,9 +164,9 @@ class Work:
             return False
         for name in names or before.files.keys() - {SETTINGS}:
             self.share(before.folder / name, name)
-        self._taken_over = before
+        self._computed = before.provenance.get("computed", before.provenance["made"])
         self._context.log.info(
-            f"taken over as computed on {_computed(before)}, for all that it depends on is as it "
+            f"taken over as computed on {self._computed}, for all that it depends on is as it "
             "was; runtime.recompute: true computes it anew"
         )
         return True
@@ -257,7 +257,7 @@ class Work:
 
     def per_second(self, items: int) -> float:
         """Return how many items a second this step has handled so far; 0 if it took them over."""
-        if self._taken_over is not None:
+        if self._computed is not None:
             return 0.0
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)
 
@@ -284,10 +284,10 @@ class Work:
         in `unversioned` tell of earlier versions and do not count in the data version. `findings`
         are by check, in the order of declaration; `device` computed, if not the one asked for.
         """
-        seconds, taken = time.monotonic() - self._started, self._taken_over
+        seconds, computed = time.monotonic() - self._started, self._computed
         recorded = {
             **self._provenance(device or self._device),
-            **({} if taken is None else {"computed": _computed(taken)}),
+            **({} if computed is None else {"computed": computed}),
             **(provenance or {}),
             **lineage_of(self._read, self._category, self._used),
         }
@@ -308,7 +308,7 @@ class Work:
                 "seconds": dg.MetadataValue.float(round(seconds, 3)),
                 "bytes": dg.MetadataValue.int(artefact.bytes),
                 "location": place(self.location),
-                **({} if taken is None else {"taken_over": f"computed on {_computed(taken)}"}),
+                **({} if computed is None else {"taken_over": f"computed on {computed}"}),
                 "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),
@@ -359,8 +359,3 @@ class Work:
             "code_version": self._spec.code_version or "",
             **provenance_of_step(self.runtime, device),
         }
-
-
-def _computed(artefact: Artefact) -> str:
-    """Say when an artefact was computed, by itself or where it was taken over from."""
-    return artefact.provenance.get("computed", artefact.provenance["made"])

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.runtime.processors import available_processors
@@ -62,6 +61,8 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
     Call it after the step: the name of a GPU comes from torch, which is not imported for this.
     """
     packages = " ".join(f"{name}=={version}" for name, version in package_versions().items())
+    # Whether something is computed says nothing of how.
+    used = runtime.model_dump(exclude={"recompute"})
     return {
         "packages": packages,
         "source": source_hash(),
@@ -72,13 +73,8 @@ def provenance_of_step(runtime: RuntimeSection, device: str) -> dict[str, str]:
         "instructions": _instructions(),
         "device": _device(device),
         "threads": str(available_processors()),
-        "runtime": ", ".join(f"{key}={value}" for key, value in _runtime(runtime).items()),
+        "runtime": ", ".join(f"{key}={value}" for key, value in used.items()),
     }
-
-
-def _runtime(runtime: RuntimeSection) -> dict[str, Any]:
-    """Return what may have changed how something was computed."""
-    return runtime.model_dump(exclude={"recompute"})
 
 
 @cache

@@ -72,7 +72,8 @@ def calibrate(
     )
     normal.insert(0, "path", train["path"].to_numpy()[chosen[scored]])
     scored_images = layout.read_scores(predictions)
-    calibration = with_test_images(calibration, scored_images)
+    test = scored_images[["score", "is_anomaly"]]
+    calibration = with_test_images(calibration, test)
     if dataset_root is not None:
         calibration = _with_masks(
             calibration, scored_images, predictions, dataset_root, config, runtime, hash_of
@@ -81,11 +82,11 @@ def calibrate(
     normal.to_parquet(folder / layout.NORMAL_SCORES, index=False)
     text = calibration.model_dump_json(indent=1) + "\n"
     (folder / layout.CALIBRATION).write_text(text, encoding="utf-8")
-    return read_calibrated(folder, predictions)
+    return Calibrated(calibration, normal, test)
 
 
 def read_calibrated(folder: Path, predictions: Path) -> Calibrated:
-    """Read what `calibrate` has written and returned, and the scores of the test images."""
+    """Read what `calibrate` has returned, from what it has written."""
     test = layout.read_scores(predictions)[["score", "is_anomaly"]]
     return Calibrated(
         read_calibration(folder), pd.read_parquet(folder / layout.NORMAL_SCORES), test
