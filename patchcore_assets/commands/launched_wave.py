@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -42,7 +41,7 @@ def launch_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
         wave = submit_wave(instance, categories)
         say(f"{len(categories)} runs are queued, as wave {wave}")
         try:
-            failed = _Follower(instance, wave, categories).follow()
+            failed = _Follower(instance, config, wave, categories).follow()
         except KeyboardInterrupt:
             say(
                 f"\nthe wave goes on without this command; see its runs in the UI by the tag "
@@ -59,8 +58,15 @@ def launch_wave(config: BenchmarkConfig, categories: Sequence[str]) -> int:
 class _Follower:
     """Tells what becomes of the runs of a wave, a line each time one begins or ends."""
 
-    def __init__(self, instance: dg.DagsterInstance, wave: str, categories: Sequence[str]) -> None:
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        config: BenchmarkConfig,
+        wave: str,
+        categories: Sequence[str],
+    ) -> None:
         self._instance = instance
+        self._config = config
         self._wave = wave
         self._categories = categories
         self._told: dict[str, str] = {}
@@ -82,7 +88,7 @@ class _Follower:
                         raise ConfigError(
                             f"'{category}' is not one of the categories that the daemon serves; "
                             f"start the daemon again with {CONFIG_VARIABLE}="
-                            f"{os.environ[CONFIG_VARIABLE]}, and launch again"
+                            f"{self._config.path}, and launch again"
                         )
             for category in self._categories:
                 if category not in latest:
