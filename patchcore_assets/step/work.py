@@ -147,7 +147,10 @@ class Work:
         if self.runtime.recompute:
             return None
         own = self._provenance(self._device)
-        return self._earlier(lambda artefact: is_alike(artefact, own) and suits(artefact))
+        artefact = self._earlier(lambda artefact: is_alike(artefact, own) and suits(artefact))
+        if artefact is not None:
+            self._still_open.append(artefact)
+        return artefact
 
     def takes_over(self, *names: str) -> bool:
         """Share files of the version that this step replaces, if it would compute them again.

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from pipeline_kit import CATEGORY, MEMBER, SIDE, contents, execute, failures, write_config
+from store_kit import flip_a_bit
 
 from demo.tiny import build_tiny_dataset
+from patchcore_ops.checks import bank
 
 BANK, INDEX, PREDICTIONS, CALIBRATION = CHAIN = (
     "memory_bank",
@@ -37,6 +39,14 @@ class Place:
         self.said = ""
 
     def run(self, storage: str = "storage", /, **sections: Any) -> set[str]:
+        result = self.execute(*ASSETS, storage=storage, **sections)
+        assert result.success, failures(result)
+        made = {asset: result.asset_materializations_for_node(asset)[0] for asset in CHAIN}
+        return {asset for asset, event in made.items() if "taken_over" not in event.metadata}
+
+    def execute(
+        self, *assets: str, storage: str = "storage", **sections: Any
+    ) -> dg.ExecuteInProcessResult:
         config = write_config(
             self.folder / f"{storage}.yaml",
             self.folder / "dataset",
@@ -44,11 +54,9 @@ class Place:
             storage={"root": str(self.folder / storage)},
         )
         with dg.DagsterInstance.ephemeral() as instance:
-            result = execute(config, *ASSETS, instance=instance)
-            assert result.success, failures(result)
+            result = execute(config, *assets, instance=instance)
             self.said = "\n".join(one.user_message for one in instance.all_logs(result.run_id))
-        made = {asset: result.asset_materializations_for_node(asset)[0] for asset in CHAIN}
-        return {asset for asset, event in made.items() if "taken_over" not in event.metadata}
+        return result
 
     def of(self, asset: str, storage: str = "storage") -> Path:
         return self.folder / storage / asset / CATEGORY
@@ -163,13 +171,31 @@ def test_other_code_threads_or_processors_compute_everything(
 
 def test_a_damaged_result_is_computed_again_and_that_is_said(place: Place) -> None:
     whole = place.made()
-    file = place.of(BANK) / "0" / "features.npy"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
+    flip_a_bit(place.of(BANK) / "0" / "features.npy")
     assert place.run() == {BANK}
     assert "the version before is not taken into account: 0/features.npy" in place.said
     assert place.made() == whole
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_damage_while_it_is_taken_over_does_not_live_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    before = place.of(BANK).resolve()
+    read_banks = bank.read_banks
+
+    def damage_then_read(*arguments: Any) -> list[bank.MemberBank]:
+        damage(before / "0" / "features.npy")
+        return read_banks(*arguments)
+
+    monkeypatch.setattr(bank, "read_banks", damage_then_read)
+    [said] = failures(place.execute(BANK)).values()
+    assert said.startswith("0/features.npy (")
+    assert said.endswith(f"--select {BANK} --partition {CATEGORY}")
+    assert place.of(BANK).resolve() == before
+    monkeypatch.undo()
+    assert place.run() == {BANK}
+    place.assert_is_that_of_computing()
 
 
 def test_pictures_are_drawn_anew_into_files_of_their_own(place: Place) -> None:
