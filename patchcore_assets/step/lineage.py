@@ -125,7 +125,8 @@ def lineage_of(
 ) -> dict[str, str]:
     """Return the lineage of what is made for a category, or for all.
 
-    It merges the inputs' tags and the lineages read; an artefact's own entries win.
+    It merges the inputs' tags and the lineages read. What is known of an asset comes from one of
+    them, from the artefact itself if it was read: equal versions may have been made in two ways.
     """
     if category is None:
         return lineage_over_categories(read)
@@ -134,14 +135,15 @@ def lineage_of(
         for tag, version in tags.items()
         if tag.startswith(INPUT_DATA_VERSION)
     }
-    inherited = {key: value for artefact in read for key, value in artefact.lineage.items()}
-    direct = {
-        key: value
-        for artefact in read
-        for key, value in artefact.lineage.items()
-        if key.startswith(f"{artefact.asset}.")
+    lineages = {artefact.asset: by_asset(artefact.lineage) for artefact in read}
+    known = {asset: entries for lineage in lineages.values() for asset, entries in lineage.items()}
+    known.update({asset: lineage[asset] for asset, lineage in lineages.items()})
+    inherited = {
+        f"{asset}.{what}": value
+        for asset, entries in known.items()
+        for what, value in entries.items()
     }
-    return {**inherited, **direct, **inputs}
+    return {**inherited, **inputs}
 
 
 def lineage_over_categories(read: Sequence[Artefact]) -> dict[str, str]:

@@ -12,7 +12,16 @@ import dagster as dg
 import numpy as np
 import pytest
 from PIL import Image
-from pipeline_kit import CATEGORY, MEMBER, SIDE, contents, execute, failures, write_config
+from pipeline_kit import (
+    CATEGORY,
+    MEMBER,
+    SIDE,
+    Metadata,
+    contents,
+    execute,
+    failures,
+    write_config,
+)
 from store_kit import flip_a_bit
 
 from demo.tiny import build_tiny_dataset
@@ -39,10 +48,14 @@ class Place:
         self.said = ""
 
     def run(self, storage: str = "storage", /, **sections: Any) -> set[str]:
-        result = self.execute(*ASSETS, storage=storage, **sections)
+        made = self.make(*ASSETS, storage=storage, **sections)
+        return {asset for asset in CHAIN if "taken_over" not in made[asset]}
+
+    def make(self, *assets: str, storage: str = "storage", **sections: Any) -> dict[str, Metadata]:
+        result = self.execute(*assets, storage=storage, **sections)
         assert result.success, failures(result)
-        made = {asset: result.asset_materializations_for_node(asset)[0] for asset in CHAIN}
-        return {asset for asset, event in made.items() if "taken_over" not in event.metadata}
+        made = {asset: result.asset_materializations_for_node(asset)[0] for asset in assets}
+        return {asset: event.metadata for asset, event in made.items()}
 
     def execute(
         self, *assets: str, storage: str = "storage", **sections: Any
@@ -196,6 +209,15 @@ def test_damage_while_it_is_taken_over_does_not_live_on(
     monkeypatch.undo()
     assert place.run() == {BANK}
     place.assert_is_that_of_computing()
+
+
+def test_what_was_computed_again_is_not_said_to_be_taken_over(place: Place) -> None:
+    place.run()
+    place.make(BANK, runtime={"recompute": True})
+    place.make(CALIBRATION)
+    assert place.provenance(INDEX, "memory_bank.computed")
+    assert place.provenance(CALIBRATION, "memory_bank.made") == place.provenance(BANK, "made")
+    assert place.provenance(CALIBRATION, "memory_bank.computed") is None
 
 
 def test_pictures_are_drawn_anew_into_files_of_their_own(place: Place) -> None:
