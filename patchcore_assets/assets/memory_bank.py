@@ -72,7 +72,6 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "sampler": work.settings.coreset.sampler,
                     "percentage": work.settings.coreset.percentage,
                     "shards": work.settings.coreset.shards,
-                    "picks_per_second": picks_per_second,
                     **_coverage(written),
                 },
                 findings={
@@ -81,6 +80,7 @@ def memory_bank(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "features_differ": bank.features_differ(written),
                     "bank_covers_the_patches": bank.bank_covers_the_patches(written),
                 },
+                computing={"picks_per_second": picks_per_second},
             )
 
     return compute

@@ -87,12 +87,8 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
             return work.finish(
                 {
                     "test_images": len(scores),
-                    "images_per_second": images_per_second,
                     "mean_score_good": number(scores.query("not is_anomaly")["score"].mean()),
                     "mean_score_defective": number(scores.query("is_anomaly")["score"].mean()),
-                    "proven_share": dg.MetadataValue.null()
-                    if predictions.proven_share is None
-                    else predictions.proven_share,
                     **_score_distribution(scores),
                     **_notable_images(scores, pictures, work.output / PICTURES),
                     "full_size_pictures": place(f"{work.location}/{PICTURES}"),
@@ -110,6 +106,10 @@ def test_predictions(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     ),
                 },
                 device="cuda" if work.runtime.faiss_on_gpu else "cpu",
+                computing={
+                    "images_per_second": images_per_second,
+                    "proven_share": number(predictions.proven_share),
+                },
             )
 
     return compute

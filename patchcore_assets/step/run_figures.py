@@ -20,14 +20,16 @@ def figures_of(
     """Return the seconds of each asset that results go back to, and what else is wanted.
 
     `wanted` maps an asset to names of its metadata, and these to what they are called here. What
-    was made with another run history is left out.
+    was made with another run history is left out, and the seconds of what was not computed.
     """
     figures = {}
     for key, run_id in lineage.items():
         if key.endswith(_RUN_ID):
             asset = key.removesuffix(_RUN_ID)
             metadata = _metadata(instance, asset, category, run_id)
-            names = {"seconds": f"seconds/{asset}", **wanted.get(asset, {})}
+            names = dict(wanted.get(asset, {}))
+            if "taken_over" not in metadata:
+                names["seconds"] = f"seconds/{asset}"
             for name, shown in names.items():
                 value = metadata[name].value if name in metadata else None
                 if isinstance(value, int | float):

@@ -67,7 +67,7 @@ class Work:
     _inherited: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
     _recorded_by_settings: dict[int, Recorded] = field(default_factory=dict, init=False)
     _decided: CategoryConfig | None = field(default=None, init=False)
-    _computed: str | None = field(default=None, init=False)
+    _as_computed: dict[str, str] = field(default_factory=dict, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
 
     @property
@@ -167,9 +167,13 @@ class Work:
             return False
         for name in names or before.files.keys() - {SETTINGS}:
             self.share(before.folder / name, name)
-        self._computed = before.provenance.get("computed", before.provenance["made"])
+        computed = before.provenance.get("computed", before.provenance["made"])
+        self._as_computed = {
+            "computed": computed,
+            **{key: before.provenance[key] for key in ("host", "platform")},
+        }
         self._context.log.info(
-            f"taken over as computed on {self._computed}, for all that it depends on is as it "
+            f"taken over as computed on {computed}, for all that it depends on is as it "
             "was; runtime.recompute: true computes it anew"
         )
         return True
@@ -259,9 +263,7 @@ class Work:
         return next(one.lineage for one in self._read if one.asset == asset)
 
     def per_second(self, items: int) -> float:
-        """Return how many items a second this step has handled so far; 0 if it took them over."""
-        if self._computed is not None:
-            return 0.0
+        """Return how many items a second this step has handled so far."""
         return round(items / max(time.monotonic() - self._started, 1e-9), 2)
 
     def progress(self, what: str) -> Progress:
@@ -280,17 +282,19 @@ class Work:
         unversioned: Collection[str] = (),
         findings: Mapping[str, Finding] | None = None,
         device: str | None = None,
+        computing: Mapping[str, Any] | None = None,
     ) -> CheckedResult:
         """Keep the output folder as the artefact's new version and report it.
 
         A version that a blocking check refuses is kept aside; only its checks are reported. Files
         in `unversioned` tell of earlier versions and do not count in the data version. `findings`
         are by check, in the order of declaration; `device` computed, if not the one asked for.
+        `computing` is metadata that is left out where nothing was computed.
         """
-        seconds, computed = time.monotonic() - self._started, self._computed
+        seconds, taken_over = time.monotonic() - self._started, self._as_computed
         recorded = {
             **self._provenance(device or self._device),
-            **({} if computed is None else {"computed": computed}),
+            **taken_over,
             **(provenance or {}),
             **lineage_of(self._read, self._category, self._used),
         }
@@ -308,10 +312,14 @@ class Work:
         return dg.MaterializeResult(
             metadata={
                 **metadata,
+                **(
+                    {"taken_over": f"computed on {taken_over['computed']}"}
+                    if taken_over
+                    else computing or {}
+                ),
                 "seconds": dg.MetadataValue.float(round(seconds, 3)),
                 "bytes": dg.MetadataValue.int(artefact.bytes),
                 "location": place(self.location),
-                **({} if computed is None else {"taken_over": f"computed on {computed}"}),
                 "provenance": dg.MetadataValue.json(by_asset(recorded)),
             },
             data_version=dg.DataVersion(artefact.data_version),

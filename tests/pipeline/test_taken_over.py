@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline_kit import (
 from store_kit import flip_a_bit
 
 from demo.tiny import build_tiny_dataset
+from patchcore_assets.step.run_figures import figures_of
 from patchcore_ops.checks import bank
 
 BANK, INDEX, PREDICTIONS, CALIBRATION = CHAIN = (
@@ -34,6 +36,8 @@ BANK, INDEX, PREDICTIONS, CALIBRATION = CHAIN = (
     "score_calibration",
 )
 ASSETS = ("image_manifest", "raw_embeddings", *CHAIN)
+METRICS = "category_metrics"
+OF_COMPUTING = {BANK: {"picks_per_second"}, PREDICTIONS: {"images_per_second", "proven_share"}}
 WITH_UNITS = {
     "embedding": {"members": [MEMBER, {**MEMBER, "layers": ["blocks.2"]}]},
     "scoring": {"ensemble": "leave_one_out"},
@@ -45,6 +49,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.history: dg.DagsterInstance | None = None
         self.said = ""
 
     def run(self, storage: str = "storage", /, **sections: Any) -> set[str]:
@@ -66,7 +71,8 @@ class Place:
             **sections,
             storage={"root": str(self.folder / storage)},
         )
-        with dg.DagsterInstance.ephemeral() as instance:
+        with dg.DagsterInstance.ephemeral() as own:
+            instance = self.history or own
             result = execute(config, *assets, instance=instance)
             self.said = "\n".join(one.user_message for one in instance.all_logs(result.run_id))
         return result
@@ -209,6 +215,35 @@ def test_damage_while_it_is_taken_over_does_not_live_on(
     monkeypatch.undo()
     assert place.run() == {BANK}
     place.assert_is_that_of_computing()
+
+
+def test_figures_of_computing_are_shown_where_something_was_computed(
+    place: Place, instance: dg.DagsterInstance
+) -> None:
+    place.history = instance
+    timed = {f"seconds/{asset}" for asset in CHAIN[:-1]}
+    for recompute in (True, False):
+        made = place.make(*ASSETS, METRICS, runtime={"recompute": recompute})
+        for asset, figures in OF_COMPUTING.items():
+            assert made[asset].keys() & figures == (figures if recompute else set())
+        lineage = place.sidecar(METRICS)["provenance"]
+        tracked = figures_of(instance, CATEGORY, lineage, {BANK: {"picks": "bank_rows"}})
+        assert tracked.keys() & timed == (timed if recompute else set())
+        assert tracked["seconds/raw_embeddings"] > 0
+        assert tracked["bank_rows"] == made[BANK]["picks"].value
+
+
+def test_a_machine_that_takes_over_is_not_said_to_have_computed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed_on = platform.node()
+    for name in ("host", "_platform"):
+        monkeypatch.setattr(f"patchcore_ops.stages.provenance.{name}", lambda: "another")
+    for _ in range(2):
+        assert place.run() == set()
+        assert {place.provenance(asset, "host") for asset in CHAIN} == {computed_on}
+        assert "another" not in {place.provenance(asset, "platform") for asset in CHAIN}
+    assert place.provenance("raw_embeddings", "host") == "another"
 
 
 def test_what_was_computed_again_is_not_said_to_be_taken_over(place: Place) -> None:
