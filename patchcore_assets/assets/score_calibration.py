@@ -12,6 +12,7 @@ from patchcore_assets.assets.test_predictions import TEST_PREDICTIONS
 from patchcore_assets.inputs.versions import CALIBRATION_CONFIG
 from patchcore_assets.pools import CPU_HEAVY, GPU
 from patchcore_assets.step.checks import Check, CheckedResult, specs
+from patchcore_assets.step.earlier import INCOMPLETE
 from patchcore_assets.step.presentation import charts, number, picture
 from patchcore_assets.step.resource import Benchmark
 from patchcore_assets.step.work import Work
@@ -66,7 +67,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
         with benchmark.work(context) as work:
             embeddings, bank = work.read(RAW_EMBEDDINGS), work.read(MEMORY_BANK)
             indices, predictions = work.read(FAISS_INDEX), work.read(TEST_PREDICTIONS)
-            made, normal, test = (
+            made, normal, test, is_complete = (
                 read_calibrated(work.output, predictions)
                 if work.takes_over()
                 else calibrate(
@@ -125,6 +126,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "enough_normal_images": checks.enough_normal_images(made),
                     "suspicious_train_images": checks.suspicious_train_images(normal),
                 },
+                provenance={} if is_complete else {INCOMPLETE: "without masks of test images"},
             )
 
     return compute

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from patchcore_assets.storage import Artefact, ArtefactStore, DamagedArtefact, MissingArtefact
 from patchcore_ops.config.recorded_settings import SETTINGS, Recorded, settings_content
 
+# Says in an artefact's provenance what it has been computed without.
+INCOMPLETE = "incomplete"
 Suits = Callable[[Artefact], bool]
 # What numbers may depend on, besides images, settings and, for some, the number of threads.
 _CONDITIONS = ("code_version", "packages", "device", "cpu", "instructions")
@@ -29,7 +31,8 @@ def is_same(
 ) -> bool:
     """Tell whether computing an artefact that is alike again would give its files again."""
     return (
-        all(artefact.provenance.get(key) == provenance[key] for key in _FURTHER_CONDITIONS)
+        INCOMPLETE not in artefact.provenance
+        and all(artefact.provenance.get(key) == provenance[key] for key in _FURTHER_CONDITIONS)
         and artefact.made_from == {one.place: one.data_version for one in read}
         and has_settings(artefact, settings)
     )

@@ -35,12 +35,14 @@ class Calibrated(NamedTuple):
     """A calibration, and what it was made of.
 
     `normal` has `path`, `score` and `map_peak` of train images; `test` has `score` and
-    `is_anomaly` of the test images.
+    `is_anomaly` of the test images. `is_complete` is false if their masks could not be read, or
+    are not those that were recorded.
     """
 
     calibration: Calibration
     normal: pd.DataFrame
     test: pd.DataFrame
+    is_complete: bool = True
 
 
 def calibrate(
@@ -74,15 +76,20 @@ def calibrate(
     scored_images = layout.read_scores(predictions)
     test = scored_images[["score", "is_anomaly"]]
     calibration = with_test_images(calibration, test)
+    is_complete = True
     if dataset_root is not None:
-        calibration = _with_masks(
-            calibration, scored_images, predictions, dataset_root, config, runtime, hash_of
-        )
+        try:
+            calibration = _with_masks(
+                calibration, scored_images, predictions, dataset_root, config, runtime, hash_of
+            )
+        except UserError:
+            # The metrics say what is wrong with a mask; thresholds need none.
+            is_complete = False
     folder.mkdir(parents=True, exist_ok=True)
     normal.to_parquet(folder / layout.NORMAL_SCORES, index=False)
     text = calibration.model_dump_json(indent=1) + "\n"
     (folder / layout.CALIBRATION).write_text(text, encoding="utf-8")
-    return Calibrated(calibration, normal, test)
+    return Calibrated(calibration, normal, test, is_complete)
 
 
 def read_calibrated(folder: Path, predictions: Path) -> Calibrated:
@@ -175,17 +182,16 @@ def _with_masks(
     runtime: RuntimeSection,
     hash_of: HashOf,
 ) -> Calibration:
-    """Add what the masks of test images say of the pixel threshold, if they are as they were."""
+    """Add what the masks of test images say of the pixel threshold.
+
+    Raises UserError if they are not as they were.
+    """
     paths = layout.mask_files(images, dataset_root)
     known = [at for at, path in enumerate(paths) if path or not images["is_anomaly"].iloc[at]]
     if calibration.test is None or calibration.pixel_threshold is None or not any(paths):
         return calibration
-    try:
-        with unchanged(layout.recorded_masks(images, dataset_root), "image_manifest", hash_of):
-            masks = load_masks([paths[at] for at in known], config.dataset, runtime.num_workers)
-    except UserError:
-        # The metrics say what is wrong with a mask; thresholds need none.
-        return calibration
+    with unchanged(layout.recorded_masks(images, dataset_root), "image_manifest", hash_of):
+        masks = load_masks([paths[at] for at in known], config.dataset, runtime.num_workers)
     maps = ArrayFile(predictions / layout.ANOMALY_MAPS)
     found = true = both = 0
     for at, mask in zip(known, masks, strict=True):

@@ -177,6 +177,18 @@ def test_an_edited_data_set_computes_everything(
     place.assert_is_that_of_computing()
 
 
+def test_a_calibration_without_the_masks_is_computed_again(place: Place) -> None:
+    mask = min((place.folder / "dataset" / CATEGORY / "ground_truth").rglob("*.png"))
+    content = mask.read_bytes()
+    mask.unlink()
+    shown = place.make(CALIBRATION, runtime={"recompute": True})[CALIBRATION]
+    assert shown["segmentation_f1"].value is None
+    mask.write_bytes(content)
+    assert place.run() == {CALIBRATION}
+    place.assert_is_that_of_computing()
+    assert place.run() == set()
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("source_hash", "edited"), ("available_processors", 7), ("_cpu", "other")]
 )
