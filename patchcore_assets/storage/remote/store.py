@@ -183,9 +183,13 @@ class RemoteStaging:
         return self._versions.url(self.folder.name)
 
     def share(self, source: Path, name: str) -> None:
-        """Link a cached file into this version; the storage will copy it; see `Staging.share`."""
+        """Link a cached file into this version; the storage will copy it; see `Staging.share`.
+
+        A file of the version before is uploaded, for there it may be damaged.
+        """
         self._staging.share(source, name)
-        if place := place_of(source):
+        place = place_of(source)
+        if place and not place.startswith(f"{self._versions.place}/"):
             self._shared[name] = place
 
     def commit(
