@@ -82,7 +82,8 @@ def source_hash() -> str:
     """Return a hash over the Python files of this package: it tells of any edit of them."""
     package = Path(__file__).parents[1]
     found = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
+    # An editor's lock is a link to nothing that has such a name.
+    for file in sorted(file for file in package.rglob("*.py") if file.is_file()):
         content = file.read_bytes()
         found.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         found.update(content)

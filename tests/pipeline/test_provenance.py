@@ -21,6 +21,7 @@ from patchcore_assets.step.lineage import by_asset, lineage_over_categories
 from patchcore_assets.storage import Artefact
 from patchcore_ops.config import load_config
 from patchcore_ops.config.sections import RuntimeSection
+from patchcore_ops.stages import provenance
 from patchcore_ops.stages.benchmark_report import _facts
 from patchcore_ops.stages.provenance import PACKAGES, package_versions, provenance_of_step
 
@@ -153,6 +154,22 @@ def test_packages_that_are_not_installed_are_left_out() -> None:
 def test_threads_are_the_processors_that_the_step_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert provenance_of_step(RuntimeSection(), "cpu")["threads"] == "7"
+
+
+def test_an_editor_that_has_a_file_open_is_no_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stages").mkdir()
+    file = tmp_path / "stages" / "predictions.py"
+    file.write_text("A = 1\n")
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    source_hash = provenance.source_hash.__wrapped__
+    saved = source_hash()
+    # So Emacs marks a file.
+    file.with_name(".#predictions.py").symlink_to("someone@somewhere.1:2")
+    assert source_hash() == saved
+    file.write_text("A = 2\n")
+    assert source_hash() != saved
 
 
 def test_lineage_over_categories_leaves_out_what_an_unpartitioned_artefact_was_made_from() -> None:
