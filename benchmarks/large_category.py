@@ -101,7 +101,8 @@ def _measure(options: argparse.Namespace, root: Path, work: Path) -> Iterator[di
             "storage": options.storage,
         },
         "coreset": {"percentage": options.percentage, "shards": options.shards},
-        "runtime": {"images_per_shard": options.images_per_shard},
+        # A folder that stays has results that would be taken over in no time.
+        "runtime": {"images_per_shard": options.images_per_shard, "recompute": True},
         "storage": {"root": str(work / "storage")},
     }
     # JSON is YAML.
