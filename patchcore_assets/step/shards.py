@@ -131,7 +131,11 @@ class Shards:
                 self._log.info(f"{done} of {len(tasks)} shards are made")
         with ExitStack() as reading:
             yield [self._opened(task, reading) for task in tasks]
-        prefix = tasks[0].name.partition("-")[0]
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove all shards of the category."""
+        prefix = shard_name(self._category, ()).partition("-")[0]
         for name in self._store.categories(self.asset):
             if name.startswith(prefix):
                 self._store.remove(self.asset, name)

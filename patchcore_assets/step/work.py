@@ -167,6 +167,7 @@ class Work:
             return False
         for name in names or before.files.keys() - {SETTINGS}:
             self.share(before.folder / name, name)
+        self._shards.remove()
         computed = before.provenance.get("computed", before.provenance["made"])
         self._as_computed = {
             "computed": computed,
@@ -229,8 +230,7 @@ class Work:
 
         `reads` says for each which of the artefacts that were read it reads, and which files.
         """
-        open_again = partial(store_of, self.config)
-        shards = Shards(self._asset, self.category, open_again, self.store, self._context.log)
+        shards = self._shards
         common = [
             json.dumps(self.recorded, sort_keys=True),
             *(f"{one.place} {one.data_version}" for one in self._read),
@@ -253,6 +253,11 @@ class Work:
         ]
         on_cluster = self.runtime.shards_on == "auto" and is_on_cluster()
         return self._stack.enter_context(shards.made(tasks, on_cluster))
+
+    @property
+    def _shards(self) -> Shards:
+        open_again = partial(store_of, self.config)
+        return Shards(self._asset, self.category, open_again, self.store, self._context.log)
 
     def share(self, source: Path, name: str) -> None:
         """Put a file of what was read into the output folder, without a second copy."""

@@ -28,6 +28,7 @@ from store_kit import flip_a_bit
 from demo.tiny import build_tiny_dataset
 from patchcore_assets.step.run_figures import figures_of
 from patchcore_ops.checks import bank
+from patchcore_ops.stages import memory_bank
 
 BANK, INDEX, PREDICTIONS, CALIBRATION = CHAIN = (
     "memory_bank",
@@ -265,6 +266,27 @@ def test_what_was_computed_again_is_not_said_to_be_taken_over(place: Place) -> N
     assert place.provenance(INDEX, "memory_bank.computed")
     assert place.provenance(CALIBRATION, "memory_bank.made") == place.provenance(BANK, "made")
     assert place.provenance(CALIBRATION, "memory_bank.computed") is None
+
+
+def test_shards_of_a_run_that_failed_go_where_a_bank_is_taken_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_shards = {"coreset": {"shards": 2}}
+    place.run(**in_shards)
+    select_shard, made = memory_bank.select_shard, []
+
+    def fail_at_the_second(*arguments: Any) -> None:
+        if made:
+            raise OSError("the machine fails")
+        made.append(arguments)
+        select_shard(*arguments)
+
+    monkeypatch.setattr(memory_bank, "select_shard", fail_at_the_second)
+    assert not place.execute(BANK, coreset={"shards": 2, "percentage": 0.2}).success
+    kept = place.folder / "storage" / "memory_bank_shards"
+    assert len(list(kept.iterdir())) == 1
+    assert place.run(**in_shards) == set()
+    assert not list(kept.iterdir())
 
 
 def test_pictures_are_drawn_anew_into_files_of_their_own(place: Place) -> None:
