@@ -260,19 +260,6 @@ def test_two_writing_processes_never_show_a_mixture(
     assert bucket.files() == last
 
 
-def test_what_is_taken_from_the_version_before_repairs_it(bucket: Bucket, machines: Path) -> None:
-    store = fresh(bucket.root, machines)
-    put(store, OLD)
-    bucket.write(f"asset/c/{bucket.version()}/a.bin", b"x" * len(OLD["a.bin"]))
-    with pytest.raises(DamagedArtefact):
-        read(fresh(bucket.root, machines))
-    with store.open("asset", "c") as before, store.stage("asset", "c") as staging:
-        for name in before.files:
-            staging.share(before.folder / name, name)
-        staging.commit({})
-    assert read(fresh(bucket.root, machines)) == OLD
-
-
 @pytest.mark.parametrize("superseded", [False, True])
 def test_a_shared_file_is_copied_by_the_storage_or_uploaded_where_it_is_gone(
     bucket: Bucket, machines: Path, monkeypatch: pytest.MonkeyPatch, superseded: bool

@@ -183,13 +183,9 @@ class RemoteStaging:
         return self._versions.url(self.folder.name)
 
     def share(self, source: Path, name: str) -> None:
-        """Link a cached file into this version; the storage will copy it; see `Staging.share`.
-
-        A file of the version before is uploaded, for there it may be damaged.
-        """
+        """Link a cached file into this version; the storage will copy it; see `Staging.share`."""
         self._staging.share(source, name)
-        place = place_of(source)
-        if place and not place.startswith(f"{self._versions.place}/"):
+        if place := place_of(source):
             self._shared[name] = place
 
     def commit(
