@@ -77,17 +77,18 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
             grids, rows = embedded.grids, embedded.images
             train_images = int((rows["split"] == "train").sum())
             made_by = _made_by(embedded)
+            count = len(images) - embedded.taken_over
+            per_second = work.per_second(count)
             return work.finish(
                 {
                     "members": len(grids),
                     "images": len(images),
-                    "images_embedded": len(images) - embedded.taken_over,
+                    "images_embedded": count,
                     "images_taken_over": embedded.taken_over,
                     "train_patches": sum(grid.patches * grid.train_images for grid in grids),
                     "test_patches": sum(grid.patches * grid.test_images for grid in grids),
                     "dimension": grids[0].dimension,
                     "grid": ", ".join(f"{grid.height} x {grid.width}" for grid in grids),
-                    "images_per_second": work.per_second(len(images) - embedded.taken_over),
                     **{key: dg.MetadataValue.text(value) for key, value in made_by.items()},
                 },
                 provenance=made_by,
@@ -98,6 +99,7 @@ def raw_embeddings(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "embeddings_vary": embeddings.embeddings_vary(work.output, grids),
                     "images_differ_as_decoded": same_images.images_differ_as_decoded(rows),
                 },
+                computing={"images_per_second": per_second} if count else {},
             )
 
     return compute

@@ -134,6 +134,8 @@ def test_only_new_images_are_embedded_and_every_byte_is_that_of_a_full_run(
     metadata, _ = place.run()
     assert metadata["images_embedded"] == new
     assert metadata["images_embedded"] + metadata["images_taken_over"] == metadata["images"]
+    # What computes nothing has no pace.
+    assert ("images_per_second" in metadata) == (new > 0)
     after = place.made()
     assert after != before
     assert after == place.made_anew()
