@@ -127,6 +127,7 @@ def score_calibration(config: BenchmarkConfig) -> dg.AssetsDefinition:
                     "suspicious_train_images": checks.suspicious_train_images(normal),
                 },
                 provenance={} if is_complete else {INCOMPLETE: "without masks of test images"},
+                device="cuda" if work.runtime.faiss_on_gpu else "cpu",
             )
 
     return compute
