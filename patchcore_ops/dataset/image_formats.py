@@ -175,8 +175,8 @@ def _refuse_large(image: ImageFile.ImageFile, max_pixels: int, is_file: bool) ->
     if width * height > max_pixels:
         has = f"has {width} x {height} = {width * height:,} pixels, more than "
         raise UnfitImage(
-            f"{has}dataset.max_pixels ({max_pixels:,}); raise that if the image is what it should "
-            "be, or reduce the image"
+            f"{has}dataset.max_pixels ({max_pixels:,}), which a model keeps; raise that, and make "
+            "the model again, if the image is what it should be, or reduce the image"
             if is_file
             else f"{has}the limit of {max_pixels:,}; reduce the image"
         )

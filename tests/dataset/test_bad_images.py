@@ -158,8 +158,9 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "too many pixels": (
         "x.png",
         huge_png(50_000, 40_000),
-        "has 50000 x 40000 = 2,000,000,000 pixels, more than dataset.max_pixels (178,956,970); "
-        "raise that if the image is what it should be, or reduce the image",
+        "has 50000 x 40000 = 2,000,000,000 pixels, more than dataset.max_pixels (178,956,970), "
+        "which a model keeps; raise that, and make the model again, if the image is what it should "
+        "be, or reduce the image",
     ),
     "too oblong": (
         "x.png",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from dagster._core.definitions.data_version import StaleStatus
 from inspection_kit import DAY, INBOX, NEXT, NOON, Line
+from PIL import Image
 from pipeline_kit import (
     BY_CATEGORY,
     CATEGORY,
@@ -152,6 +154,23 @@ def test_a_day_is_added_to_and_a_new_model_judges_it_again(line: Line) -> None:
     versions = third["model_version"]
     assert versions["a.png"] == first["model_version"]["a.png"]
     assert versions["b.png"] == versions["c.png"] != versions["a.png"]
+
+
+def test_a_model_keeps_the_limit_of_pixels_that_it_was_made_with(line: Line) -> None:
+    line.configure(dataset={"max_pixels": 64 * 64})
+    line.make("model")
+    with Image.open(line.images("test")[0]) as image:
+        image.resize((65, 64)).save(line.put(b"", "large.png"), "PNG")
+    os.utime(line.inbox / CATEGORY / "large.png", (NOON, NOON))
+    line.inspect()
+    said = "more than dataset.max_pixels (4,096), which a model keeps; raise that, and make the"
+    assert said in line.table()["reason"]["large.png"]
+    line.configure(dataset={"max_pixels": 65 * 64})
+    line.inspect()
+    assert said in line.table()["reason"]["large.png"]
+    line.make("model")
+    line.inspect()
+    assert line.table()["reason"].isna().all()
 
 
 def test_checks_warn_of_rejects_and_drift(line: Line) -> None:
