@@ -14,7 +14,10 @@ from patchcore_ops.checks.finding import Finding, counted, such_as
 _DAYS = 1000
 # With fewer scores on either side nothing but a complete change would show.
 MINIMUM_IMAGES = 20
-_NOT_CALIBRATED = "The model has no thresholds; materialise score_calibration and model again."
+_NOT_CALIBRATED = (
+    "The model has no thresholds, for no train image could be scored without itself; add train "
+    "images, and make the model again."
+)
 
 
 def rejects_are_expected(judged: pd.DataFrame, calibration: Calibration | None) -> Finding:

@@ -26,6 +26,7 @@ from pipeline_kit import (
 )
 
 from patchcore_assets.graph import INSPECTIONS_JOB, define
+from patchcore_assets.partitions import Partition
 from patchcore_ops.config import load_config
 from patchcore_ops.config.snapshot import configuration_hash, restore, snapshot
 from patchcore_ops.runtime.errors import ConfigError
@@ -171,6 +172,21 @@ def test_a_model_keeps_the_limit_of_pixels_that_it_was_made_with(line: Line) -> 
     line.make("model")
     line.inspect()
     assert line.table()["reason"].isna().all()
+
+
+def test_a_model_of_one_train_image_has_no_thresholds(line: Line) -> None:
+    for image in line.images("train")[1:]:
+        image.unlink()
+    line.make(*BY_CATEGORY)
+    line.put(line.images("test")[0], "a.png")
+    result = line.make("inspections", partition=Partition(CATEGORY, DAY).key)
+    found = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert [name for name, one in found.items() if not one.passed] == [
+        "rejects_are_expected",
+        "scores_have_not_drifted",
+    ]
+    for name in ("rejects_are_expected", "scores_have_not_drifted"):
+        assert "add train images, and make the model again" in (found[name].description or "")
 
 
 def test_checks_warn_of_rejects_and_drift(line: Line) -> None:
