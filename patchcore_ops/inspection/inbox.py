@@ -58,9 +58,9 @@ class LocalInbox:
     def arrivals(self, category: str) -> list[Arrival]:
         """Return the image files of a category, those in folders of it too; sorted by path.
 
-        Links are not followed.
+        Links are not followed. Without a folder, nothing has come to the category.
         """
-        return sorted(self._files(self._root / category))
+        return sorted(self._files(self._root / category)) if category in self.categories() else []
 
     def _files(self, top: Path) -> Iterator[Arrival]:
         for folder, folders, names in os.walk(top, onerror=self._refuse):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -29,6 +30,7 @@ from patchcore_assets.graph import INSPECTIONS_JOB, define
 from patchcore_assets.partitions import Partition
 from patchcore_ops.config import load_config
 from patchcore_ops.config.snapshot import configuration_hash, restore, snapshot
+from patchcore_ops.inspection.inbox import InboxProblem, open_inbox
 from patchcore_ops.runtime.errors import ConfigError
 
 
@@ -155,6 +157,19 @@ def test_a_day_is_added_to_and_a_new_model_judges_it_again(line: Line) -> None:
     versions = third["model_version"]
     assert versions["a.png"] == first["model_version"]["a.png"]
     assert versions["b.png"] == versions["c.png"] != versions["a.png"]
+
+
+def test_a_category_whose_folder_is_gone_has_no_new_images(line: Line) -> None:
+    line.put(line.images("test")[0], "a.png")
+    line.inspect()
+    first = line.table()
+    shutil.rmtree(line.inbox / CATEGORY)
+    assert line.inspect()["scored_now"] == 0
+    pd.testing.assert_frame_equal(line.table(), first)
+    assert open_inbox(str(line.inbox)).arrivals(OTHER) == []
+    line.inbox.rmdir()
+    with pytest.raises(InboxProblem, match=rf"^{line.inbox}: cannot be read"):
+        open_inbox(str(line.inbox)).arrivals(CATEGORY)
 
 
 def test_a_model_keeps_the_limit_of_pixels_that_it_was_made_with(line: Line) -> None:
