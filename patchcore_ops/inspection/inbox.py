@@ -63,7 +63,7 @@ class LocalInbox:
         return sorted(self._files(self._root / category)) if category in self.categories() else []
 
     def _files(self, top: Path) -> Iterator[Arrival]:
-        for folder, folders, names in os.walk(top, onerror=self._refuse):
+        for folder, folders, names in os.walk(top, onerror=self._pass_over):
             folders[:] = [one for one in folders if not one.startswith(".")]
             for name in names:
                 file = os.path.join(folder, name)  # noqa: PTH118 - a tick may list 100,000 files
@@ -79,6 +79,11 @@ class LocalInbox:
                     yield Arrival(
                         printable(inside), file, found.st_size, found.st_mtime_ns, changed
                     )
+
+    def _pass_over(self, error: OSError) -> None:
+        """Leave out a folder that has gone since it was listed, as a file that has."""
+        if not isinstance(error, FileNotFoundError):
+            self._refuse(error)
 
     def _refuse(self, error: OSError) -> NoReturn:
         raise InboxProblem(
