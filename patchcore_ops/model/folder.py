@@ -104,7 +104,7 @@ def read_model(folder: Path, verify: bool = True) -> ModelDescription:
         content = json.loads(text)
         checksum, number = str(content[_CHECKSUM]), content["format"]
     except FileNotFoundError:
-        remedy = "name the folder of one category, such as storage/model/bottle"
+        remedy = "copy one there, or name that of one category, such as storage/model/bottle"
         if str(folder).partition("/")[0].endswith(":"):
             remedy = "copy the model of a bucket into a folder of this machine first"
         raise ModelError(f"{folder}: is no model, for it has no {MODEL}; {remedy}") from None

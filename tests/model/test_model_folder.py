@@ -119,7 +119,7 @@ def test_any_other_model_json_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"is no model, for it has no model\.json; name the"):
+    with pytest.raises(ModelError, match=r"is no model, for it has no model\.json; copy one there"):
         Model.load(tmp_path)
     with pytest.raises(ModelError, match=r"no model\.json; copy the model of a bucket"):
         Model.load(Path("s3://factory/model/bottle"))

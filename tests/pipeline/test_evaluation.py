@@ -63,7 +63,9 @@ def test_a_named_model_is_used_instead_of_one_s_own(
     index.write_bytes(index.read_bytes()[:-1] + b"!")
     [said] = failures(execute(config, "evaluation")).values()
     assert "index.faiss: is not what was written" in said
-    # A category without other images is told where to put them.
+    # A category without a model, or without other images, is told where to put them.
+    [said] = failures(execute(config, "evaluation", partition=OTHER)).values()
+    assert f"{tmp_path / 'models' / OTHER}: is no model, for it has no model.json; copy one" in said
     shutil.copytree(storage / "model" / CATEGORY, tmp_path / "models" / OTHER)
     [said] = failures(execute(config, "evaluation", partition=OTHER)).values()
     assert said == (
