@@ -356,9 +356,9 @@ class Work:
             self._inherited.update(settings_of(artefact))
             if newer := made_anew_since(self._context.instance, artefact):
                 self.warn(
-                    f"{artefact.asset} is used as it is, but {' and '.join(newer)}, from which it "
-                    f"was made, has been made again since; materialise {artefact.asset} and what "
-                    "follows it to take that in"
+                    f"{artefact.asset} is used as it is, though it was made from earlier versions "
+                    f"of {' and '.join(newer)}; materialise {artefact.asset} and what follows it "
+                    "to take the newer ones in"
                 )
         self._read.append(artefact)
 

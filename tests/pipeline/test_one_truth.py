@@ -83,8 +83,8 @@ def test_what_is_behind_its_sources_is_used_and_said_to_be_behind(bench: Bench) 
     pd.testing.assert_frame_equal(bench.scores(), before)
     said = [one.user_message for one in bench.instance.all_logs(result.run_id)]
     assert (
-        "raw_embeddings is used as it is, but image_manifest, from which it was made, has been "
-        "made again since; materialise raw_embeddings and what follows it to take that in"
+        "raw_embeddings is used as it is, though it was made from earlier versions of "
+        "image_manifest; materialise raw_embeddings and what follows it to take the newer ones in"
     ) in said
 
 
