@@ -154,14 +154,18 @@ class ModelDescription(ModelDraft):
 
     @property
     def scales(self) -> MemberScales | None:
-        """What the members are scaled by; None where their ranges are unknown."""
+        """What the members are scaled by; None where ranges are unknown, or those of scores empty.
+
+        All are empty over a single image, and every image would have the score 0 by them.
+        """
         if len(self.members) == 1:
             return UNSCALED
         if self.units:
             return MemberScales.by_units(self.units)
         scores = tuple(one.score_range for one in self.members if one.score_range is not None)
         maps = tuple(one.map_range for one in self.members if one.map_range is not None)
-        if len(scores) == len(maps) == len(self.members):
+        is_known = len(scores) == len(maps) == len(self.members)
+        if is_known and any(low < high for low, high in scores):
             return MemberScales(scores=scores, maps=maps)
         return None
 

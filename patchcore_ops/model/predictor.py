@@ -255,7 +255,8 @@ class Model:
         if scales is None:
             raise ModelError(
                 f"the model of '{self.description.category}' has several members, and their ranges "
-                "are unknown, so their scores cannot be averaged; `patchcore evaluate` takes them "
-                "over the test images"
+                "are unknown or empty, as over a single image, so their scores cannot be averaged; "
+                "`patchcore evaluate` takes them over the test images, and with scoring.ensemble: "
+                "leave_one_out none are needed"
             )
         return scales

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_kit import RUNTIME, SIDE, Benchmarked
+from model_kit import RUNTIME, SIDE, Benchmarked, benchmarked, ensemble_config
 from PIL import Image, ImageSequence
 
 from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
-from patchcore_ops.model import ModelDescription, Prediction, Unreadable
+from patchcore_ops.model import ModelDescription, ModelError, Prediction, Unreadable
 from patchcore_ops.runtime.errors import DatasetError
 
 
@@ -40,6 +41,27 @@ def test_test_images_get_the_scores_and_maps_of_the_benchmark(
     has_ranges = len(config.embedding.members) > 1 and not config.members_have_units
     assert description.scoring.ranges_of == ("test images" if has_ranges else "")
     assert bool(description.units) == config.members_have_units
+
+
+def test_ranges_over_one_image_make_no_verdicts(tiny_dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_dataset / "fabric_a", tmp_path / "data" / "fabric_a")
+    of_test = tmp_path / "data" / "fabric_a" / "test"
+    first, *others = sorted((of_test / "hole").iterdir())
+    for other in (*others, *(of_test / "good").iterdir(), *(of_test / "stain").iterdir()):
+        other.unlink()
+    made = benchmarked(tmp_path / "data", tmp_path / "made", ensemble_config(tmp_path / "made", 2))
+    assert made.images == [first]
+    assert made.scores["score"].tolist() == [0.0]
+    made.assemble(tmp_path / "model")
+    model = Model.load(tmp_path / "model", RUNTIME)
+    # By the members' own scores this is far more anomalous, and by their ranges it would be 0.
+    stripes = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    stripes[::2] = 255
+    [(_, of_members)] = model.patch_scores(stripes)
+    for number, patches in enumerate(of_members):
+        assert patches.max() > 2 * made.scores.at[0, f"score_{number}"]
+    with pytest.raises(ModelError, match="their ranges are unknown or empty, as over a single"):
+        model.predict(stripes)
 
 
 def test_models_written_before_there_were_units_load(model: Path) -> None:
