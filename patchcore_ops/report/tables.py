@@ -18,7 +18,7 @@ from patchcore_ops.report.contents import BenchmarkReport, CategoryReport
 _NO_REASON = "not defined"
 _DEFECT_REASON = {
     "Image": "there is no good image to compare this defect type with",
-    "Pixel": "no image of this defect type has a ground-truth mask",
+    "Pixel": "no image of this defect type has a mask that marks a part of it",
 }
 _MEAN_REASON = {True: "thresholds are not averaged", False: "no category has a value"}
 # With two categories, one is best and one is worst by definition.

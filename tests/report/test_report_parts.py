@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_samples import (
     Page,
@@ -18,7 +19,8 @@ from report_samples import (
 )
 
 from patchcore_ops.config.recorded_settings import flatten
-from patchcore_ops.metrics.category import METRICS
+from patchcore_ops.config.sections import MetricsSection
+from patchcore_ops.metrics.category import METRICS, category_metrics
 from patchcore_ops.report import choose_items, published_baseline, render_report
 from patchcore_ops.report.baselines import baselines
 from patchcore_ops.report.by_category import beside_published, category_bars
@@ -132,6 +134,29 @@ def test_a_defect_type_lacks_what_its_category_lacks_for_the_same_reason() -> No
     entry = {"defect_type": "crack", "images": 4, **dict.fromkeys(METRICS, 0.9), "aupimo": math.nan}
     category = make_category(metrics=make_metrics(notes=notes, per_defect=[entry]))
     assert defect_table(category).notes == [("crack, pixel AUPIMO", notes["aupimo"])]
+
+
+def test_a_defect_type_without_a_figure_is_not_said_to_have_no_mask() -> None:
+    # Of each there is a mask: that of the first is cut off, and that of the second is all white.
+    labels = ["good", "cut", "outside", "whole"]
+    levels = np.zeros((4, 8, 8), dtype=np.uint8)
+    levels[1, :2], levels[3] = 255, 255
+    predictions = pd.DataFrame(
+        {
+            "path": [f"{label}.png" for label in labels],
+            "label": labels,
+            "is_anomaly": [False, True, True, True],
+            "score": [0.1, 0.9, 0.8, 0.7],
+        }
+    )
+    maps = np.random.default_rng(0).random(levels.shape, dtype=np.float32)
+    found = category_metrics(predictions, maps, levels, np.ones(4, dtype=bool), MetricsSection())
+    notes = dict(defect_table(make_category(metrics=found)).notes)
+    reason = "no image of this defect type has a mask that marks a part of it"
+    assert {name: text for name, text in notes.items() if "AUPIMO" not in name} == {
+        "outside, pixel AUROC; AUROC, defective images; AUPRO; AUPRO 5 %; AP; F1 max": reason,
+        "whole, pixel AUROC, defective images": reason,
+    }
 
 
 def test_difference_of_means_says_how_many_categories_have_the_figure() -> None:
