@@ -27,7 +27,7 @@ def model(config: BenchmarkConfig) -> dg.AssetsDefinition:
         deps=[RAW_EMBEDDINGS, FAISS_INDEX, TEST_PREDICTIONS, SCORE_CALIBRATION],
         group_name="model",
         kinds={"openvino", "faiss"},
-        code_version="2",
+        code_version="3",
         pool=CPU_HEAVY,
         **by_category(config),
     )

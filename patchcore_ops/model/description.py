@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import (
@@ -17,12 +24,14 @@ from patchcore_ops.config.sections import (
     ImageSize,
     Precision,
     ScoringSection,
+    StoredPrecision,
 )
 from patchcore_ops.runtime.errors import UserError
 from patchcore_ops.scoring.ensemble import UNSCALED, MemberScales
 from patchcore_ops.scoring.maps import Range
 
 FORMAT: Final = 2
+_PLAIN_STORAGE: Final = ("storage", "float32")
 
 RangesOf = Literal["", "test images", "train images", "normal images"]
 
@@ -52,12 +61,23 @@ class Preprocessing(Part):
 
 
 class Embedding(Part):
-    """How the network's feature maps become embeddings; done inside the exported network."""
+    """How the network's feature maps become embeddings; done inside the exported network.
+
+    Then they are rounded to `storage`, as those are with which the scores of normal images and of
+    the sample were computed.
+    """
 
     pretrain_embed_dimension: int
     target_embed_dimension: int
     patchsize: int
     precision: Precision
+    storage: StoredPrecision = "float32"
+
+    @model_serializer(mode="wrap")
+    def _without_default_storage(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Models keep the bytes that they had before there was `storage`, and their version.
+        dumped: dict[str, Any] = handler(self)
+        return {key: value for key, value in dumped.items() if (key, value) != _PLAIN_STORAGE}
 
 
 class Member(Part):

@@ -83,6 +83,7 @@ def export_model(
             category=description.category,
             networks=form,
             precision_of_the_benchmark=description.embedding.precision,
+            storage_of_the_benchmark=description.embedding.storage,
             preprocessing=description.preprocessing,
             scoring=description.scoring,
             members=tuple(members),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from patchcore_ops.config.sections import Precision
+from patchcore_ops.config.sections import Precision, StoredPrecision
 from patchcore_ops.config.setting_types import height_and_width
 from patchcore_ops.model.description import Part, Preprocessing, Scoring
 from patchcore_ops.scoring.maps import Range
@@ -67,6 +67,7 @@ class ExportNote(Part):
     category: str
     networks: Format
     precision_of_the_benchmark: Precision
+    storage_of_the_benchmark: StoredPrecision
     preprocessing: Preprocessing
     scoring: Scoring
     members: tuple[MemberNote, ...]

@@ -35,6 +35,12 @@ _Result = TypeVar("_Result")
 _SAMPLE_TOLERANCE = 1e-4
 
 
+def _rounded(rows: Embeddings) -> Embeddings:
+    """Round embeddings as the benchmark's are that are kept in float16."""
+    most = np.finfo(np.float16).max
+    return rows.clip(-most, most).astype(np.float16).astype(np.float32)
+
+
 class _Scored(NamedTuple):
     """An image, and each member's patch scores of it, shape [1, h, w]."""
 
@@ -181,6 +187,8 @@ class Model:
             except DatasetError as problem:
                 return Unreadable(one.name, str(problem))
             embedded = self._networks.embed(pixels[np.newaxis], [one.name])
+            if self.description.embedding.storage == "float16":
+                embedded = [_rounded(rows) for rows in embedded]
             with searching:
                 scores = self._search(embedded, threads)
             return finish(_Scored(one.name, crop, pixels, scores))

@@ -14,12 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_kit import RUNTIME, SIDE, Benchmarked, benchmarked, ensemble_config
+from model_kit import (
+    RUNTIME,
+    SIDE,
+    Benchmarked,
+    benchmarked,
+    ensemble_config,
+    literal_patch_scores,
+)
 from PIL import Image, ImageSequence
 
 from patchcore_ops import Model
 from patchcore_ops.config.sections import RuntimeSection
 from patchcore_ops.model import ModelDescription, ModelError, Prediction, Unreadable
+from patchcore_ops.model.export import export_model
 from patchcore_ops.runtime.errors import DatasetError
 
 
@@ -41,6 +49,35 @@ def test_test_images_get_the_scores_and_maps_of_the_benchmark(
     has_ranges = len(config.embedding.members) > 1 and not config.members_have_units
     assert description.scoring.ranges_of == ("test images" if has_ranges else "")
     assert bool(description.units) == config.members_have_units
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_embeddings_kept_in_float16_are_rounded_in_the_model_too(
+    tiny_dataset: Path, tmp_path: Path, members: int
+) -> None:
+    shutil.copytree(tiny_dataset, tmp_path / "data")
+    train = next((tmp_path / "data" / "fabric_a" / "train" / "good").iterdir())
+    # The nearer an image is to the bank, the more of its score is rounding.
+    near = np.asarray(Image.open(train)).copy()
+    near[0, 0] = 255 - near[0, 0]
+    Image.fromarray(near).save(tmp_path / "data" / "fabric_a" / "test" / "good" / "000.png")
+    config = ensemble_config(tmp_path / "made", members)
+    half = config.embedding.model_copy(update={"storage": "float16"})
+    made = benchmarked(
+        tmp_path / "data", tmp_path / "made", config.model_copy(update={"embedding": half})
+    )
+    assert np.load(tmp_path / "made/embeddings/0/embeddings.npy").dtype == np.float16
+    made.assemble(tmp_path / "model")
+    model = Model.load(tmp_path / "model", RUNTIME)
+    model.check_sample()
+    predictions = model.predict(made.images)
+    for member in range(members):
+        expected = literal_patch_scores(made, member, "test").max(axis=1)
+        of_member = [one.member_scores[member] for one in predictions]
+        np.testing.assert_allclose(of_member, expected, rtol=1e-4)
+    np.testing.assert_allclose([one.score for one in predictions], made.scores["score"], rtol=1e-5)
+    export_model(tmp_path / "model", tmp_path / "export", "openvino")
+    assert "rounds embeddings to float16" in (tmp_path / "export" / "README.md").read_text()
 
 
 def test_ranges_over_one_image_make_no_verdicts(tiny_dataset: Path, tmp_path: Path) -> None:
