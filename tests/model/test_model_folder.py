@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from engine_kit import saved, trained
-from model_kit import RUNTIME, Benchmarked
+from model_kit import RUNTIME, Benchmarked, benchmarked, ensemble_config
 
 from patchcore_ops import Model
 from patchcore_ops.model import ModelError, read_model
@@ -177,6 +177,31 @@ def test_the_sample_image_gives_its_score_wherever_the_model_is(
     rewrite(copied, lambda content: content.update(sample=None))
     with pytest.raises(ModelError, match="has no sample image, which the benchmark alone adds"):
         Model.load(copied, RUNTIME).check_sample()
+
+
+def test_a_sample_with_the_least_score_of_an_ensemble_may_round(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_dataset, tmp_path / "data")
+    config = ensemble_config(tmp_path / "made", 2)
+    whole = benchmarked(tmp_path / "data", tmp_path / "made", config)
+    good = whole.scores[~whole.scores["is_anomaly"]]
+    least = good["score_0"].idxmin()
+    # The sample is the first image; here it has the least score of both members.
+    for row in whole.scores.drop(least).itertuples():
+        if row.label == "good" or row.score_1 < whole.scores["score_1"][least]:
+            (tmp_path / "data" / str(row.path)).unlink()
+    made = benchmarked(tmp_path / "data", tmp_path / "made_again", config)
+    made.assemble(tmp_path / "model")
+    sample = read_model(tmp_path / "model").sample
+    assert sample is not None
+    assert sample.score == 0
+    # As other threads or another batch would round.
+    rewrite(tmp_path / "model", lambda content: content["sample"].update(score=1e-6))
+    Model.load(tmp_path / "model", RUNTIME).check_sample()
+    rewrite(tmp_path / "model", lambda content: content["sample"].update(score=1e-3))
+    with pytest.raises(ModelError, match=r"sample\.png: scores .* where the model was made"):
+        Model.load(tmp_path / "model", RUNTIME).check_sample()
 
 
 def test_a_test_image_that_has_changed_is_no_sample(single: Benchmarked, tmp_path: Path) -> None:
