@@ -69,9 +69,7 @@ def category_metrics(config: BenchmarkConfig) -> dg.AssetsDefinition:
                 work.output,
                 work.hash_of,
             )
-            judged = regression.keep_for_comparison(
-                result, predictions, work.settings.metrics, work.output
-            )
+            judged = regression.keep_for_comparison(result, predictions, work.settings, work.output)
             before = regression.read_judged(work.earlier())
             per_defect = pd.DataFrame(
                 result["per_defect"], columns=["defect_type", "images", *METRICS]

@@ -3,8 +3,8 @@
 `instance_auroc` needs only scores. It is compared on the test images that both materialisations
 scored, by a paired bootstrap: a drop counts if it exceeds the tolerance and its confidence interval
 does not reach zero. Pixel metrics are kept without their pixels. They are compared by the tolerance
-alone, and only if images, masks, the section `metrics` and the code that measures are the same:
-then the pixels are the same too, and a change is not chance.
+alone, and only if images, masks, how images are resized and cut, the section `metrics` and the code
+that measures are the same: then the pixels are the same too, and a change is not chance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 
 from patchcore_ops.checks.finding import Finding, counted
 from patchcore_ops.config.load import section_hash
-from patchcore_ops.config.sections import ChecksSection, MetricsSection
+from patchcore_ops.config.sections import CategoryConfig, ChecksSection
 from patchcore_ops.metrics.bootstrap import RESAMPLES, auroc_change, auroc_interval
 from patchcore_ops.stages.category_metrics import read_metrics
 from patchcore_ops.stages.layout import COMPARED_SCORES, read_scores
@@ -39,13 +39,13 @@ class Judged:
 
 
 def keep_for_comparison(
-    metrics: Mapping[str, Any], predictions: Path, settings: MetricsSection, folder: Path
+    metrics: Mapping[str, Any], predictions: Path, settings: CategoryConfig, folder: Path
 ) -> Judged:
     """Write the scores that the next materialisation will be compared with."""
     content = read_scores(predictions)[
         ["path", "fingerprint", "mask_fingerprint", "is_anomaly", "score"]
     ].copy()
-    content[_JUDGED_BY] = section_hash(settings)
+    content[_JUDGED_BY] = section_hash(settings.metrics, settings.dataset)
     content.to_parquet(folder / COMPARED_SCORES, index=False)
     return Judged(metrics, content)
 
@@ -148,7 +148,7 @@ def _obstacle(before: Judged, now: Judged, shared: pd.DataFrame, is_same_code: b
     if (masks.iloc[:, 0] != masks.iloc[:, 1]).any():
         return "masks have changed"
     if (shared[f"{_JUDGED_BY}_before"] != shared[f"{_JUDGED_BY}_now"]).any():
-        return "the section metrics of the configuration has changed"
+        return "the section metrics, or how images are resized and cut, has changed"
     if _sets_rule_aside(before) != _sets_rule_aside(now):
         return "metrics.reference_masks was set aside in one of them only"
     return ""

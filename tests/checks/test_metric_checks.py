@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from patchcore_ops.checks.published import published_figures_are_reached
-from patchcore_ops.checks.regression import Judged, metrics_did_not_drop
+from patchcore_ops.checks.regression import Judged, keep_for_comparison, metrics_did_not_drop
 from patchcore_ops.config.load import section_hash
-from patchcore_ops.config.sections import CategoryConfig, ChecksSection
+from patchcore_ops.config.sections import CategoryConfig, ChecksSection, ImageSize
+from patchcore_ops.stages.layout import IMAGES, SCORES
 
 BOTTLE = {
     "instance_auroc": 1.0,
@@ -188,7 +190,7 @@ def test_pixel_metrics_are_compared_by_the_tolerance(now: float, said: str) -> N
             "another mask",
             "pixel metrics cannot be compared: masks have changed",
         ),
-        ("judged_by", "other settings", "the section metrics of the configuration has changed"),
+        ("judged_by", "other settings", "the section metrics, or how images are resized and cut,"),
     ],
 )
 def test_only_what_is_comparable_is_compared(column: str, value: str, said: str) -> None:
@@ -198,6 +200,22 @@ def test_only_what_is_comparable_is_compared(column: str, value: str, said: str)
     assert finding.passed
     assert said in finding.sentence
     assert finding.facts["compared"]["metric"].tolist() == ["instance_auroc"]  # type: ignore[call-overload, index]
+
+
+def test_pixel_metrics_of_other_pixels_are_not_compared(tmp_path: Path) -> None:
+    images = judged(3.0).images.assign(mask_path=None)
+    images[["path", "is_anomaly", "score"]].to_parquet(tmp_path / SCORES, index=False)
+    images.drop(columns=["score", "judged_by"]).to_parquet(tmp_path / IMAGES, index=False)
+
+    def kept(fit: Literal["crop", "stretch"], **metrics: float) -> Judged:
+        settings = CategoryConfig(dataset=ImageSize(fit=fit))
+        return keep_for_comparison({**BOTTLE, **metrics}, tmp_path, settings, tmp_path)
+
+    worse = {"aupro": 0.1}
+    assert not metrics_did_not_drop(kept("crop"), kept("crop", **worse), ChecksSection()).passed
+    finding = metrics_did_not_drop(kept("crop"), kept("stretch", **worse), ChecksSection())
+    assert finding.passed
+    assert "how images are resized and cut, has changed" in finding.sentence
 
 
 def test_pixel_metrics_by_different_rules_are_not_compared() -> None:
