@@ -60,7 +60,7 @@ class LocalInbox:
 
         Links are not followed. Without a folder, nothing has come to the category.
         """
-        return sorted(self._files(self._root / category)) if category in self.categories() else []
+        return sorted(self._files(self._root / category))
 
     def _files(self, top: Path) -> Iterator[Arrival]:
         for folder, folders, names in os.walk(top, onerror=self._pass_over):
@@ -81,9 +81,11 @@ class LocalInbox:
                     )
 
     def _pass_over(self, error: OSError) -> None:
-        """Leave out a folder that has gone since it was listed, as a file that has."""
-        if not isinstance(error, FileNotFoundError):
+        """Leave out a folder that is not there, or has gone since it was listed, as files are."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
             self._refuse(error)
+        # The inbox itself must be there.
+        self.categories()
 
     def _refuse(self, error: OSError) -> NoReturn:
         raise InboxProblem(
