@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-)
+from pydantic import Field, ValidationInfo, field_validator
 
 from patchcore_ops.config.setting_types import (
     Section,
@@ -41,7 +35,8 @@ class ImageSize(Section):
         the train images, with `resize` for the shorter side, in multiples of 32.
     """
 
-    fit: Fit = "crop"
+    # Artefacts that record their settings keep the bytes that they had before there was `fit`.
+    fit: Fit = Field("crop", exclude_if=lambda fit: fit == "crop")
     resize: Sides = 256
     imagesize: SidesOrAuto = 224
     # From here on Pillow refuses images by itself, unless it is told otherwise.
@@ -85,9 +80,3 @@ class ImageSize(Section):
     def crop_size(self) -> tuple[int, int]:
         """Height and width of the network's input, and of masks and maps."""
         return height_and_width(self.sides)
-
-    @model_serializer(mode="wrap")
-    def _without_default_fit(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Artefacts that record their settings keep the bytes that they had before there was `fit`.
-        dumped: dict[str, Any] = handler(self)
-        return {key: value for key, value in dumped.items() if (key, value) != ("fit", "crop")}

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from patchcore_ops.calibration import Calibration
 from patchcore_ops.config.sections import (
@@ -31,7 +24,6 @@ from patchcore_ops.scoring.ensemble import UNSCALED, MemberScales
 from patchcore_ops.scoring.maps import Range
 
 FORMAT: Final = 2
-_PLAIN_STORAGE: Final = ("storage", "float32")
 
 RangesOf = Literal["", "test images", "train images", "normal images"]
 
@@ -71,13 +63,8 @@ class Embedding(Part):
     target_embed_dimension: int
     patchsize: int
     precision: Precision
-    storage: StoredPrecision = "float32"
-
-    @model_serializer(mode="wrap")
-    def _without_default_storage(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Models keep the bytes that they had before there was `storage`, and their version.
-        dumped: dict[str, Any] = handler(self)
-        return {key: value for key, value in dumped.items() if (key, value) != _PLAIN_STORAGE}
+    # Models keep the bytes that they had before there was `storage`, and their version.
+    storage: StoredPrecision = Field("float32", exclude_if=lambda storage: storage == "float32")
 
 
 class Member(Part):
