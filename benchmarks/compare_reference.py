@@ -202,29 +202,13 @@ def _table(
     ]
     if whole:
         shared = ("manifest", "embed_train", "embed_test", *STAGES[3:5], "coreset", "metrics")
-        rows.append(
-            _row(
-                "whole, as a user runs it",
-                [run.wall_seconds for run in reference],
-                [run.wall_seconds for run in whole],
-                "s",
-            )
-        )
-        rows.append(
-            _row(
-                "up to the table of metrics",
-                [run.wall_seconds for run in reference],
-                [run.wall_seconds for run in to_table],
-                "s",
-            )
-        )
+        theirs = _walls(reference)
+        rows.append(_row("whole, as a user runs it", theirs, _walls(whole), "s"))
+        rows.append(_row("up to the table of metrics", theirs, _walls(to_table), "s"))
         if first_whole is not None:
-            seconds, peaks = [first_whole.wall_seconds], _peaks([first_whole])
-            rows.append(_row("whole, the first time", [], seconds, "s"))
-            rows.append(_row("peak memory, the first time", [], peaks, "MB"))
-        beyond = median([run.wall_seconds for run in whole]) - median(
-            [_sum(run, shared) for run in ours]
-        )
+            rows.append(_row("whole, the first time", [], _walls([first_whole]), "s"))
+            rows.append(_row("peak memory, the first time", [], _peaks([first_whole]), "MB"))
+        beyond = median(_walls(whole)) - median([_sum(run, shared) for run in ours])
         rows.append(_row(_OVERHEAD, [], [beyond], "s"))
         rows.append(_row("peak memory, whole", _peaks(reference), _peaks(whole), "MB"))
     rows.append(_row("peak memory, stages alone", _peaks(reference), _peaks(ours), "MB"))
@@ -284,6 +268,10 @@ def _notes(
 
 def _sum(run: Run, stages: tuple[str, ...]) -> float:
     return sum(run.seconds[stage] for stage in stages)
+
+
+def _walls(runs: list[Run]) -> list[float]:
+    return [run.wall_seconds for run in runs]
 
 
 def _peaks(runs: list[Run]) -> list[float]:
