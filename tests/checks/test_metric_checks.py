@@ -190,7 +190,11 @@ def test_pixel_metrics_are_compared_by_the_tolerance(now: float, said: str) -> N
             "another mask",
             "pixel metrics cannot be compared: masks have changed",
         ),
-        ("judged_by", "other settings", "the section metrics, or how images are resized and cut,"),
+        (
+            "judged_by",
+            "other settings",
+            "the section metrics, or how images are resized and cut, has changed",
+        ),
     ],
 )
 def test_only_what_is_comparable_is_compared(column: str, value: str, said: str) -> None:
