@@ -55,6 +55,7 @@ def test_runs_of_killed_nodes_go_on_elsewhere_and_the_wave_has_one_summary(
     operator: Operator,
 ) -> None:
     cluster, (first, second) = operator.cluster, CATEGORIES
+    operator.instance.event_log_storage.set_concurrency_slots(POOL, len(CATEGORIES))
     between_steps = Hold("PUT", [f"/memory_bank/{first}/"])
     uploading = Hold("PUT", [f"/memory_bank/{second}/", "features.npy"])
     cluster.hold(between_steps, uploading)
