@@ -239,6 +239,9 @@ class Work:
             f"{self.runtime.engine} {self._device}",
             f"{len(makes)} shards",
         ]
+        if self.runtime.recompute:
+            # Only this run and its retries use them.
+            common.append(self._context.run.root_run_id or self._context.run.run_id)
         versions = {one.asset: one.data_version for one in self._read}
         tasks = [
             shards.task(

@@ -268,11 +268,10 @@ def test_what_was_computed_again_is_not_said_to_be_taken_over(place: Place) -> N
     assert place.provenance(CALIBRATION, "memory_bank.computed") is None
 
 
-def test_shards_of_a_run_that_failed_go_where_a_bank_is_taken_over(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_shards = {"coreset": {"shards": 2}}
-    place.run(**in_shards)
+def _fail_at_the_second_shard(
+    place: Place, monkeypatch: pytest.MonkeyPatch, **sections: Any
+) -> Path:
+    """Fail while a bank is selected, and return where its first shard is kept."""
     select_shard, made = memory_bank.select_shard, []
 
     def fail_at_the_second(*arguments: Any) -> None:
@@ -281,12 +280,35 @@ def test_shards_of_a_run_that_failed_go_where_a_bank_is_taken_over(
         made.append(arguments)
         select_shard(*arguments)
 
-    monkeypatch.setattr(memory_bank, "select_shard", fail_at_the_second)
-    assert not place.execute(BANK, coreset={"shards": 2, "percentage": 0.2}).success
+    with monkeypatch.context() as patched:
+        patched.setattr(memory_bank, "select_shard", fail_at_the_second)
+        assert not place.execute(BANK, **sections).success
     kept = place.folder / "storage" / "memory_bank_shards"
     assert len(list(kept.iterdir())) == 1
+    return kept
+
+
+def test_shards_of_a_run_that_failed_go_where_a_bank_is_taken_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_shards = {"coreset": {"shards": 2}}
+    place.run(**in_shards)
+    kept = _fail_at_the_second_shard(place, monkeypatch, coreset={"shards": 2, "percentage": 0.2})
     assert place.run(**in_shards) == set()
     assert not list(kept.iterdir())
+
+
+def test_recomputing_uses_no_shards_of_a_run_that_failed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_shards: dict[str, Any] = {"coreset": {"shards": 2}}
+    kept = _fail_at_the_second_shard(place, monkeypatch, **in_shards)
+    place.make(BANK, **in_shards, runtime={"recompute": True})
+    assert "shards were made before" not in place.said
+    assert not list(kept.iterdir())
+    kept = _fail_at_the_second_shard(place, monkeypatch, coreset={"shards": 2, "percentage": 0.2})
+    place.make(BANK, coreset={"shards": 2, "percentage": 0.2})
+    assert "1 of 2 shards were made before" in place.said
 
 
 def test_pictures_are_drawn_anew_into_files_of_their_own(place: Place) -> None:
